@@ -1,0 +1,272 @@
+"""From the equations to kernels: the C body of one env step, of its adjoint, and of the accelerations.
+
+One instance of a kernel serves a block of environments: `LANES` at once in vector registers on a CPU, one per thread on
+CUDA. All substeps and all phases run inside it; the state, the factor of the mass matrix and every intermediate stay in
+registers or on the stack. The only thing written besides the result is the trajectory of substep states, laid out
+(block, substep, entry, lane).
+"""
+
+from __future__ import annotations
+
+from rpo_lightning.sim import dynamics
+from rpo_lightning.sim.expressions import Expr, Trace, emit, gradient
+from rpo_lightning.sim.model import Model
+
+__all__ = ["LANES", "acceleration_adjoint_source", "acceleration_source", "step_adjoint_source", "step_source"]
+
+LANES = {"cpu": 16, "cuda": 32}  # environments per block; CUDA blocks are one warp, for coalesced access
+
+_PRELUDE = """
+#if defined(__CUDA_ARCH__)
+typedef float lane;
+const int block = b / 32, first_lane = b % 32, lanes = 1, width = 32;
+auto square_root = [](lane x) -> lane { return sqrtf(x); };
+auto at = [](lane& x, int) -> float& { return x; };
+#else
+typedef float lane __attribute__((ext_vector_type(16)));
+const int block = b, first_lane = 0, lanes = 16, width = 16;
+auto square_root = [](lane x) -> lane { return __builtin_elementwise_sqrt(x); };
+auto at = [](lane& x, int l) -> float& { return reinterpret_cast<float*>(&x)[l]; };
+#endif
+const float rounder = 12582912.0f;  // adding and subtracting 1.5 * 2^23 rounds to an integer
+auto nearest = [&](lane x) -> lane { return (x + rounder) - rounder; };
+// x = k pi + r with |r| <= pi / 2, pi in three parts so that k pi is exact; then Taylor series in r
+auto turns = [&](lane x) -> lane { return nearest(x * 0.318309886f); };
+auto remainder = [](lane x, lane k) -> lane {
+    return ((x - k * 3.140625f) - k * 9.67502593994140625e-4f) - k * 1.509957990978376432e-7f;
+};
+auto sign = [&](lane k) -> lane {
+    const lane even = nearest(k * 0.5f - 0.25f);
+    return (lane)(1.0f) - (k - even * 2.0f) * 2.0f;
+};
+auto sine = [&](lane x) -> lane {
+    const lane k = turns(x), r = remainder(x, k), s = r * r;
+    lane p = s * 1.60590438e-10f - 2.50521084e-8f;
+    p = p * s + 2.75573192e-6f; p = p * s - 1.98412698e-4f; p = p * s + 8.33333333e-3f; p = p * s - 1.66666667e-1f;
+    return sign(k) * (r + r * s * p);
+};
+auto cosine = [&](lane x) -> lane {
+    const lane k = turns(x), r = remainder(x, k), s = r * r;
+    lane p = s * 2.08767570e-9f - 2.75573192e-7f;
+    p = p * s + 2.48015873e-5f; p = p * s - 1.38888889e-3f; p = p * s + 4.16666667e-2f; p = p * s - 0.5f;
+    return sign(k) * (s * p + 1.0f);
+};
+const int first = block * width + first_lane;
+auto load = [&](lane* to, const float* from, int size) {
+    for (int l = 0; l < lanes; ++l) {
+        const int env = first + l < num_envs ? first + l : num_envs - 1;
+        for (int i = 0; i < size; ++i) at(to[i], l) = from[(size_t)env * size + i];
+    }
+};
+auto store = [&](lane* from, float* to, int size) {
+    for (int l = 0; l < lanes && first + l < num_envs; ++l)
+        for (int i = 0; i < size; ++i) to[(size_t)(first + l) * size + i] = at(from[i], l);
+};
+"""
+
+_TRAJECTORY = """
+auto row = [&](int s) -> lane* {
+    float* data = trajectory.data + (size_t)(block * SUBSTEPS + s) * (NQ + ND) * width;
+    return (lane*)(data) + first_lane;
+};
+const int stride = width / lanes;
+"""
+
+
+class _Writer:
+    """Collects C text for one model; every method adds a block that reads and writes the named local arrays."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        trace = Trace()
+        self.entries = sorted(dynamics.mass_matrix(model, trace.inputs("q", model.nq), _point(trace)))
+
+    def constants(self, **values: int) -> str:
+        sizes = {"NQ": self.model.nq, "ND": self.model.nd, "NH": len(self.entries), **values}
+        return "".join(f"const int {name} = {value};\n" for name, value in sizes.items())
+
+    def origin(self) -> str:
+        """q -> o, the reference point; a constant of the step, its derivative is not wanted because nothing depends on it."""
+        trace = Trace()
+        return emit(_assign("o", list(dynamics.reference_point(self.model, trace.inputs("q", self.model.nq)))))
+
+    def shift(self, name: str, direction: float) -> str:
+        """Move the reference point of the twists in `name` by +-o."""
+        trace = Trace()
+        rates = trace.inputs(name, self.model.nd)
+        return emit(_assign(name, dynamics.shift_velocity(self.model, rates, direction * _point(trace))))
+
+    def shift_adjoint(self, name: str, direction: float) -> str:
+        """Pull a cotangent of velocities back through `shift`."""
+        trace = Trace()
+        rates, seeds = trace.inputs("x", self.model.nd), trace.inputs(name, self.model.nd)
+        shifted = dynamics.shift_velocity(self.model, rates, direction * _point(trace))
+        return emit(_assign(name, gradient(shifted, seeds, rates)))
+
+    def factor(self) -> str:
+        """q, o -> f, the factor of the mass matrix."""
+        trace = Trace()
+        matrix = dynamics.mass_matrix(self.model, trace.inputs("q", self.model.nq), _point(trace))
+        factors = dynamics.factorize(self.model, matrix)
+        return emit(_assign("f", [factors[e] for e in self.entries]))
+
+    def factor_adjoint(self) -> str:
+        """q, o, gh -> gq +=, through the mass matrix."""
+        trace = Trace()
+        q, seeds = trace.inputs("q", self.model.nq), trace.inputs("gh", len(self.entries))
+        matrix = dynamics.mass_matrix(self.model, q, _point(trace))
+        return emit(_assign("gq", gradient([matrix[e] for e in self.entries], seeds, q)), accumulate=True)
+
+    def accelerate(self) -> str:
+        """q, qd, u, f, o -> a."""
+        trace, q, qd, u, factors = self._symbols()
+        tau = dynamics.bias_force(self.model, q, qd, u, _point(trace))
+        return emit(_assign("a", dynamics.solve(factors, tau)))
+
+    def accelerate_adjoint(self) -> str:
+        """q, qd, u, f, o, ga -> gq, gqd, gu, gh (all +=)."""
+        trace, q, qd, u, factors = self._symbols()
+        tau = dynamics.bias_force(self.model, q, qd, u, _point(trace))
+        x, seeds = dynamics.solve(factors, tau), dynamics.solve(factors, trace.inputs("ga", self.model.nd))
+        grads = gradient(tau, seeds, [*q, *qd, *u])
+        nq, nd = self.model.nq, self.model.nd
+        outputs = {
+            **_assign("gq", grads[:nq]),
+            **_assign("gqd", grads[nq : nq + nd]),
+            **_assign("gu", grads[nq + nd :]),
+            **_assign("gh", dynamics.mass_matrix_gradient(self.entries, x, seeds)),
+        }
+        return emit(outputs, accumulate=True)
+
+    def substep(self, dt: float) -> str:
+        """q, qd, u, f, o -> q, qd one substep later."""
+        trace, q, qd, u, factors = self._symbols()
+        origin = _point(trace)
+        x = dynamics.solve(factors, dynamics.bias_force(self.model, q, qd, u, origin))
+        new_q, new_qd = dynamics.integrate(self.model, q, qd, x, dt, origin)
+        return emit({**_assign("q", new_q), **_assign("qd", new_qd)})
+
+    def substep_adjoint(self, dt: float) -> str:
+        """gq, gqd of the new state -> of the old one; gu, gh +=."""
+        trace, q, qd, u, factors = self._symbols()
+        origin, model = _point(trace), self.model
+        nq, nd = model.nq, model.nd
+        tau = dynamics.bias_force(model, q, qd, u, origin)
+        x = dynamics.solve(factors, tau)
+        # the solve has an adjoint of its own, so the graph is cut there: a stands for x
+        a = trace.inputs("a", nd)
+        new_q, new_qd = dynamics.integrate(model, q, qd, a, dt, origin)
+        seeds = trace.inputs("gq", nq) + trace.inputs("gqd", nd)
+        direct = gradient(new_q + new_qd, seeds, [*q, *qd, *a])
+        direct = _substitute(direct, dict(zip(a, x, strict=True)))
+        push = dynamics.solve(factors, direct[nq + nd :])
+        through = gradient(tau, push, [*q, *qd, *u])
+        total = [one + two for one, two in zip(direct[: nq + nd], through[: nq + nd], strict=True)]
+        matrix = dynamics.mass_matrix_gradient(self.entries, x, push)
+        old = {name: value for name, value in _assign("gu", through[nq + nd :]).items()}
+        old |= _assign("gh", matrix)
+        sums = {name: trace.input(name) + value for name, value in old.items()}
+        return emit({**_assign("gq", total[:nq]), **_assign("gqd", total[nq:]), **sums})
+
+    def _symbols(self) -> tuple:
+        trace = Trace()
+        q, qd, u = (trace.inputs(name, size) for name, size in (("q", self.model.nq), ("qd", self.model.nd), ("u", self.model.nd)))
+        return trace, q, qd, u, dict(zip(self.entries, trace.inputs("f", len(self.entries)), strict=True))
+
+
+def _point(trace: Trace):  # noqa: ANN202
+    return dynamics._vector(trace.inputs("o", 3))
+
+
+def _assign(name: str, values: list) -> dict:
+    return {f"{name}[{i}]": value for i, value in enumerate(values)}
+
+
+def _substitute(values: list, mapping: dict[Expr, Expr]) -> list:
+    """Rebuild expressions with some inputs replaced."""
+    done: dict[int, object] = {old.index: new for old, new in mapping.items()}
+
+    def rebuild(value):  # noqa: ANN001, ANN202
+        if not isinstance(value, Expr):
+            return value
+        if value.index not in done:
+            done[value.index] = value if value.op == "input" else value.trace.node(value.op, tuple(map(rebuild, value.args)))
+        return done[value.index]
+
+    return [rebuild(value) for value in values]
+
+
+def step_source(model: Model, dt: float, substeps: int, interval: int) -> str:
+    """Return C that advances a block by `substeps` substeps of `dt`; records their states if `record`."""
+    w = _Writer(model)
+    return f"""{_PRELUDE}{w.constants(SUBSTEPS=substeps, INTERVAL=interval)}{_TRAJECTORY}
+lane q[NQ], qd[ND], u[ND], o[3], f[NH];
+load(q, q_in.data, NQ); load(qd, qd_in.data, ND); load(u, force.data, ND);
+{w.origin()}{w.shift("qd", 1.0)}
+for (int s = 0; s < SUBSTEPS; ++s) {{
+    if (s % INTERVAL == 0) {w.factor()}
+    if (record) {{
+        lane* to = row(s);
+        for (int i = 0; i < NQ; ++i) to[i * stride] = q[i];
+        for (int i = 0; i < ND; ++i) to[(NQ + i) * stride] = qd[i];
+    }}
+    {w.substep(dt)}
+}}
+{w.shift("qd", -1.0)}
+store(q, q_out.data, NQ); store(qd, qd_out.data, ND);
+"""
+
+
+def step_adjoint_source(model: Model, dt: float, substeps: int, interval: int) -> str:
+    """Return C that pulls the cotangents of a step's result back to its inputs, from the recorded trajectory."""
+    w = _Writer(model)
+    return f"""{_PRELUDE}{w.constants(SUBSTEPS=substeps, INTERVAL=interval)}{_TRAJECTORY}
+lane q[NQ], qd[ND], u[ND], o[3], f[NH], gq[NQ], gqd[ND], gu[ND], gh[NH];
+load(u, force.data, ND); load(gq, adj_q.data, NQ); load(gqd, adj_qd.data, ND);
+auto restore = [&](int s) {{
+    lane* from = row(s);
+    for (int i = 0; i < NQ; ++i) q[i] = from[i * stride];
+    for (int i = 0; i < ND; ++i) qd[i] = from[(NQ + i) * stride];
+}};
+restore(0);
+{w.origin()}{w.shift_adjoint("gqd", -1.0)}
+for (int i = 0; i < ND; ++i) gu[i] = (lane)(0.0f);
+for (int s = SUBSTEPS - 1; s >= 0; --s) {{
+    if (s == SUBSTEPS - 1 || (s + 1) % INTERVAL == 0) {{
+        restore(s - s % INTERVAL);
+        {w.factor()}
+        for (int i = 0; i < NH; ++i) gh[i] = (lane)(0.0f);
+    }}
+    restore(s);
+    {w.substep_adjoint(dt)}
+    if (s % INTERVAL == 0) {w.factor_adjoint()}
+}}
+{w.shift_adjoint("gqd", 1.0)}
+store(gq, out_q.data, NQ); store(gqd, out_qd.data, ND); store(gu, out_force.data, ND);
+"""
+
+
+def acceleration_source(model: Model) -> str:
+    """Return C for the joint accelerations of a block."""
+    w = _Writer(model)
+    return f"""{_PRELUDE}{w.constants()}
+lane q[NQ], qd[ND], u[ND], o[3], f[NH], a[ND];
+load(q, q_in.data, NQ); load(qd, qd_in.data, ND); load(u, force.data, ND);
+{w.origin()}{w.shift("qd", 1.0)}{w.factor()}{w.accelerate()}{w.shift("a", -1.0)}
+store(a, out.data, ND);
+"""
+
+
+def acceleration_adjoint_source(model: Model) -> str:
+    """Return C that pulls a cotangent of the accelerations back to (q, qd, force)."""
+    w = _Writer(model)
+    return f"""{_PRELUDE}{w.constants()}
+lane q[NQ], qd[ND], u[ND], o[3], f[NH], ga[ND], gq[NQ], gqd[ND], gu[ND], gh[NH];
+load(q, q_in.data, NQ); load(qd, qd_in.data, ND); load(u, force.data, ND); load(ga, adj.data, ND);
+for (int i = 0; i < NQ; ++i) gq[i] = (lane)(0.0f);
+for (int i = 0; i < ND; ++i) gqd[i] = gu[i] = (lane)(0.0f);
+for (int i = 0; i < NH; ++i) gh[i] = (lane)(0.0f);
+{w.origin()}{w.shift("qd", 1.0)}{w.shift_adjoint("ga", -1.0)}{w.factor()}{w.accelerate_adjoint()}{w.factor_adjoint()}
+{w.shift_adjoint("gqd", 1.0)}
+store(gq, out_q.data, NQ); store(gqd, out_qd.data, ND); store(gu, out_force.data, ND);
+"""

@@ -1,0 +1,263 @@
+"""MJCF robots, read by MuJoCo's own parser and turned into a `Model`.
+
+Poses, defaults, units and includes are MuJoCo's business: they come from the compiled model. An explicit `<inertial>` is
+taken literally from the file instead, because the reference's inertias are unphysical and the compiler would "repair" them.
+What MJCF has no word for stands in `<custom>`: `<numeric name="contact" data="ke kd kf mu"/>` and
+`<numeric name="limit" data="ke kd"/>`. A plane among the world's geoms is the ground. The first keyframe is the start pose.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import mujoco
+import numpy as np
+import torch
+
+from rpo_lightning.sim.model import Contact, Joint, Link, Model
+
+__all__ = ["from_mujoco", "load_mjcf", "to_mujoco"]
+
+_JOINTS = {
+    mujoco.mjtJoint.mjJNT_FREE: Joint.FREE,
+    mujoco.mjtJoint.mjJNT_BALL: Joint.BALL,
+    mujoco.mjtJoint.mjJNT_HINGE: Joint.REVOLUTE,
+    mujoco.mjtJoint.mjJNT_SLIDE: Joint.PRISMATIC,
+}
+
+
+def load_mjcf(path: str | Path) -> Model:
+    """Read a robot from an MJCF file.
+
+    Bodies without a joint are merged into their parent; a body with several joints becomes a chain of links.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if MuJoCo cannot read it, or for what the engine does not simulate, by name.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"robot file {path} does not exist")
+    try:
+        spec = mujoco.MjSpec.from_file(str(path))
+        compiled = spec.compile()
+    except ValueError as error:
+        raise ValueError(f"{path}: MuJoCo cannot read it: {error}") from error
+    return _Reader(path, spec, compiled).model()
+
+
+class _Reader:
+    def __init__(self, path: Path, spec: Any, compiled: Any) -> None:  # noqa: ANN401
+        self.path, self.spec, self.mj = path, spec, compiled
+        numerics = {n.name: np.array(n.data) for n in spec.numerics}
+        self.contact = self._numeric(numerics, "contact", ("ke", "kd", "kf", "mu"))
+        self.limit = self._numeric(numerics, "limit", ("ke", "kd"))
+        self.links: list[Link] = []
+        self.contacts: list[Contact] = []
+        # per body: the link it belongs to and its frame there (position, quaternion)
+        self.place: dict[int, tuple[int, np.ndarray, np.ndarray]] = {0: (-1, np.zeros(3), _IDENTITY)}
+
+    def _numeric(self, numerics: dict[str, np.ndarray], name: str, fields: tuple[str, ...]) -> tuple[float, ...]:
+        values = numerics.get(name, np.zeros(len(fields)))
+        if len(values) != len(fields):
+            raise ValueError(f"{self.path}: <numeric name={name!r}> needs {len(fields)} numbers ({' '.join(fields)}), has {len(values)}")
+        return tuple(map(float, values))
+
+    def model(self) -> Model:
+        self._refuse()
+        for body in range(1, self.mj.nbody):
+            self._add_body(body)
+        up, ground = np.array([0.0, 1.0, 0.0]), 0.0
+        planes = [g for g in range(self.mj.ngeom) if self.mj.geom_type[g] == mujoco.mjtGeom.mjGEOM_PLANE]
+        if len(planes) > 1:
+            raise ValueError(f"{self.path}: one ground plane is supported, found {len(planes)}")
+        for plane in planes:
+            up = _rotate(_xyzw(self.mj.geom_quat[plane]), np.array([0.0, 0.0, 1.0]))
+            up = np.where(np.abs(up) < 1e-12, 0.0, up)
+            ground = float(up @ self.mj.geom_pos[plane])
+        actuators = [
+            (int(self.mj.jnt_dofadr[self.mj.actuator_trnid[a, 0]]), float(self.mj.actuator_gear[a, 0]))
+            for a in range(self.mj.nu)
+        ]
+        model = Model(
+            links=self.links,
+            contacts=self.contacts if planes else [],
+            gravity=np.array(self.mj.opt.gravity),
+            up=up,
+            ground=ground,
+            actuators=actuators,
+        )
+        qpos = self.mj.key_qpos[0] if self.mj.nkey else self.mj.qpos0
+        model.start = from_mujoco(model, torch.tensor(qpos)[None], torch.zeros(1, self.mj.nv, dtype=torch.float64))[0][0].numpy()
+        return model
+
+    def _refuse(self) -> None:
+        mj = self.mj
+        for count, what in (
+            (mj.neq, "equality constraints"),
+            (mj.ntendon, "tendons"),
+            (mj.nhfield, "height fields"),
+            (int((mj.jnt_type == mujoco.mjtJoint.mjJNT_BALL) @ (mj.jnt_limited != 0)), "limits on ball joints"),
+            (int((mj.jnt_type == mujoco.mjtJoint.mjJNT_BALL) @ (np.ravel(mj.jnt_stiffness.reshape(mj.njnt, -1)[:, 0]) != 0)), "springs on ball joints"),
+            (int((mj.dof_frictionloss != 0).sum()), "friction loss in joints"),
+            (int((mj.actuator_trntype != mujoco.mjtTrn.mjTRN_JOINT).sum()), "actuators on anything but a joint"),
+        ):
+            if count:
+                raise ValueError(f"{self.path}: {what} are not simulated (found {count}); remove them from the file")
+
+    def _add_body(self, body: int) -> None:
+        mj = self.mj
+        parent_link, offset, turn = self.place[int(mj.body_parentid[body])]
+        pos = offset + _rotate(turn, mj.body_pos[body])
+        quat = _multiply(turn, _xyzw(mj.body_quat[body]))
+        joints = range(mj.body_jntadr[body], mj.body_jntadr[body] + mj.body_jntnum[body])
+        link, anchor = parent_link, np.zeros(3)
+        for joint in joints:
+            kind = _JOINTS[mujoco.mjtJoint(mj.jnt_type[joint])]
+            at = np.zeros(3) if kind is Joint.FREE else mj.jnt_pos[joint]
+            frame = (np.zeros(3), _IDENTITY) if kind is Joint.FREE else (pos + _rotate(quat, at - anchor), quat)
+            link = self._add_link(body, joint, kind, link, *frame)
+            # what follows is measured from this joint's anchor, in the body's own axes
+            pos, quat, anchor = np.zeros(3), _IDENTITY, at.copy()
+        if len(joints):
+            pos = -anchor
+        self.place[body] = (link, pos, quat)
+        if link >= 0:
+            self._add_mass(body, link, pos, quat)
+            self._add_contacts(body, link, pos, quat)
+
+    def _add_link(self, body: int, joint: int, kind: Joint, parent: int, pos: np.ndarray, quat: np.ndarray) -> int:
+        mj, dof = self.mj, int(self.mj.jnt_dofadr[joint])
+        name = mj.joint(joint).name or mj.body(body).name or f"joint {joint}"
+        link = Link(name=name, parent=parent, joint=kind, pos=np.array(pos), quat=np.array(quat))
+        if kind is not Joint.FREE:
+            link.damping = _linear(mj.dof_damping, dof, self.path, name, "damping")
+            link.armature = float(mj.dof_armature[dof])
+            link.limit_ke, link.limit_kd = self.limit
+        if kind in (Joint.REVOLUTE, Joint.PRISMATIC):
+            if mj.qpos0[mj.jnt_qposadr[joint]] != 0.0:
+                raise ValueError(f"{self.path}: joint {name!r}: ref is not supported; put the pose into a keyframe")
+            link.axis = np.array(mj.jnt_axis[joint])
+            link.stiffness = _linear(mj.jnt_stiffness, joint, self.path, name, "stiffness")
+            link.target = float(mj.qpos_spring[mj.jnt_qposadr[joint]])
+            if mj.jnt_limited[joint]:
+                link.lower, link.upper = map(float, mj.jnt_range[joint])
+        self.links.append(link)
+        return len(self.links) - 1
+
+    def _add_mass(self, body: int, link: int, pos: np.ndarray, quat: np.ndarray) -> None:
+        spec = self.spec.body(self.mj.body(body).name) if self.mj.body(body).name else None
+        if spec is not None and spec.explicitinertial:
+            mass, com, turn = float(spec.mass), np.array(spec.ipos), _xyzw(np.array(spec.iquat))
+            full = np.array(spec.fullinertia)
+            inertia = np.diag(spec.inertia)
+            if np.isfinite(full[0]):
+                xx, yy, zz, xy, xz, yz = full
+                inertia = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+        else:
+            mass, com = float(self.mj.body_mass[body]), self.mj.body_ipos[body]
+            turn, inertia = _xyzw(self.mj.body_iquat[body]), np.diag(self.mj.body_inertia[body])
+        axes = _matrix(_multiply(quat, turn))
+        _merge(self.links[link], mass, pos + _rotate(quat, com), axes @ inertia @ axes.T)
+
+    def _add_contacts(self, body: int, link: int, pos: np.ndarray, quat: np.ndarray) -> None:
+        mj = self.mj
+        for geom in range(mj.body_geomadr[body], mj.body_geomadr[body] + mj.body_geomnum[body]):
+            if not (mj.geom_contype[geom] or mj.geom_conaffinity[geom]):
+                continue
+            kind = mujoco.mjtGeom(mj.geom_type[geom])
+            centre = pos + _rotate(quat, mj.geom_pos[geom])
+            axis = _rotate(_multiply(quat, _xyzw(mj.geom_quat[geom])), np.array([0.0, 0.0, 1.0]))
+            if kind == mujoco.mjtGeom.mjGEOM_SPHERE:
+                points = [centre]
+            elif kind == mujoco.mjtGeom.mjGEOM_CAPSULE:
+                points = [centre + end * mj.geom_size[geom, 1] * axis for end in (1.0, -1.0)]
+            else:
+                name = mj.geom(geom).name or f"number {geom}"
+                raise ValueError(
+                    f"{self.path}: geom {name!r}: contact of a {kind.name[7:].lower()} is not simulated; "
+                    "use spheres or capsules, or set contype=0 conaffinity=0"
+                )
+            for point in points:
+                point = np.where(np.abs(point) < 1e-12, 0.0, point)
+                self.contacts.append(Contact(link, point, float(mj.geom_size[geom, 0]), *self.contact))
+
+
+def _linear(values: np.ndarray, index: int, path: Path, joint: str, what: str) -> float:
+    row = np.ravel(values[index])  # MuJoCo 4 keeps polynomial coefficients, earlier versions one number
+    if np.any(row[1:] != 0.0):
+        raise ValueError(f"{path}: joint {joint!r}: nonlinear {what} is not simulated")
+    return float(row[0])
+
+
+def _merge(link: Link, mass: float, com: np.ndarray, inertia: np.ndarray) -> None:
+    """Add a rigidly attached body to a link; com and inertia (about it) in the link frame."""
+    total = link.mass + mass
+    centre = (link.mass * link.com + mass * com) / total if total > 0.0 else np.zeros(3)
+    link.inertia = sum(
+        i + m * ((d @ d) * np.eye(3) - np.outer(d, d))
+        for m, d, i in ((link.mass, link.com - centre, link.inertia), (mass, com - centre, inertia))
+    )
+    link.mass, link.com = total, centre
+
+
+_IDENTITY = np.array([0.0, 0.0, 0.0, 1.0])
+
+
+def _xyzw(wxyz: np.ndarray) -> np.ndarray:
+    return np.roll(wxyz, -1)
+
+
+def _multiply(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    vector = a[3] * b[:3] + b[3] * a[:3] + np.cross(a[:3], b[:3])
+    return np.append(vector, a[3] * b[3] - a[:3] @ b[:3])
+
+
+def _rotate(quat: np.ndarray, x: np.ndarray) -> np.ndarray:
+    v, w = quat[:3], quat[3]
+    return x + 2.0 * np.cross(v, np.cross(v, x) + w * x)
+
+
+def _matrix(quat: np.ndarray) -> np.ndarray:
+    return np.stack([_rotate(quat, e) for e in np.eye(3)], axis=1)
+
+
+def _torch_rotate(quat: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    v, w = quat[..., :3], quat[..., 3:]
+    return x + 2.0 * torch.linalg.cross(v, torch.linalg.cross(v, x) + w * x)
+
+
+def from_mujoco(model: Model, qpos: torch.Tensor, qvel: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return (q, qd) for MuJoCo's (qpos, qvel), each (N, ...).
+
+    MuJoCo has quaternions wxyz and, for a free joint, the velocity of the body's origin and the local angular velocity;
+    here quaternions are xyzw and the velocity is a twist about the world origin.
+    """
+    q, qd = qpos.clone(), qvel.clone()
+    for index, link in enumerate(model.links):
+        start, dof = model.q_start[index], model.qd_start[index]
+        if link.joint is Joint.FREE:
+            quat = qpos[:, start + 3 : start + 7].roll(-1, dims=1)
+            w = _torch_rotate(quat, qvel[:, dof + 3 : dof + 6])
+            q[:, start + 3 : start + 7], qd[:, dof : dof + 3] = quat, w
+            qd[:, dof + 3 : dof + 6] = qvel[:, dof : dof + 3] - torch.linalg.cross(w, qpos[:, start : start + 3])
+        elif link.joint is Joint.BALL:
+            q[:, start : start + 4] = qpos[:, start : start + 4].roll(-1, dims=1)
+    return q, qd
+
+
+def to_mujoco(model: Model, q: torch.Tensor, qd: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return MuJoCo's (qpos, qvel) for (q, qd), each (N, ...); the inverse of `from_mujoco`."""
+    qpos, qvel = q.clone(), qd.clone()
+    for index, link in enumerate(model.links):
+        start, dof = model.q_start[index], model.qd_start[index]
+        if link.joint is Joint.FREE:
+            quat, w = q[:, start + 3 : start + 7], qd[:, dof : dof + 3]
+            qpos[:, start + 3 : start + 7] = quat.roll(1, dims=1)
+            qvel[:, dof : dof + 3] = qd[:, dof + 3 : dof + 6] + torch.linalg.cross(w, q[:, start : start + 3])
+            inverse = torch.cat([-quat[:, :3], quat[:, 3:]], dim=1)
+            qvel[:, dof + 3 : dof + 6] = _torch_rotate(inverse, w)
+        elif link.joint is Joint.BALL:
+            qpos[:, start : start + 4] = q[:, start : start + 4].roll(1, dims=1)
+    return qpos, qvel

@@ -1,0 +1,132 @@
+"""One robot as arrays: links, joints, contact points. SI units throughout."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+import numpy as np
+
+__all__ = ["Contact", "Joint", "Link", "Model"]
+
+
+class Joint(IntEnum):
+    """Joint types; a fixed joint does not exist here, its body is merged into the parent at load."""
+
+    FREE = 0
+    BALL = 1
+    REVOLUTE = 2
+    PRISMATIC = 3
+
+    @property
+    def coordinates(self) -> int:
+        """Number of entries in q."""
+        return (7, 4, 1, 1)[self]
+
+    @property
+    def dofs(self) -> int:
+        """Number of entries in qd."""
+        return (6, 3, 1, 1)[self]
+
+
+@dataclass
+class Link:
+    """A rigid body and the joint that carries it.
+
+    Attributes:
+        parent: index of the parent link, -1 for the world.
+        axis: (3,) unit vector in the joint frame (revolute, prismatic).
+        pos, quat: joint frame in the parent link's frame, [m] and xyzw.
+        mass, com, inertia: [kg], (3,) [m] in the link frame, (3, 3) about the centre of mass in link axes [kg m^2].
+        lower, upper: limits, [rad] or [m]; infinite if there are none.
+        limit_ke, limit_kd: stiffness beyond the limits; damping that always acts [N m/rad, N m s/rad or N/m, N s/m].
+        stiffness, target, damping: spring towards `target`, viscous damping. armature: added to the mass matrix.
+    """
+
+    name: str
+    parent: int
+    joint: Joint
+    axis: np.ndarray = field(default_factory=lambda: np.zeros(3))
+    pos: np.ndarray = field(default_factory=lambda: np.zeros(3))
+    quat: np.ndarray = field(default_factory=lambda: np.array([0.0, 0.0, 0.0, 1.0]))
+    mass: float = 0.0
+    com: np.ndarray = field(default_factory=lambda: np.zeros(3))
+    inertia: np.ndarray = field(default_factory=lambda: np.zeros((3, 3)))
+    lower: float = -np.inf
+    upper: float = np.inf
+    limit_ke: float = 0.0
+    limit_kd: float = 0.0
+    stiffness: float = 0.0
+    target: float = 0.0
+    damping: float = 0.0
+    armature: float = 0.0
+
+
+@dataclass
+class Contact:
+    """A sphere on a link that touches the ground.
+
+    Attributes:
+        point, radius: centre in the link frame (3,) [m] and radius [m].
+        ke, kd: elastic stiffness [N/m] and damping per depth [N s/m^2]. kf: tangential viscosity [N s/m]. mu: friction.
+    """
+
+    link: int
+    point: np.ndarray
+    radius: float
+    ke: float
+    kd: float
+    kf: float
+    mu: float
+
+
+@dataclass
+class Model:
+    """A tree of links (parents first), its contact points and the world around it.
+
+    Attributes:
+        up: (3,) unit normal of the ground plane. ground: its height along `up` [m].
+        actuators: (dof, gear) of each actuator, [N m] or [N] per unit of action, in the file's order.
+        start: (nq,) start pose; without one, joints at zero and quaternions at identity.
+    """
+
+    links: list[Link]
+    contacts: list[Contact] = field(default_factory=list)
+    gravity: np.ndarray = field(default_factory=lambda: np.array([0.0, -9.81, 0.0]))
+    up: np.ndarray = field(default_factory=lambda: np.array([0.0, 1.0, 0.0]))
+    ground: float = 0.0
+    actuators: list[tuple[int, float]] = field(default_factory=list)
+    start: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+    def __post_init__(self) -> None:
+        self.q_start = np.cumsum([0, *(link.joint.coordinates for link in self.links)]).tolist()
+        self.qd_start = np.cumsum([0, *(link.joint.dofs for link in self.links)]).tolist()
+        for index, link in enumerate(self.links):
+            if not -1 <= link.parent < index:
+                raise ValueError(f"link {index} ({link.name}): parent {link.parent} does not come before it")
+            if link.joint is Joint.FREE and link.parent != -1:
+                raise ValueError(f"link {index} ({link.name}): a free joint must hang on the world, not on link {link.parent}")
+
+        if not self.start.size:
+            self.start = np.zeros(self.nq)
+            for index, link in enumerate(self.links):
+                if link.joint in (Joint.FREE, Joint.BALL):
+                    self.start[self.q_start[index + 1] - 1] = 1.0
+
+    @property
+    def nq(self) -> int:
+        """Number of coordinates."""
+        return self.q_start[-1]
+
+    @property
+    def nd(self) -> int:
+        """Number of degrees of freedom."""
+        return self.qd_start[-1]
+
+    def coordinates(self, link: int) -> slice:
+        """Return the entries of q that belong to a link's joint."""
+        return slice(self.q_start[link], self.q_start[link + 1])
+
+    def dofs(self, link: int) -> slice:
+        """Return the entries of qd that belong to a link's joint."""
+        return slice(self.qd_start[link], self.qd_start[link + 1])
