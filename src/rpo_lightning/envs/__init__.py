@@ -1,0 +1,53 @@
+"""Tasks, by name or by class path."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from typing import Any
+
+import torch
+
+__all__ = ["env_class", "make", "names"]
+
+_TASKS = {"ant": "rpo_lightning.envs.ant.Ant"}
+
+
+def names() -> list[str]:
+    """Return the names `make` knows."""
+    return list(_TASKS)
+
+
+def env_class(name: str) -> type:
+    """Return the class of a task, by name or by class path.
+
+    Raises:
+        ValueError: if there is no such task, with the nearest name.
+    """
+    path = _TASKS.get(name, name)
+    module, _, attribute = path.rpartition(".")
+    if not module:
+        near = difflib.get_close_matches(name, _TASKS, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f"no task is called {name!r}; {hint}Tasks: {', '.join(_TASKS)}, or a class path such as my_robot.MyEnv")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"task {name!r} cannot be imported: {error}") from error
+
+
+def make(name: str, num_envs: int, device: str | torch.device = "cpu", seed: int = 0, **options: Any) -> Any:  # noqa: ANN401
+    """Return an environment, already reset.
+
+    Args:
+        name: a task (`names()`) or a class path.
+        num_envs: number of environments.
+        device: "cpu" or "cuda[:k]".
+        seed: of its random starts.
+        options: stochastic_init (True), episode_length (None: the task's own), early_termination (True), auto_reset (True),
+            reward_from ("previous" or "next"), observe_action (False), threads (None: all cores).
+
+    Raises:
+        ValueError: for an unknown task or a bad value. TypeError: for an unknown option.
+    """
+    return env_class(name)(num_envs=num_envs, device=device, seed=seed, **options)

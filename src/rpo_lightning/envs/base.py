@@ -1,0 +1,243 @@
+"""What every task shares: the order of things in one step, resets, options and state.
+
+A task is a subclass of `ArticulatedEnv` that says which robot it is, how a start is drawn, what is observed, what is
+rewarded and what counts as failure; everything is torch and batched, gradients flow from actions to rewards and observations.
+"""
+
+from __future__ import annotations
+
+import difflib
+from abc import ABC, abstractmethod
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+
+from rpo_lightning.sim import Model, Simulator, load_mjcf
+
+__all__ = ["OPTIONS", "ArticulatedEnv", "Step"]
+
+OPTIONS: dict[str, Any] = {
+    "stochastic_init": True,
+    "episode_length": None,
+    "early_termination": True,
+    "auto_reset": True,
+    "reward_from": "previous",
+    "observe_action": False,
+    "threads": None,
+}
+_TOO_LARGE = 1e6  # a state, observation or action beyond this counts as exploded
+
+
+class Step(NamedTuple):
+    """What one step returns; N environments.
+
+    Attributes:
+        obs: (N, obs_dim) after resets. reward: (N,). terminated, truncated: (N,) bool; both can be true.
+        final_obs: (N, obs_dim) of the state reached, before any reset.
+    """
+
+    obs: torch.Tensor
+    reward: torch.Tensor
+    terminated: torch.Tensor
+    truncated: torch.Tensor
+    final_obs: torch.Tensor
+
+
+class ArticulatedEnv(ABC):
+    """N copies of a robot with a task, one fused simulator call per step.
+
+    Args:
+        num_envs: number of environments N.
+        device: "cpu" or "cuda[:k]".
+        seed: of the environment's own random generator (starts).
+        options: see `OPTIONS`; `rpo_lightning.make` documents them.
+
+    Raises:
+        TypeError: for an unknown option. ValueError: for a bad value.
+    """
+
+    # what a task sets
+    name: ClassVar[str]
+    obs_dim: ClassVar[int]
+    action_dim: ClassVar[int]
+    robot: ClassVar[str | Path]
+    episode_length: ClassVar[int] = 1000
+    dt: ClassVar[float] = 1.0 / 60.0
+    substeps: ClassVar[int] = 16
+    mass_matrix_interval: ClassVar[int] = 16
+    differentiable: ClassVar[bool] = True
+
+    def __init__(self, num_envs: int, device: str | torch.device = "cpu", seed: int = 0, **options: Any) -> None:  # noqa: ANN401
+        self.options = _checked(self.name, options)
+        self.num_envs, self.device = num_envs, torch.device(device)
+        self.max_episode_steps: int = self.options["episode_length"] or self.episode_length
+        self.model = self.load_robot()
+        self.simulator = Simulator(
+            self.model, num_envs, self.dt, self.substeps, self.mass_matrix_interval, device, self.options["threads"]
+        )
+        self.generator = torch.Generator(self.device).manual_seed(seed)
+        dofs, gears = zip(*self.model.actuators, strict=True)
+        self._force_of_action = torch.zeros(self.action_dim, self.model.nd, device=self.device)
+        self._force_of_action[range(self.action_dim), dofs] = torch.tensor(gears, device=self.device)
+        self.start_q = torch.tensor(self.model.start, dtype=torch.float32, device=self.device).expand(num_envs, -1)
+        self.invalid = torch.zeros(num_envs, dtype=torch.bool, device=self.device)
+        self.reset()
+
+    # ---- what a task defines -------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def observe(self, q: torch.Tensor, qd: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        """Return the observation (N, obs_dim) of a state; `action` (N, action_dim) fills its action slots, if it has any."""
+
+    @abstractmethod
+    def reward(self, obs: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        """Return the reward (N,) from an observation and the clipped action."""
+
+    def failed(self, obs: torch.Tensor) -> torch.Tensor:
+        """Return (N,) bool: which environments fail in the state just reached."""
+        return torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
+
+    def random_start(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Draw a start (q, qd) for every environment from `self.generator`."""
+        return self.start_q, self.start_q.new_zeros(self.num_envs, self.model.nd)
+
+    @classmethod
+    def load_robot(cls) -> Model:
+        """Read the robot: a file of this package by name, any other by path."""
+        with as_file(files("rpo_lightning") / "robots" / str(cls.robot)) as packaged:
+            return load_mjcf(packaged if packaged.is_file() else cls.robot)
+
+    # ---- the environment's surface -------------------------------------------------------------------------------
+
+    def reset(self, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Start the environments in `mask` (N,) bool anew, all if None; return the observation."""
+        everyone = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
+        if mask is None:
+            self.q, self.qd = self.start_q, self.start_q.new_zeros(self.num_envs, self.model.nd)
+            self.progress = torch.zeros(self.num_envs, dtype=torch.int64, device=self.device)
+            self._slots = self.start_q.new_zeros(self.num_envs, self.action_dim)
+            self._obs = self.start_q.new_zeros(self.num_envs, self.obs_dim)
+        elif mask.shape != everyone.shape or mask.dtype != torch.bool:
+            raise ValueError(f"mask must be bool of shape {tuple(everyone.shape)}, got {mask.dtype} {tuple(mask.shape)}")
+        self._restart(everyone if mask is None else mask)
+        return self._obs
+
+    def step(self, action: torch.Tensor) -> Step:
+        """Apply `action` (N, action_dim), clipped to [-1, 1], for one step of `dt`."""
+        self._check("action", action, self.action_dim)
+        before = self._obs
+        action = action.to(torch.float32)
+        clipped = action.clamp(-1.0, 1.0)
+        q, qd = self.simulator.step(self.q, self.qd, clipped @ self._force_of_action)
+        slots = clipped if self.options["observe_action"] else torch.zeros_like(clipped)
+        obs = self.observe(q, qd, slots)
+        reward = self.reward(before if self.options["reward_from"] == "previous" else obs, clipped)
+        with torch.no_grad():
+            everything = torch.cat([q, qd, obs, action], dim=1)
+            self.invalid = ~(everything.abs() <= _TOO_LARGE).all(dim=1)
+        if self.device.type != "cpu" or self.invalid.any():
+            q, qd, obs, reward = self._contain(q, qd, obs, reward)
+        terminated = (self.failed(obs) | self.invalid) if self.options["early_termination"] else self.invalid
+        self.progress = self.progress + 1
+        truncated = self.progress >= self.max_episode_steps
+        self.q, self.qd, self._slots, self._obs = q, qd, slots, obs
+        if self.options["auto_reset"]:
+            done = terminated | truncated
+            if self.device.type != "cpu" or done.any():
+                self._restart(done)
+        return Step(self._obs, reward, terminated, truncated, obs)
+
+    def detach(self) -> torch.Tensor:
+        """Cut the graph at the present state; return its observation."""
+        self.q, self.qd, self._slots, self._obs = (t.detach() for t in (self.q, self.qd, self._slots, self._obs))
+        return self._obs
+
+    def set_state(self, q: torch.Tensor, qd: torch.Tensor, progress: torch.Tensor | None = None) -> torch.Tensor:
+        """Continue from (q, qd), keeping their graph; return the observation. Action slots are zeroed.
+
+        Args:
+            q, qd: (N, nq) and (N, nd).
+            progress: (N,) steps of the present episodes; None: 0.
+        """
+        self._check("q", q, self.model.nq)
+        self._check("qd", qd, self.model.nd)
+        if progress is None:
+            progress = torch.zeros(self.num_envs, dtype=torch.int64, device=self.device)
+        elif tuple(progress.shape) != (self.num_envs,):
+            raise ValueError(f"progress must have shape {(self.num_envs,)}, got {tuple(progress.shape)}")
+        self.q, self.qd, self.progress = q, qd, progress.to(torch.int64)
+        self._slots = q.new_zeros(self.num_envs, self.action_dim)
+        self._obs = self.observe(q, qd, self._slots)
+        return self._obs
+
+    def get_state(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return (q, qd, progress)."""
+        return self.q, self.qd, self.progress
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Return everything the future depends on, the random generator included."""
+        return {
+            "q": self.q.detach().clone(),
+            "qd": self.qd.detach().clone(),
+            "progress": self.progress.clone(),
+            "action": self._slots.detach().clone(),
+            "generator": self.generator.get_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+        """Continue exactly where `state_dict` was taken."""
+        self._check("q", state["q"], self.model.nq)
+        self.q, self.qd, self.progress, self._slots = (
+            state[key].to(self.device) for key in ("q", "qd", "progress", "action")
+        )
+        self.generator.set_state(state["generator"].cpu())
+        self._obs = self.observe(self.q, self.qd, self._slots)
+
+    # ---- inside --------------------------------------------------------------------------------------------------
+
+    def _restart(self, mask: torch.Tensor) -> None:
+        """Overwrite the state of the environments in `mask`, which also cuts their graph."""
+        if self.options["stochastic_init"]:
+            q, qd = self.random_start()
+        else:
+            q, qd = self.start_q, self.start_q.new_zeros(self.num_envs, self.model.nd)
+        rows = mask[:, None]
+        none = torch.zeros_like(self._slots)
+        self.q, self.qd = torch.where(rows, q, self.q), torch.where(rows, qd, self.qd)
+        self._slots = torch.where(rows, none, self._slots)
+        self._obs = torch.where(rows, self.observe(q, qd, none), self._obs)
+        self.progress = self.progress.masked_fill(mask, 0)
+
+    def _contain(self, q: torch.Tensor, qd: torch.Tensor, obs: torch.Tensor, reward: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Give exploded environments a harmless state, reward 0 and gradient 0, without touching the others."""
+        invalid, rows = self.invalid, self.invalid[:, None]
+        if q.grad_fn is not None:
+            # the simulator's adjoint meets infinities of its own in those environments, even for a zero cotangent
+            q.grad_fn.register_hook(
+                lambda grads, _: tuple(g if g is None else g.masked_fill(rows, 0.0) for g in grads)
+            )
+        q = torch.where(rows, self.start_q, q)
+        qd, obs = qd.masked_fill(rows, 0.0), obs.masked_fill(rows, 0.0)
+        return q, qd, obs, reward.masked_fill(invalid, 0.0)
+
+    def _check(self, name: str, tensor: torch.Tensor, width: int) -> None:
+        expected = (self.num_envs, width)
+        if tuple(tensor.shape) != expected or not tensor.is_floating_point():
+            raise ValueError(
+                f"{self.name}: {name} must be a float tensor of shape {expected}, got {tensor.dtype} {tuple(tensor.shape)}"
+            )
+
+
+def _checked(task: str, options: dict[str, Any]) -> dict[str, Any]:
+    for name in options:
+        if name not in OPTIONS:
+            near = difflib.get_close_matches(name, OPTIONS, n=1, cutoff=0.0)[0]
+            raise TypeError(f"{task}: unknown option {name!r}, did you mean {near!r}? Options: {', '.join(OPTIONS)}")
+    merged = {**OPTIONS, **options}
+    if merged["reward_from"] not in ("previous", "next"):
+        raise ValueError(f"{task}: reward_from must be 'previous' or 'next', got {merged['reward_from']!r}")
+    if merged["episode_length"] is not None and merged["episode_length"] < 1:
+        raise ValueError(f"{task}: episode_length must be at least 1, got {merged['episode_length']}")
+    return merged

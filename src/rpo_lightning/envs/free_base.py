@@ -1,0 +1,82 @@
+"""Robots with a free base that run towards +x: their observation and their random starts."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import torch
+
+from rpo_lightning.envs.base import ArticulatedEnv
+
+__all__ = ["FreeBaseEnv"]
+
+
+class FreeBaseEnv(ArticulatedEnv):
+    """A task whose robot has a free joint first, then hinges that are all actuated.
+
+    Observation: height, base quaternion (xyzw), velocity of the base's origin, angular velocity (all in world axes), joint
+    positions, scaled joint rates, y of the base's up axis, heading towards the target, action slots.
+    Base axes are taken relative to the start orientation, so that a robot standing as it starts points up and forward.
+    """
+
+    joint_rate_scale: ClassVar[float] = 0.1
+    target: ClassVar[tuple[float, float, float]] = (10000.0, 0.0, 0.0)
+
+    def __init__(self, num_envs: int, device: str | torch.device = "cpu", seed: int = 0, **options: object) -> None:
+        start = self.load_robot().start[:7]
+        self._pointer = _pointer(torch.tensor(start[3:])).to(device, torch.float32)
+        self._unit = torch.tensor([1.0, 1.0, 0.0], device=device)
+        self._goal = torch.tensor(self.target, device=device) + torch.tensor(start[:3], dtype=torch.float32, device=device)
+        super().__init__(num_envs, device, seed, **options)
+
+    def observe(self, q: torch.Tensor, qd: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        """Return the observation (N, obs_dim), see the class."""
+        position, quat, w = q[:, :3], q[:, 3:7], qd[:, :3]
+        velocity = qd[:, 3:6] + torch.linalg.cross(w, position)
+        products = (quat[:, :, None] * quat[:, None, :]).flatten(1)
+        up_y, heading_x, heading_z = (products @ self._pointer - self._unit).unbind(1)
+        away = self._goal[::2] - position[:, ::2]
+        heading = (heading_x * away[:, 0] + heading_z * away[:, 1]) / away.norm(dim=1).clamp(min=1e-9)
+        parts = [
+            position[:, 1:2], quat, velocity, w, q[:, 7:], self.joint_rate_scale * qd[:, 6:],
+            up_y[:, None], heading[:, None], action,
+        ]  # fmt: skip
+        return torch.cat(parts, dim=1)
+
+    def random_start(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Draw starts around the start pose (dflex_tasks.md 2): positions, tilt, joints and rates uniform."""
+        n, joints, q0 = self.num_envs, self.model.nq - 7, self.start_q
+
+        def uniform(bound: float, size: int) -> torch.Tensor:
+            return (torch.rand(n, size, generator=self.generator, device=self.device) * 2.0 - 1.0) * bound
+
+        position = q0[:, :3] + uniform(0.1, 3)
+        angle = uniform(math.pi / 24.0, 1)
+        axis = torch.nn.functional.normalize(uniform(0.5, 3), dim=1)
+        tilt = torch.cat([axis * torch.sin(0.5 * angle), torch.cos(0.5 * angle)], dim=1)
+        quat = _quat_multiply(q0[:, 3:7], tilt)
+        q = torch.cat([position, quat, q0[:, 7:] + uniform(0.2, joints)], dim=1)
+        return q, uniform(0.25, self.model.nd)
+
+
+def _quat_multiply(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    v, w = a[..., :3], a[..., 3:]
+    vector = w * b[..., :3] + b[..., 3:] * v + torch.linalg.cross(v, b[..., :3])
+    return torch.cat([vector, w * b[..., 3:] - (v * b[..., :3]).sum(-1, keepdim=True)], dim=-1)
+
+
+def _pointer(start: torch.Tensor) -> torch.Tensor:
+    """Return (16, 3): what the products r_i r_j of a base quaternion say of up and heading.
+
+    With t = r conj(start), the y of R(t) (0, 1, 0) and the x and z of R(t) (1, 0, 0) are t^T K t - (1, 1, 0), and t is
+    linear in r; so all three are one matrix product of the 16 products, which is much cheaper than rotating vectors.
+    """
+    conjugate = start * torch.tensor([-1.0, -1.0, -1.0, 1.0], dtype=start.dtype)
+    turn = _quat_multiply(torch.eye(4, dtype=start.dtype), conjugate.expand(4, 4)).T  # t = turn @ r
+    forms = torch.zeros(3, 4, 4, dtype=start.dtype)
+    forms[0, 3, 3] = forms[0, 1, 1] = 2.0  # 2 w^2 + 2 y^2
+    forms[1, 3, 3] = forms[1, 0, 0] = 2.0  # 2 w^2 + 2 x^2
+    forms[2, 0, 2] = forms[2, 2, 0] = 1.0  # 2 x z
+    forms[2, 3, 1] = forms[2, 1, 3] = -1.0  # -2 w y
+    return (turn.T @ forms @ turn).flatten(1).T.contiguous()
