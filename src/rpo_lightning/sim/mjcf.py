@@ -149,7 +149,8 @@ class _Reader:
     def _add_mass(self, body: int, link: int, pos: np.ndarray, quat: np.ndarray) -> None:
         spec = self.spec.body(self.mj.body(body).name) if self.mj.body(body).name else None
         if spec is not None and spec.explicitinertial:
-            mass, com, turn = float(spec.mass), np.array(spec.ipos), _xyzw(np.array(spec.iquat))
+            mass, com = float(spec.mass), np.array(spec.ipos)
+            turn = _xyzw(spec.iquat / np.linalg.norm(spec.iquat))  # the compiler has not normalised it yet
             full = np.array(spec.fullinertia)
             inertia = np.diag(spec.inertia)
             if np.isfinite(full[0]):

@@ -1,0 +1,247 @@
+"""What every algorithm shares, under the Trainer and under Fabric alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from time import perf_counter
+from typing import Any, ClassVar, Literal
+
+import torch
+from lightning import LightningModule
+from torch import Tensor, nn
+
+from rpo_lightning.allocator import keep_freed_memory
+from rpo_lightning.distributed import any_rank, mean_over_ranks, sum_over_ranks, world_size
+from rpo_lightning.nn import SquashedGaussian
+from rpo_lightning.rollout import RolloutBatch
+
+__all__ = ["LRSchedule", "RLModule"]
+
+LRSchedule = Literal["exponential", "linear", "constant"]
+EPISODE_WINDOW = 100
+
+
+class RLModule(LightningModule):
+    """Base of the algorithms: one batch is one window and one iteration.
+
+    Subclasses define `policy`, `value`, `update` and `configure_optimizers`.
+
+    Args:
+        obs_dim: observation dimension D.
+        action_dim: action dimension A.
+        total_env_steps: budget, summed over ranks; sets the learning-rate schedule too.
+        discount: gamma.
+        lr_schedule: how the learning rates fall from their first value to `final_lr` over the budget.
+        final_lr: learning rate at the end of the budget.
+    """
+
+    name: ClassVar[str]
+    needs_action_grad: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        obs_dim: int,
+        action_dim: int,
+        total_env_steps: int,
+        discount: float,
+        lr_schedule: LRSchedule,
+        final_lr: float,
+    ) -> None:
+        super().__init__()
+        keep_freed_memory()
+        self.automatic_optimization = False
+        self.obs_dim = obs_dim
+        self.action_dim = action_dim
+        self.total_env_steps = total_env_steps
+        self.discount = discount
+        self.lr_schedule = lr_schedule
+        self.final_lr = final_lr
+        self.iteration = 0
+        self.env_steps = 0
+        self.nonfinite_updates = 0
+        self.skip_update = False
+        """Set by a callback in `on_rollout_end`: this window changes nothing but the counters."""
+        self.make_env: Callable[..., Any] | None = None
+        """(num_envs, seed, **overrides) -> Env of the training task; set by the data module."""
+        self._episodes: list[list[float]] = []
+
+    @property
+    def budget_reached(self) -> bool:
+        """Whether the budget of environment steps is spent."""
+        return self.env_steps >= self.total_env_steps
+
+    def policy(self, obs: Tensor) -> SquashedGaussian:
+        """Return the action distribution (..., A) at raw observations (..., D)."""
+        raise NotImplementedError
+
+    def value(self, obs: Tensor) -> Tensor:
+        """Return the value (...,) of raw observations (..., D)."""
+        raise NotImplementedError
+
+    def update(self, batch: RolloutBatch) -> dict[str, Tensor | float]:
+        """Learn from one window and return metrics, equal on all ranks."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def act(self, obs: Tensor, deterministic: bool = False, generator: torch.Generator | None = None) -> Tensor:
+        """Return actions (N, A) in [-1, 1] at raw observations (N, D)."""
+        policy = self.policy(obs)
+        if deterministic:
+            return policy.mode
+        noise = torch.randn(policy.mean.shape, generator=generator, device=obs.device, dtype=obs.dtype)
+        return policy.pre_tanh(noise).tanh()
+
+    def training_step(self, batch: RolloutBatch, batch_idx: int) -> dict[str, float]:
+        """Run one iteration and return its metrics."""
+        self.skip_update = False
+        self.hook("on_rollout_end", batch)
+        started = perf_counter()
+        skipped = any_rank(self.skip_update, self.device)
+        metrics: dict[str, Tensor | float] = {} if skipped else self.update(batch)
+        metrics |= self._window_metrics(batch)
+        values = [torch.as_tensor(value, dtype=torch.float32, device=self.device) for value in metrics.values()]
+        report: dict[str, float] = dict(zip(metrics, torch.stack(values).tolist(), strict=True))
+
+        steps = batch.reward.numel() * world_size()
+        self._count_iteration()
+        self.iteration += 1
+        self.env_steps += steps
+        report |= self._episode_metrics(report.pop("returns"), report.pop("lengths"), report.pop("episodes"))
+        report["nan/skipped_updates"] = float(self.nonfinite_updates)
+        report["time/rollout"] = batch.rollout_time
+        report["time/update"] = perf_counter() - started
+        report["time/steps_per_second"] = steps / (report["time/rollout"] + report["time/update"])
+        self.report(report)
+        return report
+
+    def validation_step(self, batch: int, batch_idx: int) -> None:
+        """Leave evaluation to the callbacks; Lightning runs its loop only if this exists."""
+
+    test_step = validation_step
+
+    def apply_gradients(self, optimizer: Any, params: Sequence[nn.Parameter], loss: Tensor, max_norm: float) -> Tensor:
+        """Differentiate, average over ranks, clip and step; return the norm before clipping.
+
+        A gradient that is not finite is refused: nothing changes and `nonfinite_updates` counts it.
+        """
+        grads = torch.autograd.grad(loss, params)
+        if world_size() > 1:
+            flat = mean_over_ranks(torch.cat([grad.reshape(-1) for grad in grads]))
+            pieces = flat.split([grad.numel() for grad in grads])
+            grads = tuple(piece.view_as(grad) for piece, grad in zip(pieces, grads, strict=True))
+        norm = nn.utils.get_total_norm(grads)
+        if not norm.isfinite():
+            self.nonfinite_updates += 1
+            return norm
+        for param, grad in zip(params, grads, strict=True):
+            param.grad = grad
+        nn.utils.clip_grads_with_norm_(params, max_norm, norm)
+        optimizer.step()
+        return norm
+
+    def learning_rate(self, initial: float) -> float:
+        """Return the learning rate of this iteration, a function of `env_steps` alone."""
+        progress = min(self.env_steps / self.total_env_steps, 1.0)
+        if self.lr_schedule == "exponential":
+            return initial * (self.final_lr / initial) ** progress
+        if self.lr_schedule == "linear":
+            return initial + (self.final_lr - initial) * progress
+        return initial
+
+    def scheduled_optimizers(self, *initial: float) -> list[torch.optim.Optimizer]:
+        """Return torch's optimizers with this iteration's learning rates set.
+
+        Args:
+            initial: learning rate of each optimizer at the start of the run.
+        """
+        wrappers: Any = self.optimizers(use_pl_optimizer=False)
+        optimizers = [getattr(wrapper, "optimizer", wrapper) for wrapper in wrappers]
+        for optimizer, rate in zip(optimizers, initial, strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = self.learning_rate(rate)
+        return optimizers
+
+    def _count_iteration(self) -> None:
+        """Make Lightning's `global_step`, which counts optimizer steps, count iterations.
+
+        The updates step torch's own optimizers, which Lightning does not see; this step sees no gradient.
+        """
+        for param in self.parameters():
+            param.grad = None
+        if self.fabric is None:
+            wrappers: Any = self.optimizers()
+            wrappers[-1].step()
+
+    def hook(self, name: str, *args: Any) -> None:
+        """Call `name(module, *args)` on every callback that has it."""
+        if self.fabric is not None:
+            self.fabric.call(name, self, *args)
+            return
+        trainer: Any = self.trainer
+        for callback in trainer.callbacks:
+            method = getattr(callback, name, None)
+            if method is not None:
+                method(self, *args)
+
+    def report(self, metrics: dict[str, float]) -> None:
+        """Log metrics against environment steps."""
+        if self.fabric is not None:
+            self.fabric.log_dict(metrics, step=self.env_steps)
+        else:
+            self.log_dict({**metrics, "step": float(self.env_steps)}, batch_size=1)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Store the counters and what the checkpoint is of."""
+        checkpoint["rpo_lightning"] = {
+            "algorithm": self.name,
+            "obs_dim": self.obs_dim,
+            "action_dim": self.action_dim,
+            "iteration": self.iteration,
+            "env_steps": self.env_steps,
+            "nonfinite_updates": self.nonfinite_updates,
+            "episodes": self._episodes,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore the counters.
+
+        Raises:
+            ValueError: the checkpoint is of another algorithm or of other dimensions.
+        """
+        state = checkpoint.get("rpo_lightning", {})
+        then = (state.get("algorithm"), state.get("obs_dim"), state.get("action_dim"))
+        now = (self.name, self.obs_dim, self.action_dim)
+        if then != now:
+            raise ValueError(
+                "This checkpoint is of algorithm {}, obs_dim {}, action_dim {}, but the run is {}, {}, {}: "
+                "choose its own config or start a new run.".format(*then, *now)
+            )
+        self.iteration = state["iteration"]
+        self.env_steps = state["env_steps"]
+        self.nonfinite_updates = state["nonfinite_updates"]
+        self._episodes = [list(window) for window in state["episodes"]]
+
+    def _window_metrics(self, batch: RolloutBatch) -> dict[str, Tensor]:
+        ended = batch.done
+        sums = torch.stack(
+            [
+                batch.episode_return.nansum(),
+                batch.episode_length.nansum(),
+                ended.sum(),
+                batch.invalid.sum(),
+                batch.nonfinite_grad.float().mean() / world_size(),
+            ]
+        )
+        names = ("returns", "lengths", "episodes", "nan/invalid_envs", "nan/nonfinite_grad_frac")
+        return dict(zip(names, sum_over_ranks(sums), strict=True))
+
+    def _episode_metrics(self, returns: float, lengths: float, count: float) -> dict[str, float]:
+        """Average over the last windows that ended at least 100 episodes together; empty before the first."""
+        if count:
+            self._episodes.append([returns, lengths, count])
+        while sum(window[2] for window in self._episodes[1:]) >= EPISODE_WINDOW:
+            del self._episodes[0]
+        if not self._episodes:
+            return {}
+        returns, lengths, count = (sum(column) for column in zip(*self._episodes, strict=True))
+        return {"train/return": returns / count, "train/episode_length": lengths / count}

@@ -1,0 +1,27 @@
+"""Callbacks that work unchanged under Lightning's Trainer and under Fabric.
+
+They use only what both drivers give them: the module, the batch and the outputs of `training_step`, the hooks
+`on_rollout_end`, `on_actor_epoch_end` and `on_evaluation_end`, and of the driver `should_stop`, `is_global_zero`,
+`default_root_dir` and `save_checkpoint`.
+"""
+
+from rpo_lightning.callbacks.budget import StopAtBudget
+from rpo_lightning.callbacks.checkpoint import LastAndBest
+from rpo_lightning.callbacks.effective_samples import EffectiveSamples
+from rpo_lightning.callbacks.evaluation import Evaluation, evaluate
+from rpo_lightning.callbacks.evidence import Evidence
+from rpo_lightning.callbacks.kl_tuner import KLTuner
+from rpo_lightning.callbacks.nan_guard import NaNGuard
+from rpo_lightning.callbacks.progress import Progress
+
+__all__ = [
+    "EffectiveSamples",
+    "Evaluation",
+    "Evidence",
+    "KLTuner",
+    "LastAndBest",
+    "NaNGuard",
+    "Progress",
+    "StopAtBudget",
+    "evaluate",
+]

@@ -1,0 +1,27 @@
+"""Stop when the environment-step budget is used up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch.callbacks import Callback
+
+
+class StopAtBudget(Callback):
+    """Stop training once `total_env_steps` of the model (summed over processes) have been taken.
+
+    The counter is the same on every process, so all of them stop after the same iteration.
+    """
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Stop at once when a finished run is continued."""
+        self._check(trainer, pl_module)
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Stop after the iteration that used up the budget."""
+        self._check(trainer, pl_module)
+
+    @staticmethod
+    def _check(trainer: Any, pl_module: Any) -> None:
+        if pl_module.budget_reached:
+            trainer.should_stop = True

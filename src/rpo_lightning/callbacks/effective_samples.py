@@ -1,0 +1,30 @@
+"""Show how much of a window each actor epoch can still use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch.callbacks import Callback
+
+
+class EffectiveSamples(Callback):
+    """Log, for every actor epoch, the share of samples inside the clip range and the largest probability ratio.
+
+    Metrics `effective_samples/epoch_<m>` and `max_ratio/epoch_<m>`, m = 1..M; epoch 1 is on-policy (1 and 1).
+    `actor/effective_samples`, their mean over epochs 2..M, is logged by the algorithm itself.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._metrics: dict[str, Any] = {}
+
+    def on_actor_epoch_end(self, module: Any, epoch: int, metrics: dict[str, Any]) -> None:
+        """Keep what epoch `epoch` (counted from 0) measured; already reduced over processes."""
+        for name in ("effective_samples", "max_ratio"):
+            self._metrics[f"{name}/epoch_{epoch + 1}"] = metrics[name]
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Log the iteration's epochs together."""
+        if self._metrics:
+            pl_module.report(self._metrics)
+            self._metrics = {}

@@ -1,0 +1,144 @@
+"""Leave behind what a result is worth: summary, learning curve and final policy."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.callbacks import Callback
+
+from rpo_lightning.runs import Run, code_version, machine, write_curve, write_json, write_policy
+
+TRAINING_COLUMNS = (
+    "train/return",
+    "train/episode_length",
+    "actor/kl",
+    "actor/effective_samples",
+    "actor/max_ratio",
+    "actor/grad_norm",
+    "actor/entropy",
+    "critic/loss",
+    "time/steps_per_second",
+)
+EVALUATION_COLUMNS = ("eval/return", "eval/return_std", "eval/length", "eval/return_deterministic")
+COLUMNS = ("env_steps", "wall_clock_s", *TRAINING_COLUMNS, *EVALUATION_COLUMNS)
+
+
+class Evidence(Callback):
+    """Write `summary.json`, `curve.csv` and `policy.pt` beside the run's `config.yaml` when training ends.
+
+    Wall-clock time counts from the start of the process's work on the run and is added up over resumes, evaluation
+    included; time between a checkpoint and a crash is not in it, nor are the steps that it took.
+
+    Args:
+        results: also copy the four files to `<results>/<task>/<algorithm>/seed_<k>/`.
+        variant: names a variant of the algorithm, `<algorithm>-<variant>`.
+        every_n_iterations: iterations averaged into one row of the curve.
+    """
+
+    def __init__(self, results: str | None = None, variant: str | None = None, every_n_iterations: int = 10) -> None:
+        super().__init__()
+        self.results, self.variant, self.every_n_iterations = results, variant, every_n_iterations
+        self._started = time.perf_counter()
+        self._earlier_s = 0.0
+        self._command: str | None = None
+        self._rows: list[list[float | None]] = []
+        self._window: list[dict[str, float]] = []
+        self._evaluation: dict[str, dict[str, float]] = {}
+
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Start the clock."""
+        self._started = time.perf_counter()
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Collect the iteration's metrics."""
+        self._window.append({name: float(outputs[name]) for name in TRAINING_COLUMNS if name in outputs})
+        if pl_module.iteration % self.every_n_iterations == 0:
+            self._add_row(pl_module)
+
+    def on_evaluation_end(self, module: Any, results: dict[str, dict[str, float]]) -> None:
+        """Add an evaluation to the curve."""
+        self._evaluation = results
+        self._add_row(module, results)
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        """Keep the curve on disk current, so that a run can be watched and a killed one leaves it."""
+        if trainer.is_global_zero:
+            write_curve(pl_module.run.directory / "curve.csv", COLUMNS, self._rows)
+
+    def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
+        """Write everything; the final weights have been evaluated by then."""
+        if not trainer.is_global_zero:
+            return
+        run: Run = pl_module.run
+        write_curve(run.directory / "curve.csv", COLUMNS, self._rows)
+        write_policy(run.directory / "policy.pt", pl_module, run)
+        write_json(run.directory / "summary.json", self._summary(pl_module, run))
+        if self.results is not None:
+            target = Path(self.results) / run.task / self._algorithm(run) / f"seed_{run.seed}"
+            target.mkdir(parents=True, exist_ok=True)
+            for name in ("summary.json", "curve.csv", "policy.pt", "config.yaml"):
+                shutil.copyfile(run.directory / name, target / name)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Remember time, command, curve and the last evaluation."""
+        return {
+            "wall_clock_s": self._wall_clock(),
+            "command": self._command,
+            "rows": self._rows,
+            "window": self._window,
+            "evaluation": self._evaluation,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self._earlier_s = state_dict["wall_clock_s"]
+        self._command = state_dict["command"]
+        self._rows, self._window = state_dict["rows"], state_dict["window"]
+        self._evaluation = state_dict["evaluation"]
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Keep the command that first started the run; a resumed one has it from the checkpoint."""
+        self._command = self._command or pl_module.run.command
+
+    def _wall_clock(self) -> float:
+        return self._earlier_s + time.perf_counter() - self._started
+
+    def _algorithm(self, run: Run) -> str:
+        return f"{run.algorithm}-{self.variant}" if self.variant else run.algorithm
+
+    def _add_row(self, module: Any, results: dict[str, dict[str, float]] | None = None) -> None:
+        """Append the mean of the iterations since the last row; fill in an evaluation made at the same step."""
+        if not self._rows or self._rows[-1][0] != float(module.env_steps):
+            means = []
+            for name in TRAINING_COLUMNS:
+                values = [row[name] for row in self._window if name in row and math.isfinite(row[name])]
+                means.append(sum(values) / len(values) if values else None)
+            self._window = []
+            wall_clock = round(self._wall_clock(), 2)
+            self._rows.append([float(module.env_steps), wall_clock, *means, *[None] * len(EVALUATION_COLUMNS)])
+        if results is not None:
+            sampled, deterministic = results["sampled"], results.get("deterministic", {})
+            row = self._rows[-1]
+            row[-len(EVALUATION_COLUMNS) :] = [
+                sampled["mean"],
+                sampled["std"],
+                sampled["length"],
+                deterministic.get("mean"),
+            ]
+
+    def _summary(self, module: Any, run: Run) -> dict[str, Any]:
+        return {
+            "task": run.task,
+            "algorithm": self._algorithm(run),
+            "seed": run.seed,
+            "env_steps": int(module.env_steps),
+            "wall_clock_s": round(self._wall_clock(), 1),
+            "commit": code_version(),
+            "machine": machine(module.device),
+            "command": self._command,
+            "eval": self._evaluation,
+        }

@@ -1,0 +1,116 @@
+"""Find, name and keep what went non-finite."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+
+from rpo_lightning.distributed import any_rank, rank
+from rpo_lightning.runs import write_atomically
+
+log = logging.getLogger("rpo_lightning")
+
+QUANTITIES = ("obs", "pre_tanh", "reward", "bonus", "next_value", "action_grad")
+
+
+class NonFiniteError(RuntimeError):
+    """Training cannot go on: too many windows in a row were unusable."""
+
+
+class NaNGuard(Callback):
+    """Report non-finite values by environment, step and quantity, and keep unusable windows out of the update.
+
+    Environments that exploded are terminated, and non-finite rows of the action-gradient are set to zero, by the
+    collector: a few of them do no harm and are only reported. A window with more than `tolerated` of them, or with
+    any non-finite value left in what the update reads, is skipped on all processes. The first `dumps` findings are
+    written to `nan/iteration_<i>_rank_<r>.pt` in the run folder: the simulator's start state of the environment and
+    its slice of the window, enough to replay it.
+
+    Args:
+        patience: stop after so many skipped windows in a row.
+        tolerated: share of a window's samples that may have been repaired.
+        dumps: at most so many files (and lines) per process.
+    """
+
+    def __init__(self, patience: int = 5, tolerated: float = 0.05, dumps: int = 5) -> None:
+        super().__init__()
+        if patience < 1:
+            raise ValueError(f"NaNGuard needs patience of at least 1, not {patience}.")
+        self.patience, self.tolerated, self.dumps = patience, tolerated, dumps
+        self._in_a_row = 0
+        self._found = 0
+        self._directory = Path()
+
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Learn where the run folder is."""
+        self._directory = Path(trainer.default_root_dir) / "nan"
+
+    def on_rollout_end(self, module: Any, batch: Any) -> None:
+        """Look through the window before the update.
+
+        Raises:
+            NonFiniteError: on all processes, after `patience` skipped windows in a row.
+        """
+        unusable = {name: ~value.isfinite() for name in QUANTITIES if (value := getattr(batch, name)) is not None}
+        repaired = {"state": batch.invalid, "action_grad (set to 0)": batch.nonfinite_grad}
+        masks = {name: mask.flatten(2).any(2) if mask.dim() > 2 else mask for name, mask in unusable.items()}
+        bad = torch.stack([mask.any() for mask in masks.values()]).any()
+        share = torch.stack([mask.float().mean() for mask in repaired.values()])
+        # One transfer for the usual case, in which there is nothing to report.
+        has_bad, *shares = torch.cat([bad.float().view(1), share]).tolist()
+        skip = any_rank(bool(has_bad) or max(shares) > self.tolerated, module.device)
+        if has_bad or max(shares) > 0:
+            self._report(module, batch, {**repaired, **masks}, skip)
+        self._in_a_row = self._in_a_row + 1 if skip else 0
+        if skip:
+            module.skip_update = True
+        if self._in_a_row >= self.patience:
+            raise NonFiniteError(
+                f"NaNGuard stopped the run: {self._in_a_row} windows in a row were not finite. The dumps in "
+                f"{self._directory} hold the simulator's state before the first ones; a smaller learning rate, tighter "
+                f"clipping or a smaller time step are the usual cures."
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Remember the windows skipped in a row."""
+        return {"in_a_row": self._in_a_row}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self._in_a_row = state_dict["in_a_row"]
+
+    def _report(self, module: Any, batch: Any, masks: dict[str, Tensor], skip: bool) -> None:
+        """Write one line about the earliest finding, and the dump."""
+        self._found += 1
+        if self._found > self.dumps:
+            return
+        where = {name: mask.nonzero()[0].tolist() for name, mask in masks.items() if mask.any()}
+        quantity, (step, env) = min(where.items(), key=lambda item: item[1][0])
+        count = int(torch.stack(list(masks.values())).any(0).any(0).sum())
+        path = self._directory / f"iteration_{module.iteration}_rank_{rank()}.pt"
+        content: dict[str, Any] = {"env": env, "step": step, "quantity": quantity, "iteration": module.iteration}
+        content["start_state"] = [part[env].cpu() for part in batch.start_state]
+        content["window"] = {
+            field.name: value[:, env].cpu()
+            for field in fields(batch)
+            if isinstance(value := getattr(batch, field.name), Tensor) and value.dim() >= 2
+        }
+        write_atomically(path, lambda temporary: torch.save(content, temporary))
+        others = f" ({count} environments in all)" if count > 1 else ""
+        log.warning(
+            "Non-finite %s in environment %d at step %d of iteration %d%s; update %s; dump in %s%s",
+            quantity,
+            env,
+            step,
+            module.iteration,
+            others,
+            "skipped" if skip else "kept",
+            path,
+            "; further findings are counted in nan/... only" if self._found == self.dumps else "",
+        )

@@ -1,0 +1,50 @@
+"""Reductions over processes that cost nothing in a single one."""
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+__all__ = ["any_rank", "max_over_ranks", "mean_over_ranks", "rank", "sum_over_ranks", "world_size"]
+
+
+def _initialized() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
+def rank() -> int:
+    """Return this process's index, 0 in a single process."""
+    return dist.get_rank() if _initialized() else 0
+
+
+def world_size() -> int:
+    """Return the number of processes, 1 in a single one."""
+    return dist.get_world_size() if _initialized() else 1
+
+
+def sum_over_ranks(tensor: Tensor) -> Tensor:
+    """Sum a tensor over all processes, in place."""
+    if _initialized():
+        dist.all_reduce(tensor)
+    return tensor
+
+
+def mean_over_ranks(tensor: Tensor) -> Tensor:
+    """Average a tensor over all processes, in place."""
+    if _initialized():
+        dist.all_reduce(tensor)
+        tensor /= dist.get_world_size()
+    return tensor
+
+
+def max_over_ranks(tensor: Tensor) -> Tensor:
+    """Take the elementwise maximum over all processes, in place."""
+    if _initialized():
+        dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
+    return tensor
+
+
+def any_rank(flag: bool, device: torch.device) -> bool:
+    """Tell on every process whether any of them raised the flag."""
+    if not _initialized():
+        return flag
+    return bool(sum_over_ranks(torch.tensor(float(flag), device=device)))

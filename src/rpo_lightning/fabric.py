@@ -1,0 +1,196 @@
+"""The same module, data module and callbacks, driven by Lightning Fabric in a loop one can read.
+
+    fabric = Fabric(devices=1, callbacks=callbacks, loggers=loggers)
+    FabricDriver(fabric, RPO(...), RolloutDataModule(...), callbacks, "runs/mine").fit()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.fabric import Fabric
+
+from rpo_lightning.algorithms import RLModule
+from rpo_lightning.distributed import any_rank
+from rpo_lightning.rollout import RolloutDataModule
+
+__all__ = ["FabricDriver"]
+
+
+class FabricDriver:
+    """Run the training loop and stand in for the Trainer where callbacks ask for one.
+
+    Iterations, hooks and checkpoint contents are the Trainer's, so both drivers give the same weights and either can
+    continue the other's run.
+
+    Args:
+        fabric: not yet launched; its callbacks are `callbacks`.
+        module: the algorithm.
+        data: the windows.
+        callbacks: called in this order, checkpoints last.
+        default_root_dir: the run folder.
+        max_epochs: stop earlier than the model's budget; -1: no limit.
+        max_steps: the same, counted in iterations.
+        check_val_every_n_epoch: epochs between evaluations; None: none before the end.
+        limit_train_batches: iterations of an epoch, if fewer than the data module's.
+    """
+
+    sanity_checking = False
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        module: RLModule,
+        data: RolloutDataModule,
+        callbacks: Sequence[Any],
+        default_root_dir: str | Path,
+        max_epochs: int = -1,
+        max_steps: int = -1,
+        check_val_every_n_epoch: int | None = 1,
+        limit_train_batches: int | None = None,
+    ) -> None:
+        self.fabric, self.module, self.data, self.callbacks = fabric, module, data, list(callbacks)
+        self.default_root_dir = str(default_root_dir)
+        self.max_epochs, self.max_steps = max_epochs, max_steps
+        self.check_val_every_n_epoch = check_val_every_n_epoch
+        self.epoch_length = min(limit_train_batches or data.iterations_per_epoch, data.iterations_per_epoch)
+        self.should_stop = False
+        self._optimizers: list[torch.optim.Optimizer] = []
+
+    @property
+    def current_epoch(self) -> int:
+        """Number of the epoch being run, from 0."""
+        return self.module.iteration // self.epoch_length
+
+    @property
+    def global_step(self) -> int:
+        """Iterations done, as under the Trainer."""
+        return self.module.iteration
+
+    @property
+    def is_global_zero(self) -> bool:
+        """Whether this is the first process."""
+        return self.fabric.is_global_zero
+
+    @property
+    def global_rank(self) -> int:
+        """Index of this process."""
+        return self.fabric.global_rank
+
+    @property
+    def world_size(self) -> int:
+        """Number of processes."""
+        return self.fabric.world_size
+
+    @property
+    def strategy(self) -> Any:
+        """Fabric's strategy."""
+        return self.fabric.strategy
+
+    @property
+    def loggers(self) -> list[Any]:
+        """Fabric's loggers."""
+        return self.fabric.loggers
+
+    def fit(self, ckpt_path: str | Path | None = None) -> None:
+        """Train until the model's budget or a limit; continue from `ckpt_path` if there is one."""
+        self.fabric.launch()
+        self._optimizers = self.module.configure_optimizers()
+        self.fabric.setup(self.module, *self._optimizers)
+        self.data.attach(self.module).setup("fit")
+        try:
+            self._call("setup", stage="fit")
+            if ckpt_path is not None:
+                self._restore(Path(ckpt_path))
+            self._call("on_fit_start")
+            self._train()
+            self._call("on_fit_end")
+            self._call("teardown", stage="fit")
+        except BaseException as exception:
+            self._call("on_exception", exception=exception)
+            raise
+        finally:
+            for logger in self.loggers:
+                logger.finalize("finished")
+
+    def save_checkpoint(self, filepath: str | Path) -> None:
+        """Write everything that a resumed run needs, under the Trainer's names; every process must call it."""
+        content: dict[str, Any] = {
+            "epoch": self.current_epoch,
+            "global_step": self.global_step,
+            "pytorch-lightning_version": lightning.__version__,
+            "state_dict": self.module.state_dict(),
+            "optimizer_states": [optimizer.state_dict() for optimizer in self._optimizers],
+            "lr_schedulers": [],
+            "callbacks": {c.state_key: state for c in self.callbacks if (state := c.state_dict())},
+            type(self.data).__qualname__: self.data.state_dict(),
+        }
+        self._call("on_save_checkpoint", checkpoint=content)
+        self.module.on_save_checkpoint(content)
+        self.fabric.save(filepath, content)
+
+    def _train(self) -> None:
+        self._call("on_train_start")
+        while not self._done():
+            self._call("on_train_epoch_start")
+            epoch, first = self.current_epoch, self.module.iteration % self.epoch_length
+            windows = islice(self.data.train_dataloader(), self.epoch_length - first)
+            for batch_idx, batch in enumerate(windows, start=first):
+                self._call("on_train_batch_start", batch=batch, batch_idx=batch_idx)
+                outputs = self.module.training_step(batch, batch_idx)
+                self._call("on_train_batch_end", outputs=outputs, batch=batch, batch_idx=batch_idx)
+                # A callback may have stopped one process only; the others would wait for it for ever.
+                self.should_stop = any_rank(self.should_stop, self.module.device)
+                if self._done():
+                    break
+            if self.check_val_every_n_epoch and (epoch + 1) % self.check_val_every_n_epoch == 0:
+                self._validate()
+            self._call("on_train_epoch_end")
+        self._call("on_train_end")
+
+    def _done(self) -> bool:
+        epochs_done = self.max_epochs >= 0 and self.module.iteration >= self.max_epochs * self.epoch_length
+        steps_done = self.max_steps >= 0 and self.module.iteration >= self.max_steps
+        return self.should_stop or self.module.budget_reached or epochs_done or steps_done
+
+    @torch.no_grad()
+    def _validate(self) -> None:
+        self.module.eval()
+        self._call("on_validation_start")
+        self._call("on_validation_epoch_start")
+        for batch_idx, batch in enumerate(self.data.val_dataloader()):
+            self._call("on_validation_batch_start", batch=batch, batch_idx=batch_idx)
+            outputs = self.module.validation_step(batch, batch_idx)
+            self._call("on_validation_batch_end", outputs=outputs, batch=batch, batch_idx=batch_idx)
+        self._call("on_validation_epoch_end")
+        self._call("on_validation_end")
+        self.module.train()
+
+    def _call(self, name: str, **arguments: Any) -> None:
+        self.fabric.call(name, trainer=self, pl_module=self.module, **arguments)
+
+    def _restore(self, path: Path) -> None:
+        """Restore module, optimizers, simulators and callbacks.
+
+        Raises:
+            ValueError: the checkpoint holds no simulator, or belongs to another algorithm, task or layout.
+        """
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        data_key = type(self.data).__qualname__
+        if not content.get(data_key) or "optimizer_states" not in content:
+            raise ValueError(f"{path} holds no simulator and optimizer state, so no run can be continued from it.")
+        self.module.on_load_checkpoint(content)
+        self.module.load_state_dict(content["state_dict"])
+        for optimizer, state in zip(self._optimizers, content["optimizer_states"], strict=True):
+            optimizer.load_state_dict(state)
+        self.data.load_state_dict(content[data_key])
+        states = content["callbacks"]
+        for callback in self.callbacks:
+            callback.on_load_checkpoint(self, self.module, content)
+            if callback.state_key in states:
+                callback.load_state_dict(states[callback.state_key])

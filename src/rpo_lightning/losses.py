@@ -1,0 +1,53 @@
+"""Loss terms of the actor: pure functions of tensors with leading dimensions (H, N)."""
+
+from torch import Tensor
+
+from rpo_lightning.nn import SquashedGaussian
+
+__all__ = ["entropy_bonus", "gaussian_kl", "importance_ratio", "inside_clip", "regenerate", "weighted_mean"]
+
+LOG_RATIO_LIMIT = 20.0
+
+
+def regenerate(policy: SquashedGaussian, pre_tanh: Tensor) -> Tensor:
+    """Regenerate stored samples u (..., A) by the policy: equal to u, but carrying d/dtheta (RPO eq. 10).
+
+    The noise f^-1(u) = (u - mean) / std that yields u is held fixed.
+    """
+    noise = (pre_tanh - policy.mean.detach()) / policy.std.detach()
+    return policy.pre_tanh(noise)
+
+
+def importance_ratio(new: SquashedGaussian, old: SquashedGaussian, pre_tanh: Tensor) -> Tensor:
+    """Return pi_new / pi_old (...,) at u (..., A), jointly over dimensions, cut from the graph."""
+    new, old = new.detach(), old.detach()
+    log_ratio = new.log_prob(pre_tanh) - old.log_prob(pre_tanh)
+    return log_ratio.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp()
+
+
+def inside_clip(ratio: Tensor, clip_low: float, clip_high: float) -> Tensor:
+    """Mark the ratios within [1 - clip_low, 1 + clip_high], ends included (RPO eq. 11)."""
+    return (ratio >= 1.0 - clip_low) & (ratio <= 1.0 + clip_high)
+
+
+def gaussian_kl(old: SquashedGaussian, new: SquashedGaussian) -> Tensor:
+    """Return KL(old || new) (...,), summed over dimensions; the tanh leaves it unchanged."""
+    variance_ratio = (2.0 * (old.log_std - new.log_std)).exp()
+    distance = ((old.mean - new.mean) / new.std).square()
+    return (new.log_std - old.log_std + 0.5 * (variance_ratio + distance - 1.0)).sum(-1)
+
+
+def entropy_bonus(entropy: Tensor, target: float, offset: bool = True) -> Tensor:
+    """Scale an entropy (...,) in nats to the bonus b: 0 at -target and 1 at +target.
+
+    Args:
+        entropy: h, in nats.
+        target: |H_bar|, the magnitude of the target entropy.
+        offset: False: b = h / target.
+    """
+    return (entropy + target) / (2.0 * target) if offset else entropy / target
+
+
+def weighted_mean(values: Tensor, weight: Tensor | None) -> Tensor:
+    """Mean of values, each first multiplied by its weight if there is one."""
+    return values.mean() if weight is None else (weight * values).mean()

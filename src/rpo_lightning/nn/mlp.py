@@ -1,0 +1,40 @@
+"""The trunk shared by actors and critics."""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+__all__ = ["MLP", "orthogonal_linear"]
+
+
+def orthogonal_linear(inputs: int, outputs: int, blocks: int = 1) -> nn.Linear:
+    """Build a linear layer with orthogonal weights of gain 1 and zero biases.
+
+    Args:
+        inputs: features in.
+        outputs: features out, over all blocks.
+        blocks: independent heads stacked in the output; each is orthogonal by itself.
+    """
+    layer = nn.Linear(inputs, outputs)
+    for block in layer.weight.data.chunk(blocks):
+        nn.init.orthogonal_(block)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+class MLP(nn.Sequential):
+    """Hidden layers Linear -> LayerNorm -> SiLU and a plain linear output.
+
+    Args:
+        inputs: features in.
+        hidden: sizes of the hidden layers.
+        outputs: features out.
+        heads: independently initialised heads that share the output layer.
+    """
+
+    def __init__(self, inputs: int, hidden: Sequence[int], outputs: int, heads: int = 1) -> None:
+        layers: list[nn.Module] = []
+        for size in hidden:
+            layers += [orthogonal_linear(inputs, size), nn.LayerNorm(size), nn.SiLU()]
+            inputs = size
+        super().__init__(*layers, orthogonal_linear(inputs, outputs, heads))

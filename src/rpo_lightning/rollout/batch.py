@@ -1,0 +1,52 @@
+"""One window of experience."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+__all__ = ["RolloutBatch"]
+
+
+@dataclass
+class RolloutBatch:
+    """A window of H steps in N environments; time-major tensors without a graph."""
+
+    obs: Tensor
+    """Raw observations acted on, (H, N, D)."""
+    pre_tanh: Tensor
+    """Samples u before the tanh, (H, N, A)."""
+    mean: Tensor
+    """Mean of the behaviour policy before the tanh, (H, N, A)."""
+    log_std: Tensor
+    """Log standard deviation of the behaviour policy, (H, N, A)."""
+    reward: Tensor
+    """Rewards of the environment, (H, N)."""
+    bonus: Tensor
+    """Scaled entropy bonus of each step, 0 if the algorithm has none, (H, N)."""
+    terminated: Tensor
+    """Episode ended by failure at this step, (H, N) bool."""
+    truncated: Tensor
+    """Episode ended by the time limit at this step, (H, N) bool."""
+    invalid: Tensor
+    """The simulation was found non-finite at this step, (H, N) bool."""
+    next_value: Tensor
+    """Value of the state reached, before any reset; 0 where terminated, (H, N)."""
+    action_grad: Tensor | None
+    """d(sum of window returns)/du through dynamics and policy, (H, N, A)."""
+    nonfinite_grad: Tensor
+    """Rows of `action_grad` that were not finite and are now 0, (H, N) bool."""
+    episode_return: Tensor
+    """Undiscounted return of the episode that ended at this step, else NaN, (H, N)."""
+    episode_length: Tensor
+    """Length of the episode that ended at this step, else NaN, (H, N)."""
+    start_state: tuple[Tensor, Tensor, Tensor]
+    """(q, qd, progress) at the window's start."""
+    seed: int
+    """Drawn from the collector's generator, for whatever the update samples."""
+    rollout_time: float
+    """Seconds the collection took."""
+
+    @property
+    def done(self) -> Tensor:
+        """Episode ended at this step, either way, (H, N) bool."""
+        return self.terminated | self.truncated

@@ -1,0 +1,215 @@
+"""Collecting one window with a single backward pass through the simulation."""
+
+from time import perf_counter
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from rpo_lightning.nn import SquashedGaussian
+from rpo_lightning.returns import segment_discounts
+from rpo_lightning.rollout.batch import RolloutBatch
+
+__all__ = ["Agent", "Collector", "Env"]
+
+STATE_LIMIT = 1e6
+"""A reached observation beyond this, or not finite, has value 0."""
+
+
+class Env(Protocol):
+    """What the collector asks of an environment; see `rpo_lightning.envs.base`."""
+
+    num_envs: int
+    obs_dim: int
+    action_dim: int
+    device: torch.device
+    differentiable: bool
+    invalid: Tensor
+
+    def step(self, action: Tensor) -> Any:
+        """Return `Step(obs, reward, terminated, truncated, final_obs)`."""
+        ...
+
+    def detach(self) -> Tensor:
+        """Cut the graph and return the observations (N, D)."""
+        ...
+
+    def get_state(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return (q, qd, progress)."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all state, including the generator's."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        ...
+
+
+class Agent(Protocol):
+    """What the collector asks of an algorithm. Observations are raw, leading dimensions arbitrary."""
+
+    discount: float
+    needs_action_grad: bool
+    bootstrap_state: Literal["next", "current"]
+
+    def policy(self, obs: Tensor) -> SquashedGaussian:
+        """Return the action distribution."""
+        ...
+
+    def value(self, obs: Tensor) -> Tensor:
+        """Return the value that ends the actor's window return."""
+        ...
+
+    def target_value(self, obs: Tensor) -> Tensor:
+        """Return the value that critic targets bootstrap from."""
+        ...
+
+    def reward_bonus(self, policy: SquashedGaussian, generator: torch.Generator) -> Tensor:
+        """Return the scaled bonus added to the reward."""
+        ...
+
+
+class Collector:
+    """Run a policy for windows of H steps; episodes continue across windows.
+
+    Args:
+        env: environments, already reset.
+        horizon: H.
+        seed: of the exploration noise.
+    """
+
+    def __init__(self, env: Env, horizon: int, seed: int) -> None:
+        self.env = env
+        self.horizon = horizon
+        self.windows = 0
+        self.generator = torch.Generator(env.device).manual_seed(seed)
+        self._return = torch.zeros(env.num_envs, device=env.device)
+        self._length = torch.zeros(env.num_envs, device=env.device)
+
+    def collect(self, agent: Agent) -> RolloutBatch:
+        """Collect one window.
+
+        Raises:
+            ValueError: the agent needs action-gradients and the environment has none.
+        """
+        if agent.needs_action_grad and not self.env.differentiable:
+            raise ValueError(
+                f"{type(self.env).__name__} is not differentiable, but {type(agent).__name__} learns from "
+                "action-gradients: choose a differentiable environment or another algorithm."
+            )
+        started = perf_counter()
+        with torch.set_grad_enabled(agent.needs_action_grad):
+            fields = self._roll_out(agent)
+        self.windows += 1
+        seed = torch.randint(2**31, (), generator=self.generator, device=self.env.device)
+        return RolloutBatch(**fields, seed=int(seed), rollout_time=perf_counter() - started)
+
+    def _roll_out(self, agent: Agent) -> dict[str, Any]:
+        env, horizon = self.env, self.horizon
+        start_state = tuple(tensor.detach().clone() for tensor in env.get_state())
+        obs = env.detach()
+        shape = (horizon, env.num_envs, env.action_dim)
+        noise = torch.randn(shape, generator=self.generator, device=env.device, dtype=obs.dtype)
+        # Gradient of the return with respect to this zero is the action-gradient dR/du, all steps at once.
+        delta = torch.zeros_like(noise, requires_grad=agent.needs_action_grad)
+
+        observations, means, log_stds, samples, steps, invalid = [], [], [], [], [], []
+        for noise_t, delta_t in zip(noise, delta.unbind(), strict=True):
+            policy = agent.policy(obs)
+            sample = policy.pre_tanh(noise_t) + delta_t
+            step = env.step(sample.tanh())
+            observations.append(obs)
+            means.append(policy.mean)
+            log_stds.append(policy.log_std)
+            samples.append(sample.detach())
+            steps.append(step)
+            invalid.append(env.invalid.clone())
+            obs = step.obs
+
+        policy = SquashedGaussian(torch.stack(means), torch.stack(log_stds))
+        observation, final_obs = torch.stack(observations), torch.stack([step.final_obs for step in steps])
+        reward = torch.stack([step.reward for step in steps])
+        terminated = torch.stack([step.terminated for step in steps])
+        truncated = torch.stack([step.truncated for step in steps])
+        bonus = agent.reward_bonus(policy, self.generator)
+
+        reached = final_obs
+        if agent.bootstrap_state == "current":
+            reached = torch.where(truncated[..., None], final_obs, observation)
+        alive = ~terminated & (reached.detach().abs() <= STATE_LIMIT).all(-1)
+        with torch.no_grad():
+            value = agent.target_value(torch.where(alive[..., None], reached, 0.0))
+            next_value = torch.where(alive, value, 0.0)
+
+        action_grad, nonfinite = None, torch.zeros_like(terminated)
+        if agent.needs_action_grad:
+            done = terminated | truncated
+            objective = self._window_return(agent, reward + bonus, done, alive, reached)
+            (action_grad,) = torch.autograd.grad(objective, delta)
+            nonfinite = ~action_grad.isfinite().all(-1)
+            action_grad = torch.where(nonfinite[..., None], 0.0, action_grad)
+
+        reward = reward.detach()
+        episode_return, episode_length = self._episodes(reward, terminated | truncated)
+        return {
+            "obs": observation.detach(),
+            "pre_tanh": torch.stack(samples),
+            "mean": policy.mean.detach(),
+            "log_std": policy.log_std.detach(),
+            "reward": reward,
+            "bonus": bonus.detach(),
+            "terminated": terminated,
+            "truncated": truncated,
+            "invalid": torch.stack(invalid),
+            "next_value": next_value,
+            "action_grad": action_grad,
+            "nonfinite_grad": nonfinite,
+            "episode_return": episode_return,
+            "episode_length": episode_length,
+            "start_state": start_state,
+        }
+
+    @staticmethod
+    def _window_return(agent: Agent, reward: Tensor, done: Tensor, alive: Tensor, reached: Tensor) -> Tensor:
+        """Sum over environments of the discounted return of every segment, with the critic at its end.
+
+        The critic is differentiated only where a segment ends and the state reached has a value.
+        """
+        weight = segment_discounts(done, agent.discount)
+        ends = done.clone()
+        ends[-1] = True
+        ends &= alive
+        bootstrap = weight[ends] * agent.discount * agent.value(reached[ends])
+        return (weight * reward).sum() + bootstrap.sum()
+
+    def _episodes(self, reward: Tensor, done: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the returns and lengths of the episodes that ended, NaN elsewhere; carry on the others."""
+        returns, lengths = torch.full_like(reward, torch.nan), torch.full_like(reward, torch.nan)
+        for t, (reward_t, done_t) in enumerate(zip(reward, done, strict=True)):
+            self._return = self._return + reward_t
+            self._length = self._length + 1
+            returns[t] = torch.where(done_t, self._return, torch.nan)
+            lengths[t] = torch.where(done_t, self._length, torch.nan)
+            self._return = torch.where(done_t, 0.0, self._return)
+            self._length = torch.where(done_t, 0.0, self._length)
+        return returns, lengths
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the environment's and the generator's state and the running episodes."""
+        return {
+            "env": self.env.state_dict(),
+            "generator": self.generator.get_state(),
+            "windows": self.windows,
+            "return": self._return,
+            "length": self._length,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self.env.load_state_dict(state["env"])
+        self.generator.set_state(state["generator"].cpu())
+        self.windows = state["windows"]
+        self._return = state["return"].to(self.env.device)
+        self._length = state["length"].to(self.env.device)

@@ -1,0 +1,194 @@
+"""The source of windows for Lightning's Trainer and for Fabric."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from lightning import LightningDataModule
+
+from rpo_lightning.distributed import rank, world_size
+from rpo_lightning.rollout.batch import RolloutBatch
+from rpo_lightning.rollout.collector import Agent, Collector, Env
+
+__all__ = ["RolloutDataModule", "RolloutLoader"]
+
+RANK_SEED_STRIDE = 1000
+
+
+class RolloutLoader:
+    """A given number of fresh windows. Having a length keeps Lightning from prefetching a stale one."""
+
+    def __init__(self, collector: Collector, agent: Agent, length: int) -> None:
+        self.collector = collector
+        self.agent = agent
+        self.length = length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[RolloutBatch]:
+        for _ in range(self.length):
+            yield self.collector.collect(self.agent)
+
+
+class RolloutDataModule(LightningDataModule):
+    """Collect windows with the policy being trained.
+
+    Args:
+        env: a name of `rpo_lightning.make`, a mapping with `name` or `class_path` and `init_args`, or an
+            environment class or callable (num_envs, device, seed) -> Env.
+        num_envs: environments per process, N.
+        horizon: steps per window, H.
+        iterations_per_epoch: windows between evaluations and checkpoints.
+        seed: of exploration and initial states; every rank adds 1000 times its index.
+    """
+
+    def __init__(
+        self,
+        env: str | dict[str, Any] | Callable[..., Any],
+        num_envs: int = 128,
+        horizon: int = 32,
+        iterations_per_epoch: int = 50,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.env = env
+        self.num_envs = num_envs
+        self.horizon = horizon
+        self.iterations_per_epoch = iterations_per_epoch
+        self.seed = seed
+        self.agent: Any = None
+        self.collector: Collector | None = None
+        self._pending: dict[str, Any] | None = None
+
+    @property
+    def env_name(self) -> str:
+        """Name of the task."""
+        return self._env_class().name
+
+    @property
+    def obs_dim(self) -> int:
+        """Observation dimension D, known without building the simulator."""
+        return self._env_class().obs_dim
+
+    @property
+    def action_dim(self) -> int:
+        """Action dimension A, known without building the simulator."""
+        return self._env_class().action_dim
+
+    def make_env(self, num_envs: int, seed: int, **overrides: Any) -> Env:
+        """Build environments of this task and these options on the training device.
+
+        Args:
+            num_envs: N.
+            seed: of the initial states.
+            overrides: options that differ from training's.
+        """
+        device = self._device()
+        if callable(self.env):
+            return self.env(num_envs=num_envs, device=device, seed=seed, **overrides)
+        from rpo_lightning import make
+
+        name, options = _name_and_options(self.env)
+        return make(name, num_envs=num_envs, device=device, seed=seed, **{**options, **overrides})
+
+    def attach(self, module: Any) -> RolloutDataModule:
+        """Take the module whose policy acts, and give it `make_env` for evaluation."""
+        self.agent = module
+        module.make_env = self.make_env
+        return self
+
+    def setup(self, stage: str | None = None) -> None:
+        """Attach the Trainer's module; for training, build the environments and the collector."""
+        if self.trainer is not None:
+            self.attach(self.trainer.lightning_module)
+        if stage not in (None, "fit") or self.collector is not None:
+            return
+        seed = self.seed + RANK_SEED_STRIDE * rank()
+        self.collector = Collector(self.make_env(self.num_envs, seed), self.horizon, seed)
+        if self._pending is not None:
+            self.load_state_dict(self._pending)
+
+    def train_dataloader(self) -> RolloutLoader:
+        """Return one epoch of windows.
+
+        Raises:
+            ValueError: the module was restored from a checkpoint that holds no simulator state.
+        """
+        if self.collector is None:
+            raise ValueError("RolloutDataModule: call attach(module) and setup('fit') before collecting.")
+        # Lightning stores this state under the class's name and says nothing when it is missing.
+        if self.agent.iteration > 0 and self.collector.windows == 0:
+            raise ValueError(
+                f"The module was restored at iteration {self.agent.iteration}, but its checkpoint has no state "
+                f"of {type(self).__qualname__}: resume with the data module class that wrote it."
+            )
+        return RolloutLoader(self.collector, self.agent, self.iterations_per_epoch)
+
+    def val_dataloader(self) -> range:
+        """Return one dummy element, so that Lightning runs one validation step."""
+        return range(1)
+
+    test_dataloader = val_dataloader
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Return the batch: it was collected on its device."""
+        return batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the collectors' states of all ranks; every rank must call it."""
+        if self.collector is None:
+            return {}
+        states: list[Any] = [self.collector.state_dict()]
+        if world_size() > 1:
+            own, states = states[0], [None] * world_size()
+            dist.all_gather_object(states, own)
+        return {"env": self.env_name, "num_envs": self.num_envs, "ranks": states}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore this rank's state, at once or when `setup` builds the collector.
+
+        Raises:
+            ValueError: the state comes from another task, number of environments or number of processes.
+        """
+        if self.collector is None:
+            self._pending = state_dict
+            return
+        self._pending = None
+        now = {"env": self.env_name, "num_envs": self.num_envs, "processes": world_size()}
+        ranks = state_dict["ranks"]
+        then = {"env": state_dict["env"], "num_envs": state_dict["num_envs"], "processes": len(ranks)}
+        if now != then:
+            raise ValueError(
+                f"This checkpoint's rollout state is for {_listing(then)}, but this run has {_listing(now)}: "
+                "resume with the same settings or start a new run."
+            )
+        self.collector.load_state_dict(ranks[rank()])
+
+    def _device(self) -> torch.device:
+        # The Trainer moves the module only after `setup`, so its own device is the one to ask.
+        return self.agent.device if self.trainer is None else self.trainer.strategy.root_device
+
+    def _env_class(self) -> Any:
+        if callable(self.env):
+            return self.env
+        from rpo_lightning.envs import env_class
+
+        return env_class(_name_and_options(self.env)[0])
+
+
+def _name_and_options(env: str | dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    if isinstance(env, str):
+        return env, {}
+    name = env.get("name", env.get("class_path"))
+    unknown = env.keys() - {"name", "class_path", "init_args"}
+    if name is None or unknown:
+        raise ValueError(f"data.env: expected 'name' or 'class_path' and 'init_args', got {sorted(env)}.")
+    return name, dict(env.get("init_args") or {})
+
+
+def _listing(settings: dict[str, Any]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in settings.items())

@@ -1,0 +1,108 @@
+"""Two gloo processes against one on the union of their environments."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import rpo_lightning
+from rpo_lightning.nn import RunningNormalizer
+from rpo_lightning.rollout import Collector
+from tests.algorithms.drivers import UnionData, largest_difference, make_rpo, make_trainer, snapshot
+from tests.algorithms.two_processes import critic_loss
+from tests.toy import PointMass
+
+ROOT = Path(__file__).parents[2]
+
+
+def run_two(task: str, folder: Path) -> list[dict]:
+    """Run a task of two_processes.py and return what both processes saved."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    source = str(Path(rpo_lightning.__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([source, str(ROOT)]), "OMP_NUM_THREADS": "1"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.algorithms.two_processes", task, index, port, str(folder)],
+            env=environment,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for index in ("0", "1")
+    ]
+    try:
+        outputs = [process.communicate(timeout=120)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)
+    return [torch.load(folder / f"{task}{index}.pt", weights_only=True) for index in (0, 1)]
+
+
+@pytest.fixture(scope="module")
+def trainer(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
+    return run_two("trainer", tmp_path_factory.mktemp("trainer"))
+
+
+@pytest.fixture(scope="module")
+def fabric(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
+    return run_two("fabric", tmp_path_factory.mktemp("fabric"))
+
+
+@pytest.fixture(scope="module")
+def union() -> dict:
+    module = make_rpo(entropy_coef=0.0)
+    make_trainer().fit(module, datamodule=UnionData(None, iterations_per_epoch=3))
+    return snapshot(module)
+
+
+@pytest.mark.parametrize("driver", ["trainer", "fabric"])
+def test_two_processes_match_one_on_the_union(driver: str, union: dict, request: pytest.FixtureRequest) -> None:
+    first, second = request.getfixturevalue(driver)
+    assert largest_difference(first["union"], second["union"]) == 0.0
+    assert largest_difference(first["union"], union) < 1e-6
+
+
+def test_each_rank_resumes_its_own_simulator(trainer: list[dict]) -> None:
+    for result in trainer:
+        assert largest_difference(*result["states"]) == 0.0
+        assert torch.equal(*result["positions"])
+        assert result["env_steps"] == 2 * 4 * 64
+    assert not torch.equal(trainer[0]["positions"][0], trainer[1]["positions"][0])
+
+
+def test_the_averaged_gradient_is_that_of_the_union(fabric: list[dict]) -> None:
+    module = make_rpo(entropy_coef=0.0)
+    batch = Collector(PointMass(8, seed=1), 8, seed=1).collect(module)
+    expected = torch.autograd.grad(critic_loss(module, batch), list(module.critic.parameters()))
+    for result in fabric:
+        for ours, theirs in zip(result["gradient"], expected, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_the_normaliser_is_equal_on_all_ranks_and_saw_all_data(fabric: list[dict]) -> None:
+    data = [torch.randn(50, 3, generator=torch.Generator().manual_seed(r)) + r for r in (0, 1)]
+    expected = RunningNormalizer(3)
+    expected.update(torch.cat(data))
+    for result in fabric:
+        for name, value in expected.state_dict().items():
+            torch.testing.assert_close(result["normalizer"][name], value)
+    assert torch.equal(fabric[0]["normalizer"]["var"], fabric[1]["normalizer"]["var"])
+
+
+def test_a_skip_on_one_rank_skips_on_both(fabric: list[dict]) -> None:
+    for result in fabric:
+        assert largest_difference(*result["skipped"]) == 0.0
+
+
+def test_ranks_explore_with_different_noise(fabric: list[dict]) -> None:
+    assert not torch.equal(fabric[0]["noise"], fabric[1]["noise"])

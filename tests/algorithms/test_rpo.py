@@ -1,0 +1,286 @@
+"""The update of RPO against what it must equal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from rpo_lightning.algorithms import RPO
+from rpo_lightning.rollout import Collector, RolloutBatch
+from tests.algorithms.drivers import (
+    Record,
+    largest_difference,
+    make_data,
+    make_rpo,
+    make_trainer,
+    run_fabric,
+    snapshot,
+)
+from tests.reference import brute_force_lambda_return, window_noise, window_objective
+from tests.toy import PointMass
+
+H, N = 8, 6
+
+
+class Captured(RPO):
+    """Keep the gradients instead of applying them, and use given noise for entropies."""
+
+    def __init__(self, **options: Any) -> None:
+        torch.manual_seed(0)
+        super().__init__(3, 1, total_env_steps=4096, hidden=(16, 16), **options)
+        self.actor.double()
+        self.critic.double()
+        self.gradients: list[tuple[Tensor, ...]] = []
+        self.entropy_noise: Tensor | None = None
+        self.hooked: list[dict[str, Tensor]] = []
+
+    def apply_gradients(self, optimizer: Any, params: Any, loss: Tensor, max_norm: float) -> Tensor:
+        """Keep the gradient."""
+        self.gradients.append(torch.autograd.grad(loss, params))
+        return torch.zeros(())
+
+    def hook(self, name: str, *args: Any) -> None:
+        """Keep the diagnostics."""
+        self.hooked.append(args[-1])
+
+    def _entropy(self, policy: Any, generator: torch.Generator) -> Tensor:
+        return super()._entropy(policy, generator) if self.entropy_noise is None else policy.entropy(self.entropy_noise)
+
+
+def restless() -> PointMass:
+    return PointMass(N, seed=3, episode_length=5, limit=0.95, dtype=torch.float64)
+
+
+def actor_gradients(module: Captured, batch: RolloutBatch) -> list[tuple[Tensor, ...]]:
+    """Return the gradient of every actor epoch."""
+    module.improve_actor(batch, module.normalizer(batch.obs), Any, torch.Generator().manual_seed(0))
+    return module.gradients
+
+
+def direct_gradient(module: RPO, noise: tuple[Tensor, Tensor], bonus: bool) -> tuple[Tensor, ...]:
+    """Differentiate the window objective, averaged over steps, straight to the parameters: SHAC or SAPO."""
+    loss = -window_objective(restless(), module, *noise, bonus=bonus).sum() / (H * N)
+    return torch.autograd.grad(loss, list(module.actor.parameters()))
+
+
+def assert_gradients_equal(ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...]) -> None:
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-7)
+    assert max(float(g.abs().max()) for g in theirs) > 0.01
+
+
+def test_one_epoch_without_regularizers_is_shac() -> None:
+    module = Captured(actor_epochs=1, kl_coef=0.0, entropy_coef=0.0)
+    collector = Collector(restless(), H, seed=1)
+    noise = window_noise(collector, 1)
+    (ours,) = actor_gradients(module, collector.collect(module))
+    assert_gradients_equal(ours, direct_gradient(module, noise, bonus=False))
+
+
+@pytest.mark.parametrize("discounted", [True, False])
+def test_one_epoch_with_discounted_entropy_is_sapo(discounted: bool) -> None:
+    module = Captured(actor_epochs=1, entropy_coef=0.3, discounted_regularizers=discounted)
+    collector = Collector(restless(), H, seed=1)
+    noise = window_noise(collector, 1)
+    batch = collector.collect(module)
+    assert batch.bonus.abs().max() > 0
+    module.entropy_noise = noise[1]
+    (ours,) = actor_gradients(module, batch)
+    sapo = direct_gradient(module, noise, bonus=True)
+    if discounted:
+        assert_gradients_equal(ours, sapo)
+    else:
+        assert max(float((a - b).abs().max()) for a, b in zip(ours, sapo, strict=True)) > 1e-3
+
+
+def test_first_epoch_is_on_policy_and_kl_has_no_gradient() -> None:
+    module = Captured(actor_epochs=1, kl_coef=1000.0, surrogate_coef=0.0, entropy_coef=0.0)
+    batch = Collector(restless(), H, seed=1).collect(module)
+    (gradient,) = actor_gradients(module, batch)
+    assert all(bool((g == 0).all()) for g in gradient)
+    (first,) = module.hooked
+    assert (first["kl"], first["effective_samples"], first["max_ratio"]) == (0.0, 1.0, 1.0)
+
+
+def test_samples_outside_the_clip_contribute_nothing_and_stay_in_the_denominator() -> None:
+    module = Captured(actor_epochs=1, kl_coef=0.0, entropy_coef=0.0)
+    batch = Collector(restless(), H, seed=1).collect(module)
+    x = module.normalizer(batch.obs)
+    old = module.actor(x).detach()
+    for layer in module.actor.mlp:
+        if hasattr(layer, "weight"):
+            layer.weight.data += 0.1
+    new = module.actor(x)
+    ratio = (new.log_prob(batch.pre_tanh) - old.log_prob(batch.pre_tanh)).exp().detach()
+    inside = (ratio >= 0.2) & (ratio <= 2.0)
+    assert 0 < inside.sum() < inside.numel()
+    noise = ((batch.pre_tanh - new.mean) / new.std).detach()
+    total = sum(
+        ratio[t, n] * (batch.action_grad[t, n] * (new.mean + new.std * noise)[t, n]).sum()
+        for t, n in inside.nonzero().tolist()
+    )
+    expected = torch.autograd.grad(-total / (H * N), list(module.actor.parameters()), retain_graph=True)
+    # The second epoch of a module whose first step was the change made above.
+    module.actor_epochs = 2
+    forwards = iter([old, new, new])
+    module.actor.forward = lambda x: next(forwards)
+    calls = iter([lambda *a: torch.zeros(()), module.apply_gradients])
+    module.apply_gradients = lambda *args: next(calls)(*args)
+    actor_gradients(module, batch)
+    assert_gradients_equal(module.gradients[0], expected)
+    assert float(module.hooked[1]["effective_samples"]) == pytest.approx(float(inside.double().mean()))
+
+
+def test_critic_regresses_on_soft_lambda_returns_in_consecutive_minibatches() -> None:
+    module = Captured(critic_epochs=1, critic_minibatches=4, entropy_coef=0.3)
+    batch = Collector(restless(), H, seed=1).collect(module)
+    x = module.normalizer(batch.obs)
+    module.fit_critic(batch, x, Any, torch.Generator())
+    target = brute_force_lambda_return(batch.reward + batch.bonus, batch.next_value, batch.done, 0.99, 0.95)
+    assert len(module.gradients) == 4
+    for i, ours in enumerate(module.gradients):
+        rows = slice(2 * i, 2 * i + 2)
+        error = torch.stack([critic(x[rows])[..., 0] - target[rows] for critic in module.critic])
+        expected = torch.autograd.grad(error.square().mean(), list(module.critic.parameters()))
+        assert_gradients_equal(ours, expected)
+
+
+def test_shuffled_minibatches_cover_the_window_once_per_pass() -> None:
+    module = Captured(critic_epochs=1, critic_minibatches=4, shuffle=True)
+    batch = Collector(restless(), H, seed=1).collect(module)
+    seen = []
+    module.critic.forward = lambda x: seen.append(x) or torch.zeros(2, len(x), requires_grad=True)
+    module.apply_gradients = lambda *args: torch.zeros(())
+    module.fit_critic(batch, module.normalizer(batch.obs), Any, torch.Generator().manual_seed(0))
+    rows, expected = torch.cat(seen), module.normalizer(batch.obs).flatten(0, 1)
+    assert not torch.equal(rows, expected)
+    assert sorted(rows.tolist()) == sorted(expected.tolist())
+
+
+def test_targets_may_take_the_smallest_critic_while_the_actor_takes_the_mean() -> None:
+    module = make_rpo(target_reduction="min")
+    obs = torch.randn(5, 3)
+    values = module.critic(module.normalizer(obs))
+    assert torch.equal(module.target_value(obs), values.amin(0))
+    assert torch.equal(module.value(obs), values.mean(0))
+
+
+def test_normaliser_learns_from_the_window_after_the_update() -> None:
+    module, data = make_rpo(), make_data(1)
+    seen = {}
+
+    class Watch(Record):
+        def on_rollout_end(self, module: RPO, batch: RolloutBatch) -> None:
+            seen["before"] = module.normalizer.mean.clone()
+            seen["batch"] = batch
+
+        def on_actor_epoch_end(self, module: RPO, epoch: int, metrics: dict[str, Tensor]) -> None:
+            assert torch.equal(seen["before"], module.normalizer.mean)
+
+    make_trainer(callbacks=[Watch()]).fit(module, datamodule=data)
+    assert float(module.normalizer.count) == 1 + 64
+    total = seen["batch"].obs.double().sum((0, 1))
+    torch.testing.assert_close(module.normalizer.mean, total / 65)
+
+
+def test_a_skipped_window_changes_only_the_counters() -> None:
+    class Skip(Record):
+        def on_rollout_end(self, module: RPO, batch: RolloutBatch) -> None:
+            module.skip_update = module.iteration == 1
+
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, *args: Any) -> None:
+            states.append(snapshot(pl_module))
+            super().on_train_batch_end(trainer, pl_module, *args)
+
+    states: list[dict[str, Tensor]] = []
+    module, record = make_rpo(), Skip()
+    make_trainer(callbacks=[record]).fit(module, datamodule=make_data(3))
+    assert largest_difference(states[0], states[1]) == 0.0
+    assert largest_difference(states[1], states[2]) > 0
+    assert module.iteration == 3
+    assert module.env_steps == 3 * 64
+    assert "critic/loss" not in record.metrics[1]
+    assert "critic/loss" in record.metrics[2]
+
+
+def test_a_gradient_that_is_not_finite_is_refused_and_counted() -> None:
+    module, data = make_rpo(critic_epochs=1, critic_minibatches=1), make_data(1)
+
+    class Poison(Record):
+        def on_rollout_end(self, module: RPO, batch: RolloutBatch) -> None:
+            before.update(snapshot(module))
+            batch.next_value[0, 0] = torch.nan
+
+    before: dict[str, Tensor] = {}
+    record = Poison()
+    make_trainer(callbacks=[record]).fit(module, datamodule=data)
+    after = snapshot(module)
+    assert module.nonfinite_updates == 1
+    assert record.metrics[0]["nan/skipped_updates"] == 1
+    assert all(torch.equal(before[name], after[name]) for name in before if name.startswith("critic"))
+    assert any(not torch.equal(before[name], after[name]) for name in before if name.startswith("actor"))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "halfway"), [("exponential", (5e-4 * 1e-5) ** 0.5), ("linear", 2.55e-4), ("constant", 5e-4)]
+)
+def test_learning_rate_follows_the_environment_steps(schedule: str, halfway: float) -> None:
+    module = make_rpo(lr_schedule=schedule)
+    assert module.learning_rate(5e-4) == 5e-4
+    module.env_steps = module.total_env_steps // 2
+    assert module.learning_rate(5e-4) == pytest.approx(halfway)
+    module.env_steps = 3 * module.total_env_steps
+    assert module.learning_rate(5e-4) == pytest.approx(5e-4 if schedule == "constant" else 1e-5)
+    assert module.budget_reached
+
+
+def test_kl_coefficient_is_a_buffer_that_acts() -> None:
+    module = Captured(actor_epochs=2, surrogate_coef=0.0, entropy_coef=0.0)
+    batch = Collector(restless(), H, seed=1).collect(module)
+    shift = iter([True, False])
+
+    def apply(optimizer: Any, params: Any, loss: Tensor, max_norm: float) -> Tensor:
+        if next(shift):
+            module.actor.mlp[-1].bias.data += 0.5
+        losses.append(float(loss.detach()))
+        return torch.zeros(())
+
+    losses: list[float] = []
+    module.apply_gradients = apply
+    module.kl_coef.fill_(3.0)
+    module.improve_actor(batch, module.normalizer(batch.obs), Any, torch.Generator())
+    assert losses[1] == pytest.approx(3.0 * float(module.hooked[1]["kl"]))
+    assert losses[1] > 0
+    assert "kl_coef" in module.state_dict()
+
+
+def test_acting_is_reproducible_bounded_and_deterministic_on_request() -> None:
+    module, obs = make_rpo(), torch.randn(5, 3)
+    first, again = (module.act(obs, generator=torch.Generator().manual_seed(1)) for _ in range(2))
+    assert torch.equal(first, again)
+    assert first.abs().max() <= 1
+    assert not first.requires_grad
+    torch.testing.assert_close(module.act(obs, deterministic=True), module.policy(obs).mean.tanh())
+
+
+def mean_return(module: RPO) -> float:
+    """Return of 64 fresh episodes of 20 steps with deterministic actions; a failed episode earns nothing more."""
+    env = PointMass(64, seed=11, auto_reset=False)
+    obs, alive, total = env.detach(), torch.ones(64), torch.zeros(64)
+    for _ in range(20):
+        step = env.step(module.act(obs, deterministic=True))
+        total += alive * step.reward
+        alive *= (~step.terminated).float()
+        obs = step.obs
+    return float(total.mean())
+
+
+def test_it_learns_to_hold_the_point() -> None:
+    module = make_rpo(total_env_steps=40 * 16 * 32, hidden=(32, 32), actor_lr=2e-3, critic_lr=2e-3, entropy_coef=0.02)
+    before = mean_return(module)
+    metrics = run_fabric(module, make_data(40, num_envs=32, horizon=16))
+    assert mean_return(module) > 17 > before + 5
+    assert metrics[-1]["train/episode_length"] > 19.5

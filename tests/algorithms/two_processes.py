@@ -1,0 +1,84 @@
+"""What one of two gloo processes runs; started by test_ranks.py as `two_processes.py TASK RANK PORT FOLDER`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from rpo_lightning.distributed import rank
+from rpo_lightning.rollout import Collector
+from tests.algorithms.drivers import (
+    UnionData,
+    make_data,
+    make_rpo,
+    make_trainer,
+    run_fabric,
+    share,
+    snapshot,
+)
+from tests.toy import PointMass
+
+
+def trainer(folder: Path) -> dict:
+    """Train the union under the Trainer; then train apart, stop, resume."""
+    union = make_rpo(entropy_coef=0.0)
+    make_trainer(folder, strategy="ddp", devices=2).fit(union, datamodule=UnionData(None, iterations_per_epoch=3))
+
+    states, positions = [], []
+    for resume in (None, str(folder / "step=384.ckpt")):
+        module, data = make_rpo(), make_data(4)
+        callbacks = (
+            [ModelCheckpoint(folder, filename="{step}", every_n_train_steps=3, save_top_k=-1)] if resume is None else []
+        )
+        make_trainer(folder, strategy="ddp", devices=2, callbacks=callbacks).fit(module, datamodule=data, ckpt_path=resume)
+        states.append(snapshot(module))
+        positions.append(data.collector.env.q)
+    return {"union": snapshot(union), "states": states, "positions": positions, "env_steps": module.env_steps}
+
+
+def fabric(folder: Path) -> dict:
+    """Train the union under Fabric; then compare one gradient and the normaliser."""
+    union = make_rpo(entropy_coef=0.0)
+    run_fabric(union, UnionData(None, iterations_per_epoch=3), strategy="ddp", devices=2)
+
+    module = make_rpo(entropy_coef=0.0)
+    batch = share(Collector(PointMass(8, seed=1), 8, seed=1).collect(module))
+    parameters = list(module.critic.parameters())
+    optimizer = torch.optim.SGD(parameters, lr=0.0)
+    module.apply_gradients(optimizer, parameters, critic_loss(module, batch), max_norm=1e9)
+    module.normalizer.update(torch.randn(50, 3, generator=torch.Generator().manual_seed(rank())) + rank())
+
+    class SkipOnRankOne:
+        def on_rollout_end(self, module: object, batch: object) -> None:
+            module.skip_update = rank() == 1
+
+    skipped = make_rpo()
+    before = snapshot(skipped)
+    data = make_data(1)
+    run_fabric(skipped, data, strategy="ddp", devices=2, callbacks=[SkipOnRankOne()])
+    return {
+        "union": snapshot(union),
+        "gradient": [parameter.grad for parameter in parameters],
+        "normalizer": module.normalizer.state_dict(),
+        "skipped": (before, snapshot(skipped)),
+        "noise": data.collector.generator.get_state(),
+    }
+
+
+def critic_loss(module: object, batch: object) -> torch.Tensor:
+    """Return some loss over a window."""
+    return (module.critic(module.normalizer(batch.obs)) - batch.reward).square().mean()
+
+
+if __name__ == "__main__":
+    task, index, port, folder = sys.argv[1:]
+    os.environ.update(LOCAL_RANK=index, NODE_RANK="0", WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
+    torch.set_num_threads(1)
+    result = {"trainer": trainer, "fabric": fabric}[task](Path(folder))
+    torch.save(result, Path(folder) / f"{task}{index}.pt")
+    dist.destroy_process_group()

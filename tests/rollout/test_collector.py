@@ -1,0 +1,241 @@
+"""The collector: action-gradients, window semantics, resume."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from rpo_lightning.algorithms import RPO
+from rpo_lightning.nn import SquashedGaussian
+from rpo_lightning.rollout import Collector, RolloutBatch
+from tests.reference import window_noise, window_objective
+from tests.toy import PointMass, ScriptedEnv
+
+DOUBLE = torch.float64
+
+
+def small_rpo(dtype: torch.dtype = DOUBLE) -> RPO:
+    torch.manual_seed(0)
+    module = RPO(3, 1, total_env_steps=10_000, hidden=(16, 16), entropy_coef=0.3)
+    module.actor.to(dtype)
+    module.critic.to(dtype)
+    module.normalizer.update(torch.randn(100, 3, generator=torch.Generator().manual_seed(0)))
+    return module
+
+
+class Restless(PointMass):
+    """Ends episodes of both kinds within every short window."""
+
+    def __init__(self, seed: int = 3) -> None:
+        super().__init__(6, seed=seed, episode_length=5, limit=0.95, dtype=DOUBLE)
+
+
+def finite_differences(module: RPO, collector: Collector, horizon: int) -> Tensor:
+    """d(sum of window objectives)/du (H, N, 1) of the closed loop, by central differences."""
+    env, noise = collector.env, window_noise(collector, 1)
+    start = {"env": env.state_dict()}
+
+    @torch.no_grad()
+    def objective(delta: Tensor) -> Tensor:
+        env.load_state_dict(start["env"])
+        return window_objective(env, module, *noise, delta=delta)
+
+    gradient, step = torch.zeros(horizon, env.num_envs, 1, dtype=DOUBLE), 1e-5
+    for t in range(horizon):
+        # Environments are independent, so one evaluation moves step t of all of them.
+        delta = torch.zeros(horizon, env.num_envs, 1, dtype=DOUBLE)
+        delta[t] = step
+        gradient[t, :, 0] = (objective(delta) - objective(-delta)) / (2 * step)
+    env.load_state_dict(start["env"])
+    return gradient
+
+
+def test_action_gradients_match_finite_differences_of_the_closed_loop() -> None:
+    module, collector = small_rpo(), Collector(Restless(), horizon=8, seed=1)
+    expected = finite_differences(module, collector, 8)
+    batch = collector.collect(module)
+    assert batch.terminated[:-1].any()
+    assert batch.truncated[:-1].any()
+    torch.testing.assert_close(batch.action_grad, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_an_open_loop_gradient_is_told_apart() -> None:
+    class OpenLoop(RPO):
+        def policy(self, obs: Tensor) -> SquashedGaussian:
+            return super().policy(obs.detach())
+
+    module = small_rpo()
+    open_loop = OpenLoop(3, 1, 10_000, hidden=(16, 16), entropy_coef=0.3).double()
+    open_loop.load_state_dict(module.state_dict())
+    collector = Collector(Restless(), horizon=8, seed=1)
+    expected = finite_differences(module, collector, 8)
+    batch = collector.collect(open_loop)
+    assert (batch.action_grad - expected).abs().max() > 0.05
+
+
+def test_collecting_writes_no_parameter_gradient_and_leaves_no_graph() -> None:
+    module = small_rpo()
+    batch = Collector(Restless(), horizon=4, seed=1).collect(module)
+    assert all(param.grad is None for param in module.parameters())
+    tensors = [value for value in vars(batch).values() if isinstance(value, Tensor)]
+    assert len(tensors) == 14
+    assert not any(tensor.requires_grad for tensor in tensors)
+    assert not any(tensor.requires_grad for tensor in batch.start_state)
+
+
+def test_batch_reproduces_the_behaviour_policy_and_the_normaliser_stays_frozen() -> None:
+    module = small_rpo(torch.float32)
+    before = {name: value.clone() for name, value in module.normalizer.state_dict().items()}
+    batch = Collector(PointMass(16), horizon=6, seed=1).collect(module)
+    assert all(torch.equal(before[name], value) for name, value in module.normalizer.state_dict().items())
+    with torch.no_grad():
+        for t in range(6):
+            policy = module.policy(batch.obs[t])
+            assert torch.equal(policy.mean, batch.mean[t])
+            assert torch.equal(policy.log_std, batch.log_std[t])
+
+
+class LinearAgent:
+    """Actions of mean 0 whatever the state; value 10 times the position."""
+
+    discount = 0.5
+    needs_action_grad = True
+    bootstrap_state = "next"
+
+    def policy(self, obs: Tensor) -> SquashedGaussian:
+        """Return a policy that does not look at the state."""
+        return SquashedGaussian(torch.zeros_like(obs), torch.full_like(obs, -20.0))
+
+    def value(self, obs: Tensor) -> Tensor:
+        """Return 10 x."""
+        return 10.0 * obs[..., 0]
+
+    def target_value(self, obs: Tensor) -> Tensor:
+        """Return 10 x + 1, to tell it from `value`."""
+        return self.value(obs) + 1.0
+
+    def reward_bonus(self, policy: SquashedGaussian, generator: torch.Generator) -> Tensor:
+        """Return nothing."""
+        return torch.zeros_like(policy.mean[..., 0])
+
+
+def scripted(**ends: list[tuple[int, int]]) -> RolloutBatch:
+    return Collector(ScriptedEnv(horizon=4, num_envs=2, **ends), horizon=4, seed=0).collect(LinearAgent())
+
+
+def test_a_whole_window_is_discounted_and_ends_in_the_critic() -> None:
+    # x_t = 1 + sum of a, reward = x_{t+1}; da/du = 1 at u = 0.
+    batch = scripted()
+    tail = 0.5**4 * 10
+    expected = [1 + 0.5 + 0.25 + 0.125 + tail, 0.5 + 0.25 + 0.125 + tail, 0.25 + 0.125 + tail, 0.125 + tail]
+    torch.testing.assert_close(batch.action_grad[:, 0, 0], torch.tensor(expected))
+    torch.testing.assert_close(batch.next_value, torch.full((4, 2), 11.0))
+
+
+def test_termination_cuts_the_gradient_and_has_no_value() -> None:
+    batch = scripted(terminated=[(1, 0)])
+    tail = 0.5**2 * 10
+    expected = [1 + 0.5, 0.5, 1 + 0.5 + tail, 0.5 + tail]
+    torch.testing.assert_close(batch.action_grad[:, 0, 0], torch.tensor(expected))
+    assert batch.next_value[:, 0].tolist() == [11.0, 0.0, 31.0, 31.0]
+    torch.testing.assert_close(batch.next_value[:, 1], torch.full((4,), 11.0))
+
+
+def test_truncation_cuts_the_gradient_and_bootstraps_from_the_state_reached() -> None:
+    batch = scripted(truncated=[(1, 0)])
+    tail = 0.5**2 * 10
+    expected = [1 + 0.5 + tail, 0.5 + tail, 1 + 0.5 + tail, 0.5 + tail]
+    torch.testing.assert_close(batch.action_grad[:, 0, 0], torch.tensor(expected))
+    # The reset puts x at 3, the state reached is at 1.
+    assert batch.next_value[:, 0].tolist() == [11.0, 11.0, 31.0, 31.0]
+
+
+@pytest.mark.parametrize("broken", [torch.nan, torch.inf, 2e6])
+def test_a_broken_state_reached_has_no_value(broken: float) -> None:
+    batch = scripted(truncated=[(1, 0)], broken=broken)
+    expected = [1 + 0.5, 0.5]
+    torch.testing.assert_close(batch.action_grad[:2, 0, 0], torch.tensor(expected))
+    assert batch.next_value[:, 0].tolist() == [11.0, 0.0, 31.0, 31.0]
+    assert not batch.nonfinite_grad.any()
+
+
+def test_bootstrapping_from_the_current_state_takes_it_unless_truncated() -> None:
+    agent = LinearAgent()
+    agent.bootstrap_state = "current"
+    env = ScriptedEnv(horizon=4, num_envs=1, truncated=[(1, 0)], drift=1.0)
+    batch = Collector(env, horizon=4, seed=0).collect(agent)
+    # States 1, 2 -> 3 reached, reset to 3, 4 -> 5 reached.
+    assert batch.next_value[:, 0].tolist() == [11.0, 31.0, 31.0, 41.0]
+    # The last action has no value gradient: the state before it does not depend on it.
+    torch.testing.assert_close(batch.action_grad[3, 0, 0], torch.tensor(0.5))
+
+
+def test_nonfinite_gradient_rows_become_zero_and_are_marked() -> None:
+    env = ScriptedEnv(horizon=4, num_envs=2, poison=(2, 1))
+    batch = Collector(env, horizon=4, seed=0).collect(LinearAgent())
+    assert batch.nonfinite_grad.tolist() == [[False, True], [False, True], [False, True], [False, False]]
+    assert batch.action_grad[:3, 1].eq(0).all()
+    assert batch.action_grad[:, 0].ne(0).all()
+
+
+def test_episode_statistics_cross_windows_and_leave_out_the_bonus() -> None:
+    class Generous(LinearAgent):
+        def reward_bonus(self, policy: SquashedGaussian, generator: torch.Generator) -> Tensor:
+            return torch.full_like(policy.mean[..., 0], 100.0)
+
+    env = ScriptedEnv(horizon=6, num_envs=2, terminated=[(4, 0)])
+    collector = Collector(env, horizon=3, seed=0)
+    first, second = collector.collect(Generous()), collector.collect(Generous())
+    assert first.episode_return.isnan().all()
+    assert second.episode_length[1, 0] == 5
+    assert second.episode_return[1, 0] == 5.0
+    assert second.episode_return.isnan().sum() == 5
+    assert (first.bonus == 100).all()
+
+
+def test_the_bonus_reaches_actions_only_through_states() -> None:
+    """Its noise is drawn apart from the action's, so the direct path is not in the action-gradient."""
+
+    class Bonus(LinearAgent):
+        def policy(self, obs: Tensor) -> SquashedGaussian:
+            return SquashedGaussian(0.0 * obs, 0.0 * obs - 20.0)
+
+        def value(self, obs: Tensor) -> Tensor:
+            return 0.0 * obs[..., 0]
+
+        def reward_bonus(self, policy: SquashedGaussian, generator: torch.Generator) -> Tensor:
+            return 7.0 * policy.mean[..., 0] + policy.log_std[..., 0]
+
+    with_bonus = Collector(ScriptedEnv(4, 2), 4, 0).collect(Bonus()).action_grad
+    torch.testing.assert_close(with_bonus[-1, 0, 0], torch.tensor(0.125))
+
+
+def test_an_agent_without_action_gradients_runs_without_a_graph() -> None:
+    agent = LinearAgent()
+    agent.needs_action_grad = False
+    env = ScriptedEnv(4, 2)
+    env.differentiable = False
+    batch = Collector(env, 4, 0).collect(agent)
+    assert batch.action_grad is None
+    assert not env.x.requires_grad
+
+
+def test_action_gradients_need_a_differentiable_environment() -> None:
+    env = ScriptedEnv(4, 2)
+    env.differentiable = False
+    with pytest.raises(ValueError, match="ScriptedEnv is not differentiable, but LinearAgent learns"):
+        Collector(env, 4, 0).collect(LinearAgent())
+
+
+def test_state_dict_continues_the_same_windows() -> None:
+    module = small_rpo()
+    straight = Collector(Restless(), horizon=4, seed=1)
+    straight.collect(module)
+    resumed = Collector(Restless(seed=99), horizon=4, seed=98)
+    resumed.load_state_dict(straight.state_dict())
+    ours, theirs = straight.collect(module), resumed.collect(module)
+    assert ours.seed == theirs.seed
+    assert resumed.windows == 2
+    for name in ("obs", "pre_tanh", "action_grad", "bonus", "next_value", "episode_return"):
+        assert torch.equal(getattr(ours, name).nan_to_num(-1), getattr(theirs, name).nan_to_num(-1)), name

@@ -1,0 +1,83 @@
+"""The data module by itself."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from rpo_lightning.rollout import RolloutDataModule
+from tests.algorithms.drivers import make_data, make_rpo
+from tests.toy import PointMass
+
+
+def test_dimensions_and_name_are_known_without_a_simulator() -> None:
+    data = make_data()
+    assert (data.obs_dim, data.action_dim, data.env_name) == (3, 1, "point_mass")
+    assert data.collector is None
+
+
+def test_training_environments_take_number_and_seed() -> None:
+    data = make_data(num_envs=8, seed=5)
+    module = make_rpo()
+    data.attach(module).setup("fit")
+    assert torch.equal(data.collector.env.q, PointMass(8, seed=5).q)
+    loader = data.train_dataloader()
+    assert len(loader) == len(list(loader)) == 4
+    assert data.collector.windows == 4
+
+
+def test_setup_keeps_a_running_simulator() -> None:
+    data = make_data()
+    data.attach(make_rpo()).setup("fit")
+    collector = data.collector
+    data.setup("fit")
+    assert data.collector is collector
+
+
+def test_evaluation_needs_no_training_simulator_and_makes_its_own() -> None:
+    data, module = make_data(), make_rpo()
+    data.attach(module).setup("validate")
+    assert data.collector is None
+    env = module.make_env(num_envs=3, seed=1, episode_length=7)
+    assert (env.num_envs, env.max_episode_steps) == (3, 7)
+
+
+def test_collecting_before_setup_says_what_to_do() -> None:
+    with pytest.raises(ValueError, match=r"call attach\(module\) and setup\('fit'\)"):
+        make_data().train_dataloader()
+
+
+def test_state_loaded_before_setup_waits_for_it() -> None:
+    source, target = make_data(), make_data(seed=9)
+    source.attach(make_rpo()).setup("fit")
+    next(iter(source.train_dataloader()))
+    target.load_state_dict(source.state_dict())
+    target.attach(make_rpo()).setup("fit")
+    assert target.collector.windows == 1
+    assert torch.equal(target.collector.env.q, source.collector.env.q)
+
+
+@pytest.mark.parametrize("env", [{"init_args": {}}, {"class_path": "x", "option": 1}])
+def test_a_malformed_environment_is_named(env: dict) -> None:
+    with pytest.raises(ValueError, match=r"data\.env: expected 'name' or 'class_path' and 'init_args', got"):
+        _ = RolloutDataModule(env).obs_dim
+
+
+def test_environments_are_found_by_name_with_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    import rpo_lightning
+
+    def make(name: str, **options: object) -> dict:
+        return {"name": name, **options}
+
+    monkeypatch.setattr(rpo_lightning, "make", make)
+    data = RolloutDataModule({"class_path": "ant", "init_args": {"episode_length": 9, "threads": 1}})
+    data.attach(make_rpo())
+    made = data.make_env(4, 2, episode_length=5)
+    assert made == {
+        "name": "ant",
+        "num_envs": 4,
+        "seed": 2,
+        "device": torch.device("cpu"),
+        "episode_length": 5,
+        "threads": 1,
+    }

@@ -1,0 +1,152 @@
+"""The physics against an independent witness (MuJoCo) and the compiled kernels against the physics in double precision."""
+
+import math
+
+import mujoco
+import numpy as np
+import pytest
+import torch
+
+from rpo_lightning.sim import Simulator, dynamics, to_mujoco
+from tests.sim import trees
+
+TREES = [
+    ["free", "hinge", "slide", "ball"],
+    ["hinge", "hinge", "two hinges", "fixed", "ball", "slide"],
+    ["ball", "fixed", "hinge", "ball"],
+    ["free", "ball", "fixed", "two hinges", "hinge", "slide"],
+    ["slide", "ball", "hinge"],
+    ["fixed", "hinge", "hinge"],
+]
+
+
+def double_precision_acceleration(model, q, qd, force):
+    q, qd, force = (t.double().tolist() for t in (q, qd, force))
+    out = []
+    for a, b, c in zip(q, qd, force, strict=True):
+        origin = dynamics.reference_point(model, a)
+        b = dynamics.shift_velocity(model, b, origin)
+        factors = dynamics.factorize(model, dynamics.mass_matrix(model, a, origin))
+        x = dynamics.solve(factors, dynamics.bias_force(model, a, b, c, origin))
+        out.append(dynamics.shift_velocity(model, x, -1.0 * origin))
+    return torch.tensor(out, dtype=torch.float64)
+
+
+def double_precision_step(model, q, qd, force, dt, substeps, interval):
+    q, qd, force = (t.double().tolist() for t in (q, qd, force))
+    out = []
+    for a, b, c in zip(q, qd, force, strict=True):
+        origin = dynamics.reference_point(model, a)
+        b = dynamics.shift_velocity(model, b, origin)
+        for s in range(substeps):
+            if s % interval == 0:
+                factors = dynamics.factorize(model, dynamics.mass_matrix(model, a, origin))
+            x = dynamics.solve(factors, dynamics.bias_force(model, a, b, c, origin))
+            a, b = dynamics.integrate(model, a, b, x, dt / substeps, origin)
+        out.append(list(a) + dynamics.shift_velocity(model, b, -1.0 * origin))
+    return torch.tensor(out, dtype=torch.float64)
+
+
+def mujoco_acceleration(xml, model, q, qd, force):
+    """qacc of MuJoCo, turned into the rate of change of our velocities."""
+    mj = mujoco.MjModel.from_xml_string(xml)
+    data = mujoco.MjData(mj)
+    qpos, qvel = to_mujoco(model, q.double(), qd.double())
+    rows = []
+    for n in range(len(q)):
+        data.qpos[:], data.qvel[:] = qpos[n].numpy(), qvel[n].numpy()
+        data.qfrc_applied[:] = 0.0
+        mujoco.mj_forward(mj, data)
+        # a force on our twist coordinates, as MuJoCo's: power is the same, sum f qd = sum f' qvel, and qvel = T qd
+        transform = to_mujoco(model, q[n : n + 1].double().expand(model.nd, -1), torch.eye(model.nd, dtype=torch.float64))[1].T
+        data.qfrc_applied[:] = np.linalg.solve(transform.numpy().T, force[n].double().numpy())
+        mujoco.mj_forward(mj, data)
+        acceleration = np.linalg.solve(transform.numpy(), data.qacc)
+        if model.links[0].joint.name == "FREE":
+            # d/dt of v = v_body - w x p adds - w x dp/dt, dp/dt being MuJoCo's linear velocity
+            acceleration[3:6] -= np.cross(qd[n, :3].double().numpy(), qvel[n, :3].numpy())
+        rows.append(acceleration)
+    return torch.tensor(np.array(rows))
+
+
+@pytest.mark.parametrize("kinds", TREES, ids=" ".join)
+@pytest.mark.parametrize("gravity", ["0 -9.81 0", "1 2 -9"])
+def test_accelerations_equal_mujocos(tmp_path, kinds, gravity):
+    xml = trees.text(kinds, seed=len(kinds), gravity=gravity)
+    model = trees.load(tmp_path, xml)
+    q, qd, force = trees.state(model, 8, seed=1)
+    expected = mujoco_acceleration(xml, model, q, qd, force)
+    exact = double_precision_acceleration(model, q, qd, force)
+    torch.testing.assert_close(exact, expected, rtol=1e-8, atol=1e-8 * expected.abs().max().item())
+    compiled = Simulator(model, 8, threads=1).acceleration(q.float(), qd.float(), force.float()).double()
+    error = (compiled - expected).norm(dim=1) / expected.norm(dim=1)
+    assert error.max() < 1e-4
+
+
+@pytest.mark.parametrize("kinds", TREES[:3], ids=" ".join)
+def test_a_step_equals_double_precision(tmp_path, kinds):
+    model = trees.load(tmp_path, trees.text(kinds, seed=3, ground=True, limits=True))
+    assert model.contacts
+    q, qd, force = trees.state(model, 18, seed=2, scale=0.4)
+    new_q, new_qd = Simulator(model, 18, 0.02, 8, 3, threads=1).step(q.float(), qd.float(), force.float())
+    expected = double_precision_step(model, q, qd, force, 0.02, 8, 3)
+    torch.testing.assert_close(torch.cat([new_q, new_qd], 1).double(), expected, rtol=2e-4, atol=2e-4)
+
+
+def energy(model, q, qd):
+    """Kinetic and potential energy of every environment, double precision."""
+    out = []
+    for a, b in zip(q.double().tolist(), qd.double().tolist(), strict=True):
+        origin = np.zeros(3, dtype=object)
+        mass = dynamics.mass_matrix(model, a, origin)
+        frames = dynamics._kinematics(model, a, origin)
+        kinetic = sum((1.0 if i == j else 2.0) * 0.5 * value * b[i] * b[j] for (i, j), value in mass.items())
+        com = [frame.position + frame.rotation @ link.com.astype(object) for link, frame in zip(model.links, frames, strict=True)]
+        out.append(kinetic - sum(link.mass * (x @ model.gravity) for link, x in zip(model.links, com, strict=True)))
+    return torch.tensor(out)
+
+
+def test_energy_is_kept_without_losses(tmp_path):
+    xml = trees.text(["free", "ball", "hinge"], seed=5).replace("damping", "margin").replace("stiffness", "group")
+    for word in ('margin="0.2"', 'margin="0.3"', 'group="4"', 'springref="0.2"', 'armature="0.02"', 'armature="0.03"'):
+        xml = xml.replace(word, "")
+    model = trees.load(tmp_path, xml)
+    q, qd, _ = (t.float() for t in trees.state(model, 4, seed=6))
+    simulator = Simulator(model, 4, dt=0.02, substeps=200, mass_matrix_interval=1, threads=1)
+    before = energy(model, q, qd)
+    for _ in range(10):
+        q, qd = simulator.step(q, qd, torch.zeros_like(qd))
+    torch.testing.assert_close(energy(model, q, qd), before, rtol=5e-3, atol=5e-3)
+
+
+def test_a_falling_sphere_follows_the_contact_law(tmp_path):
+    xml = """<mujoco><option gravity="0 0 -9.81"/><custom><numeric name="contact" data="900 50 20 0.5"/></custom><worldbody>
+      <geom type="plane" size="1 1 1"/><body><freejoint/><inertial pos="0 0 0" mass="2" diaginertia="1 1 1"/>
+      <geom size="0.1"/></body></worldbody></mujoco>"""
+    model = trees.load(tmp_path, xml)
+    z, u, slide = 0.07, -0.4, torch.tensor([0.3, 0.0, 5.0])
+    q = torch.tensor([[0.0, 0.0, z, 0, 0, 0, 1]]).repeat(3, 1)
+    qd = torch.zeros(3, 6)
+    qd[:, 3], qd[:, 5] = slide, u
+    depth = 0.1 - z
+    normal = 900 * depth + 50 * depth * -u
+    friction = torch.minimum(20 * slide, torch.tensor(0.5 * 900 * depth))
+    qdd = Simulator(model, 3, threads=1).acceleration(q, qd, torch.zeros(3, 6))
+    torch.testing.assert_close(qdd[:, 5], torch.full((3,), normal / 2.0 - 9.81), rtol=1e-5, atol=1e-4)
+    # the force acts 0.1 + depth / 2 ... at the lowest point, 0.1 below the centre: it turns the sphere as well
+    torch.testing.assert_close(qdd[:, 3] + qdd[:, 1] * z, -friction / 2.0, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(qdd[:, 1], friction * 0.1, rtol=1e-4, atol=1e-5)
+    separating = qd.clone()
+    separating[:, 5] = 0.4
+    qdd = Simulator(model, 3, threads=1).acceleration(q, separating, torch.zeros(3, 6))
+    torch.testing.assert_close(qdd[:, 5], torch.full((3,), 900 * depth / 2.0 - 9.81), rtol=1e-5, atol=1e-4)
+
+
+def test_sine_and_cosine_of_many_turns(tmp_path):
+    xml = """<mujoco><option gravity="0 -9.81 0"/><worldbody><body><joint axis="0 0 1"/>
+      <inertial pos="1 0 0" mass="1" diaginertia="1 1 1"/><geom size="0.1" contype="0" conaffinity="0"/></body></worldbody></mujoco>"""
+    model = trees.load(tmp_path, xml)
+    q = torch.linspace(-300.0, 300.0, 4001)[:, None]
+    qdd = Simulator(model, 4001, threads=1).acceleration(q, torch.zeros_like(q), torch.zeros_like(q))
+    expected = torch.tensor([-9.81 * math.cos(x) / 2.0 for x in q[:, 0].tolist()])
+    assert (qdd[:, 0] - expected).abs().max() < 2e-6 * 9.81
