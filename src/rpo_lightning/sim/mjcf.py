@@ -53,6 +53,7 @@ class _Reader:
         numerics = {n.name: np.array(n.data) for n in spec.numerics}
         self.contact = self._numeric(numerics, "contact", ("ke", "kd", "kf", "mu"))
         self.limit = self._numeric(numerics, "limit", ("ke", "kd"))
+        self.bodies = {b.id: b for b in spec.bodies}
         self.links: list[Link] = []
         self.contacts: list[Contact] = []
         # per body: the link it belongs to and its frame there (position, quaternion)
@@ -147,8 +148,8 @@ class _Reader:
         return len(self.links) - 1
 
     def _add_mass(self, body: int, link: int, pos: np.ndarray, quat: np.ndarray) -> None:
-        spec = self.spec.body(self.mj.body(body).name) if self.mj.body(body).name else None
-        if spec is not None and spec.explicitinertial:
+        spec = self.bodies[body]
+        if spec.explicitinertial:
             mass, com = float(spec.mass), np.array(spec.ipos)
             turn = _xyzw(spec.iquat / np.linalg.norm(spec.iquat))  # the compiler has not normalised it yet
             full = np.array(spec.fullinertia)

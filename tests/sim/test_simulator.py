@@ -1,0 +1,143 @@
+import pytest
+import torch
+
+from rpo_lightning.sim import Joint, Simulator, from_mujoco, load_mjcf, to_mujoco
+from tests.sim import trees
+from tests.sim.test_dynamics import TREES
+
+
+@pytest.fixture(scope="module")
+def robot(tmp_path_factory):
+    return trees.load(tmp_path_factory.mktemp("robot"), trees.text(TREES[0], seed=4, ground=True, limits=True))
+
+
+def step_with_gradients(model, num_envs, threads, state, **options):
+    simulator = Simulator(model, num_envs, threads=threads, **options)
+    inputs = [t[:num_envs].clone().requires_grad_() for t in state]
+    q, qd = simulator.step(*inputs)
+    weights = (torch.arange(t.numel()).reshape(t.shape).cos() for t in (q, qd))
+    grads = torch.autograd.grad(sum((w * x).sum() for w, x in zip(weights, (q, qd), strict=True)), inputs)
+    return [t.detach() for t in (q, qd, *grads)]
+
+
+def test_threads_change_no_bit(robot):
+    state = [t.float() for t in trees.state(robot, 100, seed=1)]
+    one = step_with_gradients(robot, 100, 1, state)
+    for threads in (2, 3, 16):
+        for a, b in zip(one, step_with_gradients(robot, 100, threads, state), strict=True):
+            assert torch.equal(a, b)
+
+
+def test_environments_do_not_see_each_other(robot):
+    """Any number of environments, with blocks half full, gives each the same bits."""
+    state = [t.float() for t in trees.state(robot, 40, seed=1)]
+    everyone = Simulator(robot, 40).step(*state)
+    for count in (1, 15, 16, 17, 33):
+        some = Simulator(robot, count).step(*(t[:count] for t in state))
+        for a, b in zip(everyone, some, strict=True):
+            assert torch.equal(a[:count], b)
+
+
+def test_recording_the_trajectory_changes_no_bit(robot):
+    state = [t.float() for t in trees.state(robot, 20, seed=2)]
+    simulator = Simulator(robot, 20)
+    plain = simulator.step(*state)
+    recorded = simulator.step(state[0].clone().requires_grad_(), *state[1:])
+    assert torch.equal(plain[0], recorded[0])
+    assert torch.equal(plain[1], recorded[1])
+
+
+def test_the_engine_keeps_its_digits_far_from_the_origin(robot):
+    """Moving the robot 140 m along the ground changes its motion by no more than the rounding of its position does."""
+    state = [t.float() for t in trees.state(robot, 16, seed=3, scale=0.5)]
+    near = step_with_gradients(robot, 16, 1, state)
+    assert robot.links[0].joint is Joint.FREE
+    away = torch.tensor([128.0, 0.0, -64.0])
+    far_state = [t.clone() for t in state]
+    far_state[0][:, :3] += away
+    # the same motion is another twist about the world origin: v -> v - w x away
+    far_state[1][:, 3:6] -= torch.linalg.cross(state[1][:, :3], away.expand(16, 3))
+    q, qd = Simulator(robot, 16, threads=1).step(*far_state)
+    back = qd.clone()
+    back[:, 3:6] += torch.linalg.cross(qd[:, :3], away.expand(16, 3))
+    torch.testing.assert_close(q[:, 3:], near[0][:, 3:], rtol=0, atol=1e-3)
+    torch.testing.assert_close(back[:, 6:], near[1][:, 6:], rtol=0, atol=1e-2)
+
+
+def test_a_mass_matrix_kept_longer_is_another_trajectory(robot):
+    state = [t.float() for t in trees.state(robot, 8, seed=5)]
+    results = [Simulator(robot, 8, mass_matrix_interval=m).step(*state)[1] for m in (1, 4, 16)]
+    assert (results[0] - results[1]).abs().max() > 1e-5
+    assert (results[1] - results[2]).abs().max() > 1e-5
+
+
+def test_wrong_shapes_are_named(robot):
+    simulator = Simulator(robot, 8)
+    q, qd, force = (t.float() for t in trees.state(robot, 8, seed=5))
+    with pytest.raises(ValueError, match=rf"qd must be a float32 tensor of shape \(8, {robot.nd}\).*float64"):
+        simulator.step(q, qd.double(), force)
+    with pytest.raises(ValueError, match=r"q must be .* got torch.float32 \(7,"):
+        simulator.step(q[:7], qd, force)
+    with pytest.raises(ValueError, match="mass_matrix_interval must be in 1 ... substeps=4, got 5"):
+        Simulator(robot, 8, substeps=4, mass_matrix_interval=5)
+    with pytest.raises(ValueError, match="num_envs must be at least 1, got 0"):
+        Simulator(robot, 0)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="asks what a machine without a GPU answers")
+def test_a_missing_gpu_is_said_in_one_line(robot):
+    with pytest.raises(ValueError, match="no usable CUDA device was found; choose device='cpu'"):
+        Simulator(robot, 8, device="cuda")
+
+
+def test_mujoco_coordinates_and_back(robot):
+    q, qd, _ = trees.state(robot, 8, seed=6)
+    again = from_mujoco(robot, *to_mujoco(robot, q, qd))
+    torch.testing.assert_close(again[0], q)
+    torch.testing.assert_close(again[1], qd)
+
+
+def test_fixed_bodies_are_merged_and_several_joints_make_several_links(tmp_path):
+    model = trees.load(tmp_path, trees.text(["hinge", "fixed", "two hinges"], seed=2))
+    assert [link.joint for link in model.links] == [Joint.REVOLUTE] * 3
+    assert [link.parent for link in model.links] == [-1, 0, 1]
+    assert model.links[1].mass == 0.0
+    assert model.links[0].mass > 0.0
+
+
+INERTIAL = '<inertial pos="0 0 0" mass="1" diaginertia="1 1 5"/>'
+
+
+def body(joint='<joint name="j" axis="0 0 1"/>', geom='<geom size="0.1"/>', inertial=INERTIAL):
+    return f"<body>{joint}{inertial}{geom}</body>"
+
+
+def test_an_unphysical_inertial_is_taken_literally(tmp_path):
+    xml = f'<mujoco><compiler balanceinertia="true"/><worldbody>{body()}</worldbody></mujoco>'
+    assert trees.load(tmp_path, xml).links[0].inertia.diagonal().tolist() == [1.0, 1.0, 5.0]
+
+
+def test_without_an_inertial_the_geoms_count(tmp_path):
+    model = trees.load(tmp_path, f"<mujoco><worldbody>{body(inertial='')}</worldbody></mujoco>")
+    assert model.links[0].mass == pytest.approx(1000 * 4 / 3 * 3.14159265 * 0.1**3, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("inside", "message"),
+    [
+        (body(geom='<geom name="g" type="cylinder" size="0.1 0.1"/>'), "geom 'g': contact of a cylinder is not simulated"),
+        (body(joint='<joint name="j" ref="0.5"/>'), "joint 'j': ref is not supported"),
+        (body(joint='<joint type="ball" stiffness="2"/>'), "springs on ball joints are not simulated"),
+        (body(joint='<joint frictionloss="2"/>'), "friction loss in joints"),
+        (body(joint='<joint type="nonsense"/>'), "MuJoCo cannot read it"),
+    ],
+)
+def test_what_is_not_simulated_is_refused_by_name(tmp_path, inside, message):
+    xml = f'<mujoco><compiler balanceinertia="true"/><worldbody>{inside}</worldbody></mujoco>'
+    with pytest.raises(ValueError, match=message):
+        trees.load(tmp_path, xml)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="none.xml does not exist"):
+        load_mjcf(tmp_path / "none.xml")
