@@ -101,7 +101,11 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="write the table as JSON")
     args = parser.parse_args()
     columns = ("engine_forward_us", "engine_backward_us", "engine_us", "env_forward_us", "env_backward_us", "env_us")
-    print(f"{'task':<16}{'envs':>6}{'threads':>8}" + "".join(f"{c.removesuffix('_us'):>17}" for c in columns) + "   GFLOP/s")
+    print(
+        f"{'task':<16}{'envs':>6}{'threads':>8}"
+        + "".join(f"{c.removesuffix('_us'):>17}" for c in columns)
+        + "   GFLOP/s"
+    )
     rows = []
     for task in args.tasks:
         for num_envs in args.num_envs:
@@ -113,7 +117,9 @@ def main() -> None:
     if args.output:
         args.output.parent.mkdir(parents=True, exist_ok=True)
         machine = f"{os.cpu_count()} cores {platform.processor() or platform.machine()}"
-        args.output.write_text(json.dumps({"machine": machine, "unit": "us per env step", "rows": rows}, indent=1) + "\n")
+        args.output.write_text(
+            json.dumps({"machine": machine, "unit": "us per env step", "rows": rows}, indent=1) + "\n"
+        )
 
 
 if __name__ == "__main__":

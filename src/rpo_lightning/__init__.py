@@ -9,7 +9,7 @@ __all__ = ["__version__", "make"]
 __version__ = "0.1.0"
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401
+def __getattr__(name: str) -> Any:
     # importing the package stays light: the simulator loads with the first environment
     if name == "make":
         from rpo_lightning.envs import make

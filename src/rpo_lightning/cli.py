@@ -1,8 +1,15 @@
 """`rpo-lightning fit | validate | test | predict | fabric | list`."""
 
+# ruff: noqa: E402
 from __future__ import annotations
 
 import os
+
+# Threads of torch that wait for each other must not spin for long: with anything else running on the machine (the
+# simulator's own threads, another run) an update takes ten times as long. Read when torch is loaded, so set before.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -263,17 +270,19 @@ class RPOCLI(LightningCLI):
     def _load_policy(self) -> None:
         if self.checkpoint is None:
             raise ValueError(
-                f"{self.command} needs --ckpt_path: a checkpoint, a policy.pt, or last or best of {self.model.run.directory}."
+                f"{self.command} needs --ckpt_path: a checkpoint, a policy.pt, or last or best of "
+                f"{self.model.run.directory}."
             )
         runs.load_weights(self.model, self.checkpoint)
 
     def _validate(self) -> None:
         self._load_policy()
-        self.trainer.validate(self.model, datamodule=self.datamodule)
+        getattr(self.trainer, self.command)(self.model, datamodule=self.datamodule)
+        if self.trainer.is_global_zero:
+            results = [callback.results for callback in self.trainer.callbacks if isinstance(callback, Evaluation)]
+            print(json.dumps(results[0], indent=1))
 
-    def _test(self) -> None:
-        self._load_policy()
-        self.trainer.test(self.model, datamodule=self.datamodule)
+    _test = _validate
 
     def _predict(self) -> None:
         self._load_policy()
@@ -299,7 +308,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         discovery.import_user_callbacks()
         if command == "list":
-            print(discovery.listing(RLModule))
+            print(discovery.listing())
             return
         cli = RPOCLI(command, arguments[1:])
         cli.run()

@@ -6,11 +6,12 @@ import logging
 import re
 import sys
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import NoReturn
 
 from lightning.pytorch.cli import LightningArgumentParser
 
+from rpo_lightning import discovery
 from rpo_lightning.discovery import nearest
 
 __all__ = ["FriendlyParser", "choose_command", "fail", "quiet", "say"]
@@ -66,9 +67,28 @@ def choose_command(arguments: list[str], commands: Mapping[str, str]) -> str:
 
 
 class FriendlyParser(LightningArgumentParser):
-    """Parser whose errors fit on a few lines and name what was probably meant."""
+    """Parser whose errors fit on a line and name what was probably meant."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Print the error and exit with 2."""
-        print("RAW>>>", message, "<<<", file=sys.stderr)
-        fail(message, 2)
+        """Print the error in one line and exit with 2; jsonargparse's own text runs to a page."""
+        fail(self._plain(message), code=2)
+
+    def _plain(self, message: str) -> str:
+        options = [option.lstrip("-") for action in self._actions for option in action.option_strings]
+        if match := re.match(r"unrecognized arguments: (\S+)", message):
+            option = match[1].split("=")[0].lstrip("-").removesuffix("+")
+            return f"there is no option --{option}.{nearest(option, options, prefix='--')}"
+        if match := re.match(r"Group '(.+)' does not accept option '(.+)'", message):
+            inside = [option.removeprefix(f"{match[1]}.") for option in options if option.startswith(f"{match[1]}.")]
+            return f"{match[1]} has no option '{match[2]}'.{nearest(match[2], inside)}"
+        if match := re.match(r"Option '(.+)' is not accepted", message):
+            return f"there is no option '{match[1]}'.{nearest(match[1], [*discovery.class_options(), *options])}"
+        key = match[1] if (match := re.match(r'Parser key "(.+)"', message)) else ""
+        if match := re.search(r"Expected a dot import path string: (\S+)", message):
+            return f"{key}: there is no class '{match[1]}'.{nearest(match[1], discovery.class_names())}"
+        if match := re.search(r"Problem with given class_path '(.+)':\s*(.+)", message):
+            return f"{key}: {match[1]} cannot be used: {match[2]}."
+        if match := re.search(r"typing\.Literal\[(.+)\]\. Got value: (.+)", message):
+            choices = re.findall(r"'([^']*)'", match[1])
+            return f"{key} cannot be '{match[2]}', only {', '.join(choices)}.{nearest(match[2], choices)}"
+        return message

@@ -11,17 +11,31 @@ from pathlib import Path
 
 from lightning import Callback
 
-__all__ = ["find_configs", "import_user_callbacks", "listing", "nearest", "presets", "presets_folder"]
+from rpo_lightning import envs
+from rpo_lightning.algorithms import RLModule
+
+__all__ = [
+    "algorithms",
+    "callbacks",
+    "class_names",
+    "class_options",
+    "find_configs",
+    "import_user_callbacks",
+    "listing",
+    "nearest",
+    "presets",
+    "presets_folder",
+]
 
 CALLBACKS = "callbacks"
 """Folder in the working directory whose modules are imported, so that their classes have short names."""
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
+def nearest(name: str, names: Iterable[str], prefix: str = "") -> str:
     """Return " Did you mean 'x'?" for the closest of `names`, or nothing."""
     folded = {known.lower(): known for known in names}
     close = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.6)
-    return f" Did you mean '{folded[close[0]]}'?" if close else ""
+    return f" Did you mean '{prefix}{folded[close[0]]}'?" if close else ""
 
 
 def presets_folder() -> Path:
@@ -60,8 +74,9 @@ def find_configs(arguments: list[str], command: str) -> list[str]:
             checkpoint = argument.removeprefix("--ckpt_path=")
         found.append(argument)
     if not seen and checkpoint is not None and command in ("validate", "test", "predict"):
-        near = [Path(checkpoint).parent / "config.yaml", Path(checkpoint).parent.parent / "config.yaml"]
-        found = [item for path in near[:] if path.is_file() for item in ("--config", str(path))][:2] + found
+        for folder in Path(checkpoint).parents[:2]:
+            if (config := folder / "config.yaml").is_file():
+                return ["--config", str(config), *found]
     return found
 
 
@@ -71,7 +86,7 @@ def _find_config(name: str) -> str:
     packaged = presets_folder() / name
     if packaged.is_file():
         return str(packaged)
-    here = [path.name for path in Path().glob("*.yaml")] + [path.as_posix() for path in Path().glob("configs/**/*.yaml")]
+    here = [path.as_posix() for pattern in ("*.yaml", "configs/**/*.yaml") for path in Path().glob(pattern)]
     known = [*here, *presets()]
     raise ValueError(f"There is no configuration file {name}.{nearest(name, known)} Presets: {', '.join(presets())}.")
 
@@ -93,18 +108,39 @@ def import_user_callbacks() -> None:
             raise ImportError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
 
 
-def listing(algorithm_base: type) -> str:
-    """Return tasks, algorithms, callbacks and presets, a line each."""
-    from rpo_lightning import envs
+def _subclasses(base: type) -> list[type]:
+    """Return all imported subclasses that can be used as they are."""
+    children = [cls for child in base.__subclasses__() for cls in (child, *_subclasses(child))]
+    return [cls for cls in dict.fromkeys(children) if not inspect.isabstract(cls)]
 
+
+def algorithms() -> list[type]:
+    """Return all imported algorithms."""
+    return _subclasses(RLModule)
+
+
+def callbacks() -> list[type]:
+    """Return our callbacks and the user's; Lightning's are not meant."""
+    ours = ("rpo_lightning.callbacks.", f"{CALLBACKS}.")
+    return [cls for cls in _subclasses(Callback) if f"{cls.__module__}.".startswith(ours)]
+
+
+def class_names() -> list[str]:
+    """Return the short names of algorithms and callbacks."""
+    return [cls.__name__ for cls in (*algorithms(), *callbacks())]
+
+
+def class_options() -> list[str]:
+    """Return the names of the arguments that algorithms and callbacks take."""
+    return [name for cls in (*algorithms(), *callbacks()) for name in inspect.signature(cls).parameters]
+
+
+def listing() -> str:
+    """Return tasks, algorithms, callbacks and presets, a line each."""
     sections = {
         "Tasks (data.env)": {name: _summary(envs.env_class(name)) for name in envs.names()},
-        "Algorithms (model)": {cls.__name__: _summary(cls) for cls in _subclasses(algorithm_base)},
-        "Callbacks (trainer.callbacks)": {
-            cls.__name__: _summary(cls)
-            for cls in _subclasses(Callback)
-            if cls.__module__.startswith(("rpo_lightning.callbacks.", f"{CALLBACKS}."))
-        },
+        "Algorithms (model)": {cls.__name__: _summary(cls) for cls in algorithms()},
+        "Callbacks (trainer.callbacks)": {cls.__name__: _summary(cls) for cls in callbacks()},
         "Presets (--config)": dict.fromkeys(presets(), ""),
     }
     lines = []
@@ -112,12 +148,6 @@ def listing(algorithm_base: type) -> str:
         width = max(map(len, entries), default=0)
         lines += [title, *(f"  {name:{width}}  {text}".rstrip() for name, text in sorted(entries.items())), ""]
     return "\n".join(lines).rstrip()
-
-
-def _subclasses(base: type) -> list[type]:
-    """Return all imported subclasses that can be used as they are."""
-    children = [cls for child in base.__subclasses__() for cls in (child, *_subclasses(child))]
-    return [cls for cls in dict.fromkeys(children) if not inspect.isabstract(cls)]
 
 
 def _summary(cls: type) -> str:

@@ -1,8 +1,4 @@
-"""The same module, data module and callbacks, driven by Lightning Fabric in a loop one can read.
-
-    fabric = Fabric(devices=1, callbacks=callbacks, loggers=loggers)
-    FabricDriver(fabric, RPO(...), RolloutDataModule(...), callbacks, "runs/mine").fit()
-"""
+"""The same module, data module and callbacks, driven by Lightning Fabric in a loop one can read."""
 
 from __future__ import annotations
 
@@ -24,6 +20,8 @@ __all__ = ["FabricDriver"]
 
 class FabricDriver:
     """Run the training loop and stand in for the Trainer where callbacks ask for one.
+
+    `FabricDriver(Fabric(callbacks=callbacks), RPO(...), RolloutDataModule(...), callbacks, "runs/mine").fit()`
 
     Iterations, hooks and checkpoint contents are the Trainer's, so both drivers give the same weights and either can
     continue the other's run.

@@ -9,7 +9,7 @@ import torch
 import rpo_lightning
 
 DATA = Path(__file__).parents[1] / "data"
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))]
+DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 HORIZONS = (1, 4, 8, 16, 32)
 
 
@@ -117,7 +117,11 @@ def test_resets_inside_a_rollout(golden_resets):
         torch.testing.assert_close(step.final_obs, data["obs_before_reset_gradmode"][t], rtol=0, atol=1e-4)
         torch.testing.assert_close(step.reward, data["reward"][t], rtol=0, atol=5e-5)
         torch.testing.assert_close(env.q, data["joint_q"][t + 1], rtol=0, atol=1e-4)
-        for name, ours in (("termination", step.terminated), ("truncation", step.truncated), ("progress", env.progress)):
+        for name, ours in (
+            ("termination", step.terminated),
+            ("truncation", step.truncated),
+            ("progress", env.progress),
+        ):
             assert torch.equal(ours, data[name][t].to(ours.dtype)), (name, t)
     (grad,) = torch.autograd.grad(total.sum(), actions)
     assert relative_error(grad.transpose(0, 1), data["grad_act"].transpose(0, 1)).max() <= 1e-3

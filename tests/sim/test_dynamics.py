@@ -58,7 +58,9 @@ def mujoco_acceleration(xml, model, q, qd, force):
         data.qfrc_applied[:] = 0.0
         mujoco.mj_forward(mj, data)
         # a force on our twist coordinates, as MuJoCo's: power is the same, sum f qd = sum f' qvel, and qvel = T qd
-        transform = to_mujoco(model, q[n : n + 1].double().expand(model.nd, -1), torch.eye(model.nd, dtype=torch.float64))[1].T
+        transform = to_mujoco(
+            model, q[n : n + 1].double().expand(model.nd, -1), torch.eye(model.nd, dtype=torch.float64)
+        )[1].T
         data.qfrc_applied[:] = np.linalg.solve(transform.numpy().T, force[n].double().numpy())
         mujoco.mj_forward(mj, data)
         acceleration = np.linalg.solve(transform.numpy(), data.qacc)
@@ -101,7 +103,10 @@ def energy(model, q, qd):
         mass = dynamics.mass_matrix(model, a, origin)
         frames = dynamics._kinematics(model, a, origin)
         kinetic = sum((1.0 if i == j else 2.0) * 0.5 * value * b[i] * b[j] for (i, j), value in mass.items())
-        com = [frame.position + frame.rotation @ link.com.astype(object) for link, frame in zip(model.links, frames, strict=True)]
+        com = [
+            frame.position + frame.rotation @ link.com.astype(object)
+            for link, frame in zip(model.links, frames, strict=True)
+        ]
         out.append(kinetic - sum(link.mass * (x @ model.gravity) for link, x in zip(model.links, com, strict=True)))
     return torch.tensor(out)
 

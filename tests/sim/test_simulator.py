@@ -125,7 +125,10 @@ def test_without_an_inertial_the_geoms_count(tmp_path):
 @pytest.mark.parametrize(
     ("inside", "message"),
     [
-        (body(geom='<geom name="g" type="cylinder" size="0.1 0.1"/>'), "geom 'g': contact of a cylinder is not simulated"),
+        (
+            body(geom='<geom name="g" type="cylinder" size="0.1 0.1"/>'),
+            "geom 'g': contact of a cylinder is not simulated",
+        ),
         (body(joint='<joint name="j" ref="0.5"/>'), "joint 'j': ref is not supported"),
         (body(joint='<joint type="ball" stiffness="2"/>'), "springs on ball joints are not simulated"),
         (body(joint='<joint frictionloss="2"/>'), "friction loss in joints"),

@@ -52,7 +52,9 @@ def load(tmp_path: Path, xml: str) -> Model:
     return load_mjcf(path)
 
 
-def state(model: Model, num_envs: int, seed: int, scale: float = 1.0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def state(
+    model: Model, num_envs: int, seed: int, scale: float = 1.0
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Random q with unit quaternions, qd and force, in double precision."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -65,5 +67,7 @@ def state(model: Model, num_envs: int, seed: int, scale: float = 1.0) -> tuple[t
         if link.joint is Joint.FREE:
             at = slice(at.start + 3, at.stop)
         if link.joint in (Joint.FREE, Joint.BALL):
-            q[:, at] = torch.nn.functional.normalize(torch.randn(num_envs, 4, generator=generator, dtype=torch.float64), dim=1)
+            q[:, at] = torch.nn.functional.normalize(
+                torch.randn(num_envs, 4, generator=generator, dtype=torch.float64), dim=1
+            )
     return q, normal(model.nd), 3.0 * normal(model.nd)

@@ -91,6 +91,7 @@ class Evaluation(Callback):
             raise ValueError(f"Evaluation needs at least one episode, not {episodes}.")
         self.episodes, self.deterministic, self.seed = episodes, deterministic, seed
         self._iteration = -1
+        self.results: dict[str, dict[str, float]] = {}
 
     def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Evaluate at the pace of validation."""
@@ -110,7 +111,7 @@ class Evaluation(Callback):
     def run(self, module: Any) -> dict[str, float]:
         """Evaluate, log at the current environment step, tell the other callbacks, and return the metrics."""
         started = time.perf_counter()
-        results = from_rank_zero(lambda: self._measure(module))
+        results = self.results = from_rank_zero(lambda: self._measure(module))
         self._iteration = module.iteration
         metrics = {"time/evaluation": time.perf_counter() - started}
         for kind, result in results.items():

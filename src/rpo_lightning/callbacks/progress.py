@@ -86,7 +86,6 @@ class Progress(ProgressBar):
         """Keep the last evaluation in sight."""
         self._evaluation = results["sampled"]["mean"]
 
-
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Close the bar."""
         if self._bar is not None:

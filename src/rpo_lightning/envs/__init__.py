@@ -29,14 +29,15 @@ def env_class(name: str) -> type:
     if not module:
         near = difflib.get_close_matches(name, _TASKS, n=1, cutoff=0.4)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"no task is called {name!r}; {hint}Tasks: {', '.join(_TASKS)}, or a class path such as my_robot.MyEnv")
+        known = f"Tasks: {', '.join(_TASKS)}, or a class path such as my_robot.MyEnv"
+        raise ValueError(f"no task is called {name!r}; {hint}{known}")
     try:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"task {name!r} cannot be imported: {error}") from error
 
 
-def make(name: str, num_envs: int, device: str | torch.device = "cpu", seed: int = 0, **options: Any) -> Any:  # noqa: ANN401
+def make(name: str, num_envs: int, device: str | torch.device = "cpu", seed: int = 0, **options: Any) -> Any:
     """Return an environment, already reset.
 
     Args:

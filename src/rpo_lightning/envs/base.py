@@ -1,7 +1,8 @@
 """What every task shares: the order of things in one step, resets, options and state.
 
 A task is a subclass of `ArticulatedEnv` that says which robot it is, how a start is drawn, what is observed, what is
-rewarded and what counts as failure; everything is torch and batched, gradients flow from actions to rewards and observations.
+rewarded and what counts as failure; everything is torch and batched, and gradients flow from actions to rewards and
+observations.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ class ArticulatedEnv(ABC):
     mass_matrix_interval: ClassVar[int] = 16
     differentiable: ClassVar[bool] = True
 
-    def __init__(self, num_envs: int, device: str | torch.device = "cpu", seed: int = 0, **options: Any) -> None:  # noqa: ANN401
+    def __init__(self, num_envs: int, device: str | torch.device = "cpu", seed: int = 0, **options: Any) -> None:
         self.options = _checked(self.name, options)
         self.num_envs, self.device = num_envs, torch.device(device)
         self.max_episode_steps: int = self.options["episode_length"] or self.episode_length
@@ -120,7 +121,9 @@ class ArticulatedEnv(ABC):
             self._slots = self.start_q.new_zeros(self.num_envs, self.action_dim)
             self._obs = self.start_q.new_zeros(self.num_envs, self.obs_dim)
         elif mask.shape != everyone.shape or mask.dtype != torch.bool:
-            raise ValueError(f"mask must be bool of shape {tuple(everyone.shape)}, got {mask.dtype} {tuple(mask.shape)}")
+            raise ValueError(
+                f"mask must be bool of shape {tuple(everyone.shape)}, got {mask.dtype} {tuple(mask.shape)}"
+            )
         self._restart(everyone if mask is None else mask)
         return self._obs
 
@@ -158,7 +161,8 @@ class ArticulatedEnv(ABC):
         """Continue from (q, qd), keeping their graph; return the observation. Action slots are zeroed.
 
         Args:
-            q, qd: (N, nq) and (N, nd).
+            q: (N, nq) coordinates.
+            qd: (N, nd) rates.
             progress: (N,) steps of the present episodes; None: 0.
         """
         self._check("q", q, self.model.nq)
@@ -210,14 +214,14 @@ class ArticulatedEnv(ABC):
         self._obs = torch.where(rows, self.observe(q, qd, none), self._obs)
         self.progress = self.progress.masked_fill(mask, 0)
 
-    def _contain(self, q: torch.Tensor, qd: torch.Tensor, obs: torch.Tensor, reward: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def _contain(
+        self, q: torch.Tensor, qd: torch.Tensor, obs: torch.Tensor, reward: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """Give exploded environments a harmless state, reward 0 and gradient 0, without touching the others."""
         invalid, rows = self.invalid, self.invalid[:, None]
         if q.grad_fn is not None:
             # the simulator's adjoint meets infinities of its own in those environments, even for a zero cotangent
-            q.grad_fn.register_hook(
-                lambda grads, _: tuple(g if g is None else g.masked_fill(rows, 0.0) for g in grads)
-            )
+            q.grad_fn.register_hook(lambda grads, _: tuple(g if g is None else g.masked_fill(rows, 0.0) for g in grads))
         q = torch.where(rows, self.start_q, q)
         qd, obs = qd.masked_fill(rows, 0.0), obs.masked_fill(rows, 0.0)
         return q, qd, obs, reward.masked_fill(invalid, 0.0)

@@ -27,7 +27,9 @@ class FreeBaseEnv(ArticulatedEnv):
         start = self.load_robot().start[:7]
         self._pointer = _pointer(torch.tensor(start[3:])).to(device, torch.float32)
         self._unit = torch.tensor([1.0, 1.0, 0.0], device=device)
-        self._goal = torch.tensor(self.target, device=device) + torch.tensor(start[:3], dtype=torch.float32, device=device)
+        self._goal = torch.tensor(self.target, device=device) + torch.tensor(
+            start[:3], dtype=torch.float32, device=device
+        )
         super().__init__(num_envs, device, seed, **options)
 
     def observe(self, q: torch.Tensor, qd: torch.Tensor, action: torch.Tensor) -> torch.Tensor:

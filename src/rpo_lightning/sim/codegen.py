@@ -8,8 +8,10 @@ registers or on the stack. The only thing written besides the result is the traj
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rpo_lightning.sim import dynamics
-from rpo_lightning.sim.expressions import Expr, Trace, emit, gradient
+from rpo_lightning.sim.expressions import Expr, Scalar, Trace, emit, gradient
 from rpo_lightning.sim.model import Model
 
 __all__ = ["LANES", "acceleration_adjoint_source", "acceleration_source", "step_adjoint_source", "step_source"]
@@ -86,114 +88,93 @@ class _Writer:
         return "".join(f"const int {name} = {value};\n" for name, value in sizes.items())
 
     def origin(self) -> str:
-        """q -> o, the reference point; a constant of the step, its derivative is not wanted because nothing depends on it."""
+        """Return code for q -> o, the reference point: a constant of the step, as the physics does not depend on it."""
         trace = Trace()
         return emit(_assign("o", list(dynamics.reference_point(self.model, trace.inputs("q", self.model.nq)))))
 
     def shift(self, name: str, direction: float) -> str:
-        """Move the reference point of the twists in `name` by +-o."""
+        """Return code that moves the reference point of the twists in `name` by +-o."""
         trace = Trace()
         rates = trace.inputs(name, self.model.nd)
         return emit(_assign(name, dynamics.shift_velocity(self.model, rates, direction * _point(trace))))
 
     def shift_adjoint(self, name: str, direction: float) -> str:
-        """Pull a cotangent of velocities back through `shift`."""
+        """Return code that pulls a cotangent of velocities back through `shift`."""
         trace = Trace()
         rates, seeds = trace.inputs("x", self.model.nd), trace.inputs(name, self.model.nd)
         shifted = dynamics.shift_velocity(self.model, rates, direction * _point(trace))
         return emit(_assign(name, gradient(shifted, seeds, rates)))
 
     def factor(self) -> str:
-        """q, o -> f, the factor of the mass matrix."""
+        """Return code for q, o -> f, the factor of the mass matrix."""
         trace = Trace()
         matrix = dynamics.mass_matrix(self.model, trace.inputs("q", self.model.nq), _point(trace))
         factors = dynamics.factorize(self.model, matrix)
         return emit(_assign("f", [factors[e] for e in self.entries]))
 
     def factor_adjoint(self) -> str:
-        """q, o, gh -> gq +=, through the mass matrix."""
+        """Return code for q, o, gh -> gq +=, through the mass matrix."""
         trace = Trace()
         q, seeds = trace.inputs("q", self.model.nq), trace.inputs("gh", len(self.entries))
         matrix = dynamics.mass_matrix(self.model, q, _point(trace))
         return emit(_assign("gq", gradient([matrix[e] for e in self.entries], seeds, q)), accumulate=True)
 
     def accelerate(self) -> str:
-        """q, qd, u, f, o -> a."""
+        """Return code for q, qd, u, f, o -> a."""
         trace, q, qd, u, factors = self._symbols()
         tau = dynamics.bias_force(self.model, q, qd, u, _point(trace))
         return emit(_assign("a", dynamics.solve(factors, tau)))
 
     def accelerate_adjoint(self) -> str:
-        """q, qd, u, f, o, ga -> gq, gqd, gu, gh (all +=)."""
+        """Return code for q, qd, u, f, o, ga -> gq, gqd, gu, gh (all +=)."""
         trace, q, qd, u, factors = self._symbols()
         tau = dynamics.bias_force(self.model, q, qd, u, _point(trace))
         x, seeds = dynamics.solve(factors, tau), dynamics.solve(factors, trace.inputs("ga", self.model.nd))
         grads = gradient(tau, seeds, [*q, *qd, *u])
         nq, nd = self.model.nq, self.model.nd
-        outputs = {
-            **_assign("gq", grads[:nq]),
-            **_assign("gqd", grads[nq : nq + nd]),
-            **_assign("gu", grads[nq + nd :]),
-            **_assign("gh", dynamics.mass_matrix_gradient(self.entries, x, seeds)),
-        }
-        return emit(outputs, accumulate=True)
+        matrix = dynamics.mass_matrix_gradient(self.entries, x, seeds)
+        outputs = _assign("gq", grads[:nq]) | _assign("gqd", grads[nq : nq + nd]) | _assign("gu", grads[nq + nd :])
+        return emit(outputs | _assign("gh", matrix), accumulate=True)
 
     def substep(self, dt: float) -> str:
-        """q, qd, u, f, o -> q, qd one substep later."""
+        """Return code for q, qd, u, f, o -> q, qd one substep later."""
         trace, q, qd, u, factors = self._symbols()
         origin = _point(trace)
         x = dynamics.solve(factors, dynamics.bias_force(self.model, q, qd, u, origin))
         new_q, new_qd = dynamics.integrate(self.model, q, qd, x, dt, origin)
-        return emit({**_assign("q", new_q), **_assign("qd", new_qd)})
+        return emit(_assign("q", new_q) | _assign("qd", new_qd))
 
     def substep_adjoint(self, dt: float) -> str:
-        """gq, gqd of the new state -> of the old one; gu, gh +=."""
+        """Return code for gq, gqd of the new state -> of the old one; gu, gh +=."""
         trace, q, qd, u, factors = self._symbols()
         origin, model = _point(trace), self.model
         nq, nd = model.nq, model.nd
         tau = dynamics.bias_force(model, q, qd, u, origin)
         x = dynamics.solve(factors, tau)
-        # the solve has an adjoint of its own, so the graph is cut there: a stands for x
-        a = trace.inputs("a", nd)
-        new_q, new_qd = dynamics.integrate(model, q, qd, a, dt, origin)
+        new_q, new_qd = dynamics.integrate(model, q, qd, x, dt, origin)
+        # the gradient stops at x, because the solve has an adjoint of its own
         seeds = trace.inputs("gq", nq) + trace.inputs("gqd", nd)
-        direct = gradient(new_q + new_qd, seeds, [*q, *qd, *a])
-        direct = _substitute(direct, dict(zip(a, x, strict=True)))
+        direct = gradient(new_q + new_qd, seeds, [*q, *qd, *x])
         push = dynamics.solve(factors, direct[nq + nd :])
         through = gradient(tau, push, [*q, *qd, *u])
         total = [one + two for one, two in zip(direct[: nq + nd], through[: nq + nd], strict=True)]
         matrix = dynamics.mass_matrix_gradient(self.entries, x, push)
-        old = {name: value for name, value in _assign("gu", through[nq + nd :]).items()}
-        old |= _assign("gh", matrix)
-        sums = {name: trace.input(name) + value for name, value in old.items()}
-        return emit({**_assign("gq", total[:nq]), **_assign("gqd", total[nq:]), **sums})
+        added = _assign("gu", through[nq + nd :]) | _assign("gh", matrix)
+        sums = {name: trace.input(name) + value for name, value in added.items()}
+        return emit(_assign("gq", total[:nq]) | _assign("gqd", total[nq:]) | sums)
 
-    def _symbols(self) -> tuple:
-        trace = Trace()
-        q, qd, u = (trace.inputs(name, size) for name, size in (("q", self.model.nq), ("qd", self.model.nd), ("u", self.model.nd)))
-        return trace, q, qd, u, dict(zip(self.entries, trace.inputs("f", len(self.entries)), strict=True))
-
-
-def _point(trace: Trace):  # noqa: ANN202
-    return dynamics._vector(trace.inputs("o", 3))
+    def _symbols(self) -> tuple[Trace, list[Expr], list[Expr], list[Expr], dynamics.Matrix]:
+        trace, nd = Trace(), self.model.nd
+        factors: dynamics.Matrix = dict(zip(self.entries, trace.inputs("f", len(self.entries)), strict=True))
+        return trace, trace.inputs("q", self.model.nq), trace.inputs("qd", nd), trace.inputs("u", nd), factors
 
 
-def _assign(name: str, values: list) -> dict:
+def _point(trace: Trace) -> dynamics.Vector:
+    return dynamics.vector(trace.inputs("o", 3))
+
+
+def _assign(name: str, values: Sequence[Scalar]) -> dict[str, Scalar]:
     return {f"{name}[{i}]": value for i, value in enumerate(values)}
-
-
-def _substitute(values: list, mapping: dict[Expr, Expr]) -> list:
-    """Rebuild expressions with some inputs replaced."""
-    done: dict[int, object] = {old.index: new for old, new in mapping.items()}
-
-    def rebuild(value):  # noqa: ANN001, ANN202
-        if not isinstance(value, Expr):
-            return value
-        if value.index not in done:
-            done[value.index] = value if value.op == "input" else value.trace.node(value.op, tuple(map(rebuild, value.args)))
-        return done[value.index]
-
-    return [rebuild(value) for value in values]
 
 
 def step_source(model: Model, dt: float, substeps: int, interval: int) -> str:

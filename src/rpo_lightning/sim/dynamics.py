@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -17,6 +16,8 @@ from rpo_lightning.sim.expressions import Scalar, cos, maximum, minimum, nearest
 from rpo_lightning.sim.model import Joint, Link, Model
 
 __all__ = [
+    "Matrix",
+    "Vector",
     "bias_force",
     "factorize",
     "integrate",
@@ -25,6 +26,7 @@ __all__ = [
     "reference_point",
     "shift_velocity",
     "solve",
+    "vector",
 ]
 
 Vector = np.ndarray  # (3,) of dtype object: floats and Expr mixed
@@ -34,15 +36,16 @@ Matrix = dict[tuple[int, int], Scalar]  # entries (row, column), column <= row; 
 _STILL = 1e-20
 
 
-def _vector(values: Sequence[Scalar] | np.ndarray) -> Vector:
+def vector(values: Sequence[Scalar] | np.ndarray) -> Vector:
+    """Return three scalars as a vector of Python floats and `Expr`."""
     return np.array([v if not isinstance(v, np.floating) else float(v) for v in values], dtype=object)
 
 
-_ZERO = _vector([0.0, 0.0, 0.0])
+_ZERO = vector([0.0, 0.0, 0.0])
 
 
 def _cross(a: Vector, b: Vector) -> Vector:
-    return _vector([a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]])
+    return vector([a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]])
 
 
 def _quat_multiply(a: Sequence[Scalar], b: Sequence[Scalar]) -> list[Scalar]:
@@ -85,7 +88,7 @@ class _Frame:
     columns: list[tuple[Vector, Vector]]
 
 
-_UNIT = [_vector(row) for row in np.eye(3)]
+_UNIT = [vector(row) for row in np.eye(3)]
 
 
 def _kinematics(model: Model, q: Sequence[Scalar], origin: Vector) -> list[_Frame]:
@@ -93,14 +96,14 @@ def _kinematics(model: Model, q: Sequence[Scalar], origin: Vector) -> list[_Fram
     frames: list[_Frame] = []
     for index, link in enumerate(model.links):
         values = q[model.coordinates(index)]
-        axis, offset, turn = _vector(link.axis), _vector(link.pos), link.quat.tolist()
+        axis, offset, turn = vector(link.axis), vector(link.pos), link.quat.tolist()
         if link.parent < 0:
             position, quat = offset - origin, turn
         else:
             parent = frames[link.parent]
             position, quat = parent.position + parent.rotation @ offset, _quat_multiply(parent.quat, turn)
         if link.joint is Joint.FREE:
-            position, quat = _vector(values[:3]) - origin, list(values[3:])
+            position, quat = vector(values[:3]) - origin, list(values[3:])
             rotation = _rotation(quat)
             columns = [(e, _ZERO) for e in _UNIT] + [(_ZERO, e) for e in _UNIT]
         elif link.joint is Joint.BALL:
@@ -130,9 +133,9 @@ def reference_point(model: Model, q: Sequence[Scalar]) -> Vector:
     """
     massive = next((i for i, link in enumerate(model.links) if link.mass > 0.0), 0)
     position = _kinematics(model, q, _ZERO)[massive].position
-    up = _vector(model.up)
+    up = vector(model.up)
     along = position - up * (position @ up)
-    return _vector([4.0 * nearest(0.25 * value) for value in along])
+    return vector([4.0 * nearest(0.25 * value) for value in along])
 
 
 def shift_velocity(model: Model, qd: Sequence[Scalar], offset: Vector) -> list[Scalar]:
@@ -141,7 +144,7 @@ def shift_velocity(model: Model, qd: Sequence[Scalar], offset: Vector) -> list[S
     for index, link in enumerate(model.links):
         if link.joint is Joint.FREE:
             start = model.qd_start[index]
-            w, v = _vector(qd[start : start + 3]), _vector(qd[start + 3 : start + 6])
+            w, v = vector(qd[start : start + 3]), vector(qd[start + 3 : start + 6])
             out[start + 3 : start + 6] = v + _cross(w, offset)
     return out
 
@@ -165,13 +168,15 @@ def _inertia_times(link: Link, frame: _Frame, x: Vector, w: Vector, v: Vector) -
     return frame.rotation @ spin, frame.rotation @ momentum
 
 
-def _contact_wrench(model: Model, frames: list[_Frame], twists: list[tuple[Vector, Vector]]) -> list[tuple[Vector, Vector]]:
+def _contact_wrench(
+    model: Model, frames: list[_Frame], twists: list[tuple[Vector, Vector]]
+) -> list[tuple[Vector, Vector]]:
     """Return the wrench of the ground on each link, in the reference frame."""
-    up = _vector(model.up)
+    up = vector(model.up)
     wrenches = [(_ZERO, _ZERO) for _ in model.links]
     for contact in model.contacts:
         frame, (w, v) = frames[contact.link], twists[contact.link]
-        p = frame.position + frame.rotation @ _vector(contact.point) - contact.radius * up
+        p = frame.position + frame.rotation @ vector(contact.point) - contact.radius * up
         height = p @ up - model.ground
         depth = where_less(height, 0.0, -height, 0.0)
         u = v + _cross(w, p)
@@ -212,10 +217,10 @@ def bias_force(
         if link.mass == 0.0 and not link.inertia.any():
             wrenches.append((_ZERO, _ZERO))
             continue
-        x = frame.position + frame.rotation @ _vector(link.com)
+        x = frame.position + frame.rotation @ vector(link.com)
         spin, momentum = _inertia_times(link, frame, x, w, v)
         torque, push = _inertia_times(link, frame, x, a, b)
-        weight = link.mass * _vector(model.gravity)
+        weight = link.mass * vector(model.gravity)
         torque = torque + _cross(w, spin) + _cross(v, momentum) - _cross(x, weight)
         wrenches.append((torque, push + _cross(w, momentum) - weight))
     for index, (torque, push) in enumerate(_contact_wrench(model, frames, twists)):
@@ -237,7 +242,7 @@ def bias_force(
     return tau
 
 
-def _limit_force(link: Any, value: Scalar) -> Scalar:  # noqa: ANN401
+def _limit_force(link: Link, value: Scalar) -> Scalar:
     total: Scalar = 0.0
     if link.limit_ke and np.isfinite(link.lower):
         total = total + where_less(value, link.lower, link.limit_ke * (link.lower - value), 0.0)
@@ -255,7 +260,7 @@ def mass_matrix(model: Model, q: Sequence[Scalar], origin: Vector) -> Matrix:
     entries: Matrix = {}
     for index, link in enumerate(model.links):
         columns = {}
-        x = frames[index].position + frames[index].rotation @ _vector(link.com)
+        x = frames[index].position + frames[index].rotation @ vector(link.com)
         ancestor = index
         while ancestor >= 0:
             for dof, (w, v) in enumerate(frames[ancestor].columns, model.qd_start[ancestor]):
@@ -313,14 +318,14 @@ def solve(factors: Matrix, rhs: Sequence[Scalar]) -> list[Scalar]:
     return x
 
 
-def mass_matrix_gradient(entries: Sequence[tuple[int, int]], x: Sequence[Scalar], adjoint: Sequence[Scalar]) -> list[Scalar]:
+def mass_matrix_gradient(
+    entries: Sequence[tuple[int, int]], x: Sequence[Scalar], adjoint: Sequence[Scalar]
+) -> list[Scalar]:
     """Return the cotangent of the mass matrix's entries, given that of the right-hand side of `M x = tau`.
 
     From dx = M^-1 (dtau - dM x): each lower entry stands for both halves of the symmetric matrix.
     """
-    return [
-        -(adjoint[i] * x[j] + adjoint[j] * x[i]) if i != j else -(adjoint[i] * x[i]) for i, j in entries
-    ]
+    return [-(adjoint[i] * x[j] + adjoint[j] * x[i]) if i != j else -(adjoint[i] * x[i]) for i, j in entries]
 
 
 def integrate(
@@ -332,7 +337,7 @@ def integrate(
     for index, link in enumerate(model.links):
         at, rates = model.coordinates(index), new_qd[model.dofs(index)]
         if link.joint is Joint.FREE:
-            w, v, p = _vector(rates[:3]), _vector(rates[3:]), _vector(q[at][:3])
+            w, v, p = vector(rates[:3]), vector(rates[3:]), vector(q[at][:3])
             quat = q[at][3:]
             change = _quat_multiply([*rates[:3], 0.0], quat)
             new_q[at] = [

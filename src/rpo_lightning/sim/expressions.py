@@ -9,12 +9,26 @@ CPU lanes and for a CUDA thread alike.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias, Union
 
 import numpy as np
 
-__all__ = ["Expr", "Scalar", "Trace", "cos", "emit", "gradient", "maximum", "minimum", "nearest", "recip", "sin", "sqrt", "where_less"]
+__all__ = [
+    "Expr",
+    "Scalar",
+    "Trace",
+    "cos",
+    "emit",
+    "gradient",
+    "maximum",
+    "minimum",
+    "nearest",
+    "recip",
+    "sin",
+    "sqrt",
+    "where_less",
+]
 
 Scalar: TypeAlias = Union["Expr", float]
 
@@ -176,7 +190,7 @@ def gradient(outputs: Sequence[Scalar], seeds: Sequence[Scalar], inputs: Sequenc
     return [adjoint.get(x.index, 0.0) for x in inputs]
 
 
-def _backward(node: Expr, g: Scalar, accumulate) -> None:  # noqa: ANN001
+def _backward(node: Expr, g: Scalar, accumulate: Callable[[Scalar, Scalar], None]) -> None:
     op, args = node.op, node.args
     if op == "+":
         accumulate(args[0], g)
@@ -245,4 +259,5 @@ def emit(outputs: Mapping[str, Scalar], accumulate: bool = False) -> str:
         value = node.args[0] if node.op == "input" else _FORMATS[node.op].format(*map(text, node.args))
         lines.append(f"const lane t{index} = {value};")
     lines += [f"{name} {'+=' if accumulate else '='} {text(x)};" for name, x in outputs.items()]
+    # one statement per operation would keep the compiler from fusing products and sums; a GPU compiler fuses anyway
     return "{\n#pragma clang fp contract(fast)\n" + "\n".join(lines) + "\n}\n"

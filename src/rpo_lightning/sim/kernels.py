@@ -1,19 +1,40 @@
 """Warp kernels around generated source. Equal source gives the same kernel; Warp keeps the machine code on disk."""
 
+# mypy: ignore-errors
+# Warp reads the annotations of kernels as values; a type checker cannot.
+
 from __future__ import annotations
 
-from functools import lru_cache
+import os
+from functools import cache
 
+import torch
 import warp as wp
 
 __all__ = ["acceleration", "acceleration_adjoint", "step", "step_adjoint"]
 
-wp.config.log_level = wp.LOG_ERROR  # no banner, no line per module, no complaint about machines without a GPU
+
+def _start_quietly() -> None:
+    """Initialise Warp without its banner and, where torch sees no GPU, without its native complaint about that."""
+    wp.config.log_level = wp.LOG_ERROR
+    if torch.cuda.is_available():
+        return
+    stderr, silence = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(silence, 2)
+        wp.init()
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(silence)
+
+
+_start_quietly()
 _OPTIONS = {"enable_backward": False}  # the adjoints are kernels of their own
 Floats = wp.array(dtype=wp.float32)
 
 
-@lru_cache(maxsize=None)
+@cache
 def step(source: str) -> wp.Kernel:
     """(q, qd, force, trajectory, q_out, qd_out, num_envs, first block, record)."""
 
@@ -33,7 +54,7 @@ def step(source: str) -> wp.Kernel:
     return articulated_step
 
 
-@lru_cache(maxsize=None)
+@cache
 def step_adjoint(source: str) -> wp.Kernel:
     """(adj_q, adj_qd, force, trajectory, out_q, out_qd, out_force, num_envs, first block)."""
 
@@ -53,7 +74,7 @@ def step_adjoint(source: str) -> wp.Kernel:
     return articulated_step_adjoint
 
 
-@lru_cache(maxsize=None)
+@cache
 def acceleration(source: str) -> wp.Kernel:
     """(q, qd, force, out, num_envs, first block)."""
 
@@ -67,7 +88,7 @@ def acceleration(source: str) -> wp.Kernel:
     return articulated_acceleration
 
 
-@lru_cache(maxsize=None)
+@cache
 def acceleration_adjoint(source: str) -> wp.Kernel:
     """(q, qd, force, adj, out_q, out_qd, out_force, num_envs, first block)."""
 

@@ -48,7 +48,7 @@ def load_mjcf(path: str | Path) -> Model:
 
 
 class _Reader:
-    def __init__(self, path: Path, spec: Any, compiled: Any) -> None:  # noqa: ANN401
+    def __init__(self, path: Path, spec: Any, compiled: Any) -> None:
         self.path, self.spec, self.mj = path, spec, compiled
         numerics = {n.name: np.array(n.data) for n in spec.numerics}
         self.contact = self._numeric(numerics, "contact", ("ke", "kd", "kf", "mu"))
@@ -62,7 +62,9 @@ class _Reader:
     def _numeric(self, numerics: dict[str, np.ndarray], name: str, fields: tuple[str, ...]) -> tuple[float, ...]:
         values = numerics.get(name, np.zeros(len(fields)))
         if len(values) != len(fields):
-            raise ValueError(f"{self.path}: <numeric name={name!r}> needs {len(fields)} numbers ({' '.join(fields)}), has {len(values)}")
+            raise ValueError(
+                f"{self.path}: <numeric name={name!r}> needs {len(fields)} numbers ({' '.join(fields)}), has {len(values)}"
+            )
         return tuple(map(float, values))
 
     def model(self) -> Model:
@@ -90,7 +92,9 @@ class _Reader:
             actuators=actuators,
         )
         qpos = self.mj.key_qpos[0] if self.mj.nkey else self.mj.qpos0
-        model.start = from_mujoco(model, torch.tensor(qpos)[None], torch.zeros(1, self.mj.nv, dtype=torch.float64))[0][0].numpy()
+        model.start = from_mujoco(model, torch.tensor(qpos)[None], torch.zeros(1, self.mj.nv, dtype=torch.float64))[0][
+            0
+        ].numpy()
         return model
 
     def _refuse(self) -> None:
@@ -100,7 +104,13 @@ class _Reader:
             (mj.ntendon, "tendons"),
             (mj.nhfield, "height fields"),
             (int((mj.jnt_type == mujoco.mjtJoint.mjJNT_BALL) @ (mj.jnt_limited != 0)), "limits on ball joints"),
-            (int((mj.jnt_type == mujoco.mjtJoint.mjJNT_BALL) @ (np.ravel(mj.jnt_stiffness.reshape(mj.njnt, -1)[:, 0]) != 0)), "springs on ball joints"),
+            (
+                int(
+                    (mj.jnt_type == mujoco.mjtJoint.mjJNT_BALL)
+                    @ (np.ravel(mj.jnt_stiffness.reshape(mj.njnt, -1)[:, 0]) != 0)
+                ),
+                "springs on ball joints",
+            ),
             (int((mj.dof_frictionloss != 0).sum()), "friction loss in joints"),
             (int((mj.actuator_trntype != mujoco.mjtTrn.mjTRN_JOINT).sum()), "actuators on anything but a joint"),
         ):

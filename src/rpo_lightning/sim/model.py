@@ -105,7 +105,9 @@ class Model:
             if not -1 <= link.parent < index:
                 raise ValueError(f"link {index} ({link.name}): parent {link.parent} does not come before it")
             if link.joint is Joint.FREE and link.parent != -1:
-                raise ValueError(f"link {index} ({link.name}): a free joint must hang on the world, not on link {link.parent}")
+                raise ValueError(
+                    f"link {index} ({link.name}): a free joint must hang on the world, not on link {link.parent}"
+                )
 
         if not self.start.size:
             self.start = np.zeros(self.nq)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import os
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property, lru_cache
+from functools import cache, cached_property
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -61,9 +62,7 @@ class Simulator:
         self._trajectory_size = self._blocks * width * substeps * (model.nq + model.nd)
         self._shares = _split(self._blocks, min(threads, self._blocks) if self.device.type == "cpu" else 1)
 
-    def step(
-        self, q: torch.Tensor, qd: torch.Tensor, force: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def step(self, q: torch.Tensor, qd: torch.Tensor, force: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return (q, qd) after one step of `dt` under a constant generalised force.
 
         Args:
@@ -99,7 +98,9 @@ class Simulator:
 
     def _load(self, kernel: wp.Kernel) -> wp.Kernel:
         # now, and not at the first launch, where several threads would compile the same module
-        wp.load_module(kernel.module, device=str(self.device), block_dim=_CUDA_BLOCK if self.device.type == "cuda" else None)
+        wp.load_module(
+            kernel.module, device=str(self.device), block_dim=_CUDA_BLOCK if self.device.type == "cuda" else None
+        )
         return kernel
 
     def _check(self, **tensors: torch.Tensor) -> None:
@@ -116,7 +117,9 @@ class Simulator:
         if self.device.type == "cuda":
             stream = wp.stream_from_torch(torch.cuda.current_stream(self.device))
             dim = self._blocks * codegen.LANES["cuda"]
-            wp.launch(kernel, dim=dim, inputs=[*arrays, self.num_envs, 0, *scalars], stream=stream, block_dim=_CUDA_BLOCK)
+            wp.launch(
+                kernel, dim=dim, inputs=[*arrays, self.num_envs, 0, *scalars], stream=stream, block_dim=_CUDA_BLOCK
+            )
             return
 
         def run(share: tuple[int, int]) -> None:
@@ -135,10 +138,10 @@ class Simulator:
 def _split(blocks: int, parts: int) -> list[tuple[int, int]]:
     """Return (first, count) of each part."""
     bounds = [blocks * i // parts for i in range(parts + 1)]
-    return [(a, b - a) for a, b in zip(bounds, bounds[1:], strict=False)]
+    return [(a, b - a) for a, b in pairwise(bounds)]
 
 
-@lru_cache(maxsize=None)
+@cache
 def _pool(workers: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(workers, thread_name_prefix="simulator")
 
@@ -147,7 +150,7 @@ class _Step(torch.autograd.Function):
     """Keeps the force and the substep states of the forward pass, nothing else."""
 
     @staticmethod
-    def forward(ctx: Any, simulator: Simulator, q: torch.Tensor, qd: torch.Tensor, force: torch.Tensor):  # noqa: ANN205, ANN401
+    def forward(ctx: Any, simulator: Simulator, q: torch.Tensor, qd: torch.Tensor, force: torch.Tensor) -> Any:
         record = any(ctx.needs_input_grad)
         q, qd, force = (t.detach().contiguous() for t in (q, qd, force))
         trajectory = q.new_empty(simulator._trajectory_size if record else 0)
@@ -160,7 +163,7 @@ class _Step(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, adj_q: torch.Tensor, adj_qd: torch.Tensor):  # noqa: ANN205, ANN401
+    def backward(ctx: Any, adj_q: torch.Tensor, adj_qd: torch.Tensor) -> Any:
         force, trajectory = ctx.saved_tensors
         adj_q, adj_qd = adj_q.contiguous(), adj_qd.contiguous()
         grads = torch.empty_like(adj_q), torch.empty_like(adj_qd), torch.empty_like(adj_qd)
@@ -171,7 +174,7 @@ class _Step(torch.autograd.Function):
 
 class _Acceleration(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, simulator: Simulator, q: torch.Tensor, qd: torch.Tensor, force: torch.Tensor):  # noqa: ANN205, ANN401
+    def forward(ctx: Any, simulator: Simulator, q: torch.Tensor, qd: torch.Tensor, force: torch.Tensor) -> Any:
         q, qd, force = (t.detach().contiguous() for t in (q, qd, force))
         out = torch.empty_like(qd)
         simulator._launch(simulator._acceleration_kernel, (q, qd, force, out))
@@ -181,7 +184,7 @@ class _Acceleration(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, adj: torch.Tensor):  # noqa: ANN205, ANN401
+    def backward(ctx: Any, adj: torch.Tensor) -> Any:
         q, qd, force = ctx.saved_tensors
         grads = torch.empty_like(q), torch.empty_like(qd), torch.empty_like(force)
         simulator = ctx.simulator
