@@ -7,13 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from rpo_lightning.cli import main
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RUN = Path("runs/point_mass/rpo/seed_0")
-STEPS_PER_ITERATION = 8 * 8
+LAST = Path("checkpoints/last.ckpt")
 TINY = """
 model:
   class_path: RPO
@@ -24,42 +25,78 @@ trainer:
   callbacks:
     - {class_path: Evaluation, init_args: {episodes: 4}}
 """
-"""Twelve iterations in three epochs; an episode has 20 steps."""
+"""Twelve iterations of 64 steps in three epochs; an episode has at most 20 steps."""
+
+CONSOLE_SCRIPT = "import sys\nfrom rpo_lightning.cli import main\nsys.exit(main())\n"
+"""What an installer writes to bin/: the working directory is not on its path, unlike with `python -m`."""
 
 
-def write_config(folder: Path, text: str = TINY) -> None:
-    """Write tiny.yaml into `folder`."""
-    (folder / "tiny.yaml").write_text(text)
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty working directory with tiny.yaml; one torch thread."""
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "argv", ["rpo-lightning"])
+    torch.set_num_threads(1)
+    yield tmp_path
+    # the next test has another `callbacks` folder
+    for name in [name for name in sys.modules if name.split(".")[0] == "callbacks"]:
+        del sys.modules[name]
 
 
-def call(command: str, *options: str) -> None:
+def call(command, *options):
     """Run a command in this process, with tiny.yaml of the working directory."""
     main([command, "--config", "tiny.yaml", *options])
 
 
-def spawn(folder: Path, *arguments: str, wait: bool = True) -> subprocess.Popen[str]:
-    """Start `python -m rpo_lightning.cli` in `folder`, one torch thread."""
-    environment = {**os.environ, "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{REPOSITORY / 'src'}", "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "rpo_lightning.cli", *arguments],
+def refused(capsys, *arguments):
+    """Run a command that must fail with exit code 2 and a single line; return the line."""
+    with pytest.raises(SystemExit) as error:
+        main(list(arguments))
+    lines = capsys.readouterr().err.splitlines()
+    assert error.value.code == 2
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+def spawn(folder, *arguments, launcher=("-m", "rpo_lightning.cli")):
+    """Start the command line in a process of its own, with one torch thread."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{REPOSITORY / 'src'}",
+        "OMP_NUM_THREADS": "1",
+    }
+    return subprocess.Popen(
+        [sys.executable, *launcher, *arguments],
         cwd=folder,
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    if wait:
-        process.wait(timeout=120)
-    return process
 
 
-def state(path: Path) -> dict[str, torch.Tensor]:
-    """Return every parameter and buffer of a checkpoint."""
-    return torch.load(path, weights_only=True)["state_dict"]
+def finish(process):
+    """Wait for a spawned command that must succeed; return what it printed."""
+    out, err = process.communicate(timeout=180)
+    assert process.returncode == 0, err
+    return out, err
 
 
-def differing(first: Path, second: Path) -> list[str]:
-    """Name the parameters and buffers in which two checkpoints differ by a single bit."""
-    left, right = state(first), state(second)
+def differing(first, second):
+    """Name the parameters and buffers in which two run folders' last checkpoints differ by a single bit."""
+    left, right = (torch.load(Path(run) / LAST, weights_only=True)["state_dict"] for run in (first, second))
     assert left.keys() == right.keys()
     return [name for name in left if not torch.equal(left[name], right[name])]
+
+
+def events(run):
+    """Return TensorBoard's scalars of a run folder: name -> [(step, value)]."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    accumulator = EventAccumulator(str(run)).Reload()
+    return {
+        tag: [(event.step, event.value) for event in accumulator.Scalars(tag)] for tag in accumulator.Tags()["scalars"]
+    }

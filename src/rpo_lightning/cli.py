@@ -1,6 +1,5 @@
 """`rpo-lightning fit | validate | test | predict | fabric | list`."""
 
-# ruff: noqa: E402
 from __future__ import annotations
 
 import os
@@ -156,7 +155,8 @@ class RPOCLI(LightningCLI):
         settings["default_root_dir"] = str(run.directory)
         self.checkpoint = self._find_checkpoint(run.directory)
         trains = self.command in ("fit", "fabric")
-        if trains and processes.is_first_process():
+        # `last` never starts over a run: it continues one, or there is no checkpoint that could be lost.
+        if trains and self.config["ckpt_path"] != "last" and processes.is_first_process():
             runs.check_new_run(run.directory, self.checkpoint, self.command)
         settings["callbacks"] = self._callbacks(settings, run, trains)
         settings["logger"] = self._loggers(settings["logger"], run.directory, trains)
@@ -227,7 +227,7 @@ class RPOCLI(LightningCLI):
             if not trains:
                 return []
             # Steps after the checkpoint will be taken again: let TensorBoard forget the first time.
-            purge = runs.counters(self.checkpoint)["env_steps"] + 1 if self.checkpoint else None
+            purge = runs.counters(self.checkpoint)["env_steps"] + 1 if self.checkpoint else 0
             return [TensorBoardLogger(str(directory), name="", version="", default_hp_metric=False, purge_step=purge)]
         if given is False:
             return []
@@ -249,9 +249,7 @@ class RPOCLI(LightningCLI):
         options = {name: settings[name] for name in FABRIC_OPTIONS if settings[name] is not None}
         fabric = Fabric(**options, plugins=settings["plugins"], callbacks=callbacks, loggers=settings["logger"])
         limits = {name: settings[name] for name in FABRIC_LIMITS if settings[name] is not None}
-        return FabricDriver(
-            fabric, self.model, self.datamodule, callbacks, settings["default_root_dir"], **limits
-        )
+        return FabricDriver(fabric, self.model, self.datamodule, callbacks, settings["default_root_dir"], **limits)
 
     def _fit(self) -> None:
         directory = self.model.run.directory
@@ -288,9 +286,7 @@ class RPOCLI(LightningCLI):
         self._load_policy()
         self.model.to(self.trainer.strategy.root_device)
         path = Path(self.config["output"])
-        trajectories = record(
-            self.model, self.model.make_env, self.config["episodes"], self.config["deterministic"]
-        )
+        trajectories = record(self.model, self.model.make_env, self.config["episodes"], self.config["deterministic"])
         trajectories.save(path)
         console.say(f"{self.config['episodes']} trajectories in {path}: mean return {trajectories.mean_return():.4g}.")
 

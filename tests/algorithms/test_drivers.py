@@ -45,6 +45,11 @@ def test_every_window_is_collected_by_the_policy_that_trains_on_it(validate: boo
     assert len(collected) == 8
 
 
+def test_reduced_precision_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"trainer\.precision: rpo needs 32-true, got bf16-mixed"):
+        make_trainer(precision="bf16-mixed").fit(make_rpo(), datamodule=make_data())
+
+
 def test_validation_runs_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     monkeypatch.setattr(RPO, "validation_step", lambda self, batch, batch_idx: calls.append(batch))

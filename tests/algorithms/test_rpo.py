@@ -224,6 +224,19 @@ def test_a_gradient_that_is_not_finite_is_refused_and_counted() -> None:
     assert any(not torch.equal(before[name], after[name]) for name in before if name.startswith("actor"))
 
 
+def test_gradients_are_clipped_to_the_norm_and_the_norm_before_is_returned() -> None:
+    module = make_rpo()
+    parameters = list(module.actor.parameters())
+    optimizer = torch.optim.SGD(parameters, lr=1.0)
+    for scale, size in ((100.0, 0.5), (1e-4, None)):
+        before = torch.cat([p.detach().reshape(-1) for p in parameters])
+        loss = scale * module.actor(torch.ones(4, 3)).mean.sum()
+        norm = module.apply_gradients(optimizer, parameters, loss, max_norm=0.5)
+        step = torch.cat([p.detach().reshape(-1) for p in parameters]) - before
+        assert float(step.norm()) == pytest.approx(float(norm) if size is None else size, rel=1e-2)
+        assert (float(norm) > 0.5) == (size is not None)
+
+
 @pytest.mark.parametrize(
     ("schedule", "halfway"), [("exponential", (5e-4 * 1e-5) ** 0.5), ("linear", 2.55e-4), ("constant", 5e-4)]
 )

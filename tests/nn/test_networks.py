@@ -8,9 +8,9 @@ from rpo_lightning.nn import Actor, CriticEnsemble
 
 def test_every_linear_layer_and_every_head_starts_orthogonal() -> None:
     torch.manual_seed(0)
-    actor, critic = Actor(6, 3, (16, 8)), CriticEnsemble(6, (16, 8), 2)
+    actor, critic = Actor(6, 6, (16, 8)), CriticEnsemble(6, (16, 8), 2)
     layers = [layer for layer in [*actor.modules(), *critic.modules()] if isinstance(layer, nn.Linear)]
-    blocks = [block for layer in layers for block in layer.weight.chunk(2 if layer.out_features == 6 else 1)]
+    blocks = [block for layer in layers for block in layer.weight.chunk(2 if layer.out_features == 12 else 1)]
     assert len(blocks) == 4 + 2 * 3
     for block in blocks:
         rows, columns = block.shape

@@ -65,6 +65,11 @@ class RLModule(LightningModule):
         """(num_envs, seed, **overrides) -> Env of the training task; set by the data module."""
         self._episodes: list[list[float]] = []
 
+    def setup(self, stage: str) -> None:
+        """Refuse a precision other than 32-true: the rollout would act by another policy than the updates see."""
+        if self.fabric is None and self.trainer.precision != "32-true":
+            raise ValueError(f"trainer.precision: {self.name} needs 32-true, got {self.trainer.precision}.")
+
     @property
     def budget_reached(self) -> bool:
         """Whether the budget of environment steps is spent."""

@@ -96,12 +96,12 @@ class Evaluation(Callback):
     def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Evaluate at the pace of validation."""
         if not trainer.sanity_checking:
-            # The Trainer keeps these for its table and for callbacks that monitor a metric.
-            pl_module.log_dict(self.run(pl_module), logger=False)
+            # The Trainer keeps these for callbacks that monitor a metric.
+            pl_module.log_dict(self.run(pl_module), logger=False, sync_dist=True)
 
     def on_test_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Evaluate in `test` as in `validate`."""
-        pl_module.log_dict(self.run(pl_module), logger=False)
+        pl_module.log_dict(self.run(pl_module), logger=False, sync_dist=True)
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Evaluate the final weights, unless that has just been done."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, cached_property
 from itertools import pairwise
@@ -30,7 +29,7 @@ class Simulator:
         substeps: semi-implicit Euler steps in it.
         mass_matrix_interval: substeps between rebuilds of the mass matrix, counted from the start of each step.
         device: "cpu" or "cuda[:k]".
-        threads: CPU threads that share the environments; None: all cores.
+        threads: CPU threads that share the environments; None: as many as torch uses, which is all cores by default.
 
     Raises:
         ValueError: for counts below one, or a CUDA device that is not there.
@@ -46,7 +45,7 @@ class Simulator:
         device: str | torch.device = "cpu",
         threads: int | None = None,
     ) -> None:
-        threads = threads or os.cpu_count() or 1
+        threads = torch.get_num_threads() if threads is None else threads
         for name, value in (("num_envs", num_envs), ("substeps", substeps), ("threads", threads)):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")

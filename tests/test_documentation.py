@@ -1,0 +1,99 @@
+"""What README and docs print is run: Python blocks as they are, commands in a short form."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+# one window of 16 environments and episodes of 20 steps, instead of hours
+SHORT = [
+    "--model.init_args.total_env_steps=512",
+    "--model.init_args.critic_epochs=1",
+    "--data.num_envs=16",
+    '--data.env={"name": "ant", "init_args": {"episode_length": 20}}',
+]
+
+
+def blocks(language):
+    for page in PAGES:
+        for number, text in enumerate(re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL)):
+            yield pytest.param(text, id=f"{page.stem}-{number}")
+
+
+def commands():
+    for page in PAGES:
+        for line in page.read_text().splitlines():
+            line = line.strip().split(" #")[0].strip()
+            if line.startswith("rpo-lightning ") and not line.startswith("rpo-lightning COMMAND"):
+                yield line.replace("`", "")
+
+
+def run(line, cwd):
+    words = shlex.split(line)
+    arguments = words[1:]
+    if words[1] in ("fit", "fabric") and "--print_config" not in words and "--model.help" not in words:
+        arguments += SHORT
+    elif words[1] in ("validate", "predict"):
+        arguments += SHORT[3:]
+    command = [sys.executable, "-m", "rpo_lightning.cli", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_python_blocks_run(code):
+    names = {}
+    exec(code, names)
+    gradients = [value for name, value in names.items() if name in ("action_grad", "gradient")]
+    assert gradients
+    assert all(g.isfinite().all() and g.abs().sum() > 0 for g in gradients)
+
+
+def test_there_are_commands_to_run():
+    assert len(set(commands())) >= 8
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """A directory with a finished short run, as one has after the first command."""
+    path = tmp_path_factory.mktemp("workplace")
+    done = run("rpo-lightning fit --config ant.yaml", path)
+    assert done.returncode == 0, done.stderr
+    (path / "results").symlink_to(ROOT / "results")
+    return path
+
+
+@pytest.mark.parametrize("line", sorted(set(commands())))
+def test_commands_run(line, workplace):
+    if line == "rpo-lightning fit --config ant.yaml":
+        pytest.fail("this would start over the finished run; print it with --ckpt_path last")
+    done = run(line, workplace)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_make_train_starts_and_continues(tmp_path):
+    """The command behind `make train`, twice: the second call finds the run complete and changes nothing."""
+    target = re.search(r"^train:.*\n\t\$\(BIN\)/(.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert target
+    assert target[1] in (ROOT / "README.md").read_text()
+    folder = tmp_path / "runs" / "ant" / "rpo" / "seed_0"
+    first = run(target[1], tmp_path)
+    assert first.returncode == 0, first.stderr
+    weights = torch.load(folder / "policy.pt", weights_only=True)
+    second = run(target[1], tmp_path)
+    assert second.returncode == 0, second.stderr
+    assert "complete" in second.stderr
+    again = torch.load(folder / "policy.pt", weights_only=True)
+    assert str(weights) == str(again)
+
+
+def test_ci_calls_the_readmes_test_command():
+    assert "make test" in (ROOT / "README.md").read_text()
+    assert (ROOT / ".ci" / "run").read_text().rstrip().endswith("make test")

@@ -1,0 +1,167 @@
+"""What a run leaves behind, and that it can be checked."""
+
+import csv
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from rpo_lightning import runs
+from rpo_lightning.algorithms import RPO
+from rpo_lightning.cli import RPOCLI, main
+from tests.command_line import LAST, RUN, call, events, refused
+
+
+@pytest.fixture
+def finished(folder):
+    """A finished run that also wrote to results/."""
+    call("fit", "--trainer.callbacks+=Evidence", "--trainer.callbacks.results=results")
+    return RUN
+
+
+def test_run_folder_and_results_hold_what_they_should(finished):
+    names = {path.name for path in finished.iterdir()}
+    assert {"config.yaml", "summary.json", "curve.csv", "policy.pt", "checkpoints"} <= names
+    assert {path.name for path in (finished / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
+    results = finished.parents[3] / "results/point_mass/rpo/seed_0"
+    assert {path.name for path in results.iterdir()} == {"summary.json", "curve.csv", "policy.pt", "config.yaml"}
+    summary = json.loads((results / "summary.json").read_text())
+    assert list(summary) == [
+        "task", "algorithm", "seed", "env_steps", "wall_clock_s", "commit", "machine", "command", "eval",
+    ]  # fmt: skip
+    assert (summary["task"], summary["algorithm"], summary["seed"]) == ("point_mass", "rpo", 0)
+    assert summary["env_steps"] == 768
+    assert summary["command"].startswith("rpo-lightning fit --config tiny.yaml")
+    assert "cores" in summary["machine"]
+    assert 0 < summary["wall_clock_s"] < 600
+    assert set(summary["eval"]) == {"sampled", "deterministic"}
+    assert set(summary["eval"]["sampled"]) == {"mean", "std", "episodes", "length"}
+    assert yaml.safe_load((results / "config.yaml").read_text())["data"]["num_envs"] == 8
+
+
+def test_validate_reproduces_the_evaluation_of_policy_and_checkpoint(finished, capsys):
+    expected = json.loads((finished / "summary.json").read_text())["eval"]
+    for command, path in (
+        ("validate", "results/point_mass/rpo/seed_0/policy.pt"),  # its own config.yaml lies beside it
+        ("validate", str(finished / LAST)),
+        ("test", str(finished / "policy.pt")),
+    ):
+        capsys.readouterr()
+        main([command, "--ckpt_path", path])
+        assert json.loads(capsys.readouterr().out) == expected
+    capsys.readouterr()
+    call("validate", "--ckpt_path=last", "--trainer.callbacks=Evaluation", "--trainer.callbacks.episodes=3")
+    assert json.loads(capsys.readouterr().out)["sampled"]["episodes"] == 3
+
+
+def test_summary_is_of_the_final_weights_not_the_best(finished, capsys):
+    final = json.loads((finished / "summary.json").read_text())["eval"]
+    policy, last = torch.load(finished / "policy.pt"), torch.load(finished / LAST)
+    for name, value in policy["policy"].items():
+        assert torch.equal(value, last["state_dict"][name]), name
+    with (finished / "curve.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["eval/return"]]
+    assert float(rows[-1]["eval/return"]) == pytest.approx(final["sampled"]["mean"])
+    best = max(rows, key=lambda row: float(row["eval/return"]))
+    best_checkpoint = runs.counters(finished / "checkpoints/best.ckpt")
+    assert best_checkpoint["env_steps"] == float(best["env_steps"])
+    assert best is not rows[-1], "choose another seed: the final policy is the best here"
+
+
+def test_curve_counts_environment_steps_and_every_iteration_once(finished):
+    with (finished / "curve.csv").open() as file:
+        rows = [{key: float(value) if value else math.nan for key, value in row.items()} for row in csv.DictReader(file)]
+    assert [row["env_steps"] for row in rows] == [256, 512, 640, 768]
+    assert all(later["wall_clock_s"] > row["wall_clock_s"] for row, later in zip(rows, rows[1:], strict=False))
+    assert math.isnan(rows[2]["eval/return"])
+    logged = events(finished)["critic/loss"]
+    assert [step for step, _ in logged] == list(range(64, 769, 64)), "x axis: environment steps"
+    losses = [value for _, value in logged]
+    parts = [losses[:4], losses[4:8], losses[8:10], losses[10:]]
+    for row, part in zip(rows, parts, strict=True):
+        assert row["critic/loss"] == pytest.approx(np.mean(part), rel=1e-5)
+    assert [step for step, _ in events(finished)["eval/return"]] == [256, 512, 768]
+
+
+def test_resumed_run_adds_up_time_and_keeps_curve_and_command(folder):
+    call("fit", "--trainer.max_steps=6", "--trainer.callbacks+=Evidence", "--trainer.callbacks.every_n_iterations=1")
+    first = json.loads((RUN / "summary.json").read_text())
+    content = torch.load(RUN / LAST, weights_only=True)
+    (key,) = [key for key in content["callbacks"] if "Evidence" in key]
+    content["callbacks"][key]["wall_clock_s"] += 1000.0
+    torch.save(content, RUN / LAST)
+    call("fit", "--ckpt_path=last", "--trainer.callbacks+=Evidence", "--trainer.callbacks.every_n_iterations=1")
+    summary = json.loads((RUN / "summary.json").read_text())
+    assert 1000 + first["wall_clock_s"] < summary["wall_clock_s"] < 1200
+    assert summary["command"] == first["command"]
+    with (RUN / "curve.csv").open() as file:
+        assert [float(row["env_steps"]) for row in csv.DictReader(file)] == list(range(64, 769, 64))
+
+
+def test_variant_has_a_folder_of_its_own(folder):
+    call("fit", "--trainer.max_steps=1", "--trainer.callbacks+=Evidence", "--trainer.callbacks.results=out",
+         "--trainer.callbacks.variant=nokl")  # fmt: skip
+    assert json.loads((folder / "out/point_mass/rpo-nokl/seed_0/summary.json").read_text())["algorithm"] == "rpo-nokl"
+
+
+def test_policy_of_the_paper_is_under_a_megabyte_and_acts_the_same(tmp_path):
+    module = RPO(37, 8, total_env_steps=1)
+    module.normalizer.update(torch.randn(4, 5, 37))
+    run = runs.Run(tmp_path, "ant", "rpo", 0, "", "")
+    runs.write_policy(tmp_path / "policy.pt", module, run)
+    assert (tmp_path / "policy.pt").stat().st_size < 1_000_000
+    other, obs = RPO(37, 8, total_env_steps=1), torch.randn(3, 37)
+    assert not torch.equal(module.act(obs, deterministic=True), other.act(obs, deterministic=True))
+    runs.load_weights(other, tmp_path / "policy.pt")
+    assert torch.equal(module.act(obs, deterministic=True), other.act(obs, deterministic=True))
+    for wrong, named in ((RPO(37, 8, 1, hidden=[8]), "actor"), (RPO(11, 3, 1), "obs_dim 37")):
+        with pytest.raises(ValueError, match=named):
+            runs.load_weights(wrong, tmp_path / "policy.pt")
+
+
+def test_predict_writes_one_full_episode_per_environment(finished, capsys):
+    call("predict", "--ckpt_path=last", "--episodes=3", "--output=out.npz")
+    call("predict", "--ckpt_path=last", "--episodes=3", "--output=again.pt")
+    data = np.load("out.npz")
+    steps = int(data["length"].max())
+    shapes = {"obs": (3,), "action": (1,), "q": (1,), "qd": (1,), "reward": (), "done": ()}
+    assert {name: data[name].shape for name in shapes} == {name: (steps, 3, *rest) for name, rest in shapes.items()}
+    assert data["done"].sum(0).tolist() == [1, 1, 1]
+    for env, length in enumerate(data["length"]):
+        assert data["done"][length - 1, env]
+        assert np.isfinite(data["reward"][:length, env]).all()
+        assert np.isnan(data["reward"][length:, env]).all()
+        # obs is what the action saw, q and qd the state it started from
+        np.testing.assert_array_equal(data["obs"][:length, env, 0], data["q"][:length, env, 0])
+        np.testing.assert_array_equal(data["obs"][:length, env, 1], data["qd"][:length, env, 0])
+    for name, value in torch.load("again.pt").items():
+        np.testing.assert_array_equal(value.numpy(), data[name])
+    assert "mean return" in capsys.readouterr().err
+    assert "out.txt" in refused(
+        capsys, "predict", "--config", "tiny.yaml", "--ckpt_path=last", "--output=out.txt", "--episodes=1"
+    )
+
+
+def test_validate_and_predict_ask_for_a_policy(folder, capsys):
+    assert "--ckpt_path" in refused(capsys, "validate", "--config", "tiny.yaml")
+    assert "last.ckpt" in refused(capsys, "predict", "--config", "tiny.yaml", "--ckpt_path=last")
+
+
+def test_commit_is_ours_or_none(tmp_path, monkeypatch):
+    assert runs.code_version() not in ("", "unknown")
+    # installed inside someone else's repository: their commit says nothing about our code
+    monkeypatch.setattr(runs, "__file__", str(tmp_path / "runs.py"))
+    assert not runs.code_version().removesuffix("-dirty").isalnum() or runs.code_version() == "unknown"
+
+
+def test_threads_are_shared_out_among_processes(folder, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
+    options = ["--config", "tiny.yaml", "--trainer.strategy=ddp"]
+    for devices, threads in ((1, 8), (4, 2), (16, 1)):
+        RPOCLI("fit", [*options, f"--trainer.devices={devices}"])
+        assert torch.get_num_threads() == threads
+    torch.set_num_threads(1)
