@@ -26,7 +26,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from rpo_lightning.algorithms import RPO
-from rpo_lightning.rollout import RolloutDataModule
+from rpo_lightning.rollout import RolloutBatch, RolloutDataModule
 
 WARM_UP = 2
 
@@ -79,19 +79,20 @@ class TimedRPO(RPO):
         super().__init__(obs_dim, action_dim, total_env_steps=10_000_000)
         self.seconds: dict[str, float] = {}
 
-    def improve_actor(self, *args: Any) -> dict[str, Any]:
-        """Time the actor epochs."""
-        return self._timed("actor", super().improve_actor, *args)
+    def update(self, batch: RolloutBatch) -> dict[str, Any]:
+        """Time the actor epochs and the critic epochs of one update."""
+        self.improve_actor = self._timed("actor", super().improve_actor)
+        self.fit_critic = self._timed("critic", super().fit_critic)
+        return super().update(batch)
 
-    def fit_critic(self, *args: Any) -> dict[str, Any]:
-        """Time the critic epochs."""
-        return self._timed("critic", super().fit_critic, *args)
+    def _timed(self, phase: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*args: Any) -> Any:
+            started = perf_counter()
+            result = function(*args)
+            self.seconds[phase] = perf_counter() - started
+            return result
 
-    def _timed(self, phase: str, function: Callable[..., Any], *args: Any) -> Any:
-        started = perf_counter()
-        result = function(*args)
-        self.seconds[phase] = perf_counter() - started
-        return result
+        return timed
 
 
 class BareRPO(TimedRPO):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -9,6 +10,8 @@ import torch
 from torch import Tensor
 
 from rpo_lightning.algorithms import RPO
+from rpo_lightning.losses import gaussian_kl
+from rpo_lightning.returns import segment_discounts
 from rpo_lightning.rollout import Collector, RolloutBatch
 from tests.algorithms.drivers import (
     Record,
@@ -250,24 +253,60 @@ def test_learning_rate_follows_the_environment_steps(schedule: str, halfway: flo
     assert module.budget_reached
 
 
-def test_kl_coefficient_is_a_buffer_that_acts() -> None:
-    module = Captured(actor_epochs=2, surrogate_coef=0.0, entropy_coef=0.0)
+@pytest.mark.parametrize("discounted", [False, True])
+def test_kl_coefficient_is_a_buffer_that_acts(discounted: bool) -> None:
+    module = Captured(actor_epochs=2, surrogate_coef=0.0, entropy_coef=0.0, discounted_regularizers=discounted)
     batch = Collector(restless(), H, seed=1).collect(module)
-    shift = iter([True, False])
+    x = module.normalizer(batch.obs)
+    old, losses = module.actor(x).detach(), []
 
     def apply(optimizer: Any, params: Any, loss: Tensor, max_norm: float) -> Tensor:
-        if next(shift):
-            module.actor.mlp[-1].bias.data += 0.5
+        module.actor.mlp[-1].bias.data += 0.5
         losses.append(float(loss.detach()))
         return torch.zeros(())
 
-    losses: list[float] = []
     module.apply_gradients = apply
     module.kl_coef.fill_(3.0)
-    module.improve_actor(batch, module.normalizer(batch.obs), Any, torch.Generator())
-    assert losses[1] == pytest.approx(3.0 * float(module.hooked[1]["kl"]))
-    assert losses[1] > 0
+    new = copy.deepcopy(module.actor)
+    new.mlp[-1].bias.data += 0.5
+    kl = gaussian_kl(old, new(x).detach())
+    weight = segment_discounts(batch.done, 0.99) if discounted else torch.ones(H, N)
+    module.improve_actor(batch, x, Any, torch.Generator())
+    assert losses[1] == pytest.approx(3.0 * float((weight * kl).mean()))
+    assert float(module.hooked[1]["kl"]) == pytest.approx(float(kl.mean()))
     assert "kl_coef" in module.state_dict()
+
+
+def test_shares_are_reported_over_the_epochs_after_the_first() -> None:
+    module = Captured(actor_epochs=3)
+    batch = Collector(restless(), H, seed=1).collect(module)
+
+    def apply(*args: Any) -> Tensor:
+        module.actor.mlp[-1].bias.data += 0.5
+        return torch.zeros(())
+
+    module.apply_gradients = apply
+    metrics = module.improve_actor(batch, module.normalizer(batch.obs), Any, torch.Generator())
+    for name in ("effective_samples", "max_ratio"):
+        first, *later = (float(epoch[name]) for epoch in module.hooked)
+        assert float(metrics[f"actor/{name}"]) == pytest.approx(sum(later) / 2)
+        assert first == 1.0 != later[0]
+    assert float(metrics["actor/kl"]) > float(module.hooked[-1]["kl"]) > 0
+
+
+def test_noise_of_the_update_comes_from_the_window_alone() -> None:
+    def updated(seed: int) -> dict[str, Tensor]:
+        module, data = make_rpo(), make_data(1)
+
+        class Reseed(Record):
+            def on_rollout_end(self, module: RPO, batch: RolloutBatch) -> None:
+                batch.seed = seed
+
+        run_fabric(module, data, callbacks=[Reseed()])
+        return snapshot(module)
+
+    assert largest_difference(updated(1), updated(1)) == 0.0
+    assert largest_difference(updated(1), updated(2)) > 0.0
 
 
 def test_acting_is_reproducible_bounded_and_deterministic_on_request() -> None:
