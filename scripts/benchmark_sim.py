@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ import torch
 
 import rpo_lightning
 from rpo_lightning.envs import names
+from rpo_lightning.runs import code_version, machine
 
 HORIZON = 32
 
@@ -48,13 +48,14 @@ def gemm_rate(device: str) -> float:
 
 def now(device: str) -> float:
     if device != "cpu":
-        torch.cuda.synchronize()
+        torch.cuda.synchronize(device)
     return time.perf_counter()
 
 
 def benchmark(task: str, num_envs: int, threads: int, device: str, repetitions: int) -> dict[str, float | str | int]:
     """Time one task with one number of environments."""
     torch.set_num_threads(threads)
+    torch.manual_seed(0)
     env = rpo_lightning.make(task, num_envs=num_envs, device=device, threads=threads)
     actions = torch.rand(HORIZON, num_envs, env.action_dim, device=device) * 2.0 - 1.0
     for action in actions[:16]:  # away from the common start
@@ -95,17 +96,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", nargs="+", default=names(), choices=names())
     parser.add_argument("--num-envs", nargs="+", type=int, default=[128, 1024])
-    parser.add_argument("--threads", nargs="+", type=int, default=[1, os.cpu_count() or 1])
+    parser.add_argument("--threads", nargs="+", type=int, default=sorted({1, os.cpu_count() or 1}))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--repetitions", type=int, default=7)
     parser.add_argument("--output", type=Path, help="write the table as JSON")
     args = parser.parse_args()
     columns = ("engine_forward_us", "engine_backward_us", "engine_us", "env_forward_us", "env_backward_us", "env_us")
-    print(
-        f"{'task':<16}{'envs':>6}{'threads':>8}"
-        + "".join(f"{c.removesuffix('_us'):>17}" for c in columns)
-        + "   GFLOP/s"
-    )
+    print(f"{'task':<16}{'envs':>6}{'threads':>8}" + "".join(f"{c.removesuffix('_us'):>17}" for c in columns) + "   GFLOP/s")
     rows = []
     for task in args.tasks:
         for num_envs in args.num_envs:
@@ -116,10 +113,8 @@ def main() -> None:
                 print(f"{task:<16}{num_envs:>6}{threads:>8}{figures}{row['gemm_gflops']:>10.0f}", flush=True)
     if args.output:
         args.output.parent.mkdir(parents=True, exist_ok=True)
-        machine = f"{os.cpu_count()} cores {platform.processor() or platform.machine()}"
-        args.output.write_text(
-            json.dumps({"machine": machine, "unit": "us per env step", "rows": rows}, indent=1) + "\n"
-        )
+        head = {"machine": machine(torch.device(args.device)), "commit": code_version(), "unit": "us per env step"}
+        args.output.write_text(json.dumps({**head, "rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

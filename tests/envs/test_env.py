@@ -207,13 +207,27 @@ def test_what_a_user_can_get_wrong_is_said_in_one_line():
     with pytest.raises(ValueError, match="episode_length must be at least 1, got -1"):
         make(episode_length=-1)
     with pytest.raises(
-        ValueError, match=r"action must be a float tensor of shape \(6, 8\), got torch.float32 \(6, 7\)"
+        ValueError, match=r"action must be a float32 tensor of shape \(6, 8\) on cpu, got torch.float32 \(6, 7\)"
     ):
         make().step(torch.zeros(6, 7))
-    with pytest.raises(ValueError, match=r"action must be a float tensor .* got torch.int64 \(6, 8\)"):
+    with pytest.raises(ValueError, match=r"action must be a float32 tensor .* got torch.int64 \(6, 8\)"):
         make().step(torch.zeros(6, 8, dtype=torch.int64))
-    with pytest.raises(ValueError, match=r"q must be a float tensor of shape \(6, 15\)"):
+    with pytest.raises(ValueError, match=r"q must be a float32 tensor of shape \(6, 15\)"):
         make().set_state(torch.zeros(6, 14), torch.zeros(6, 14))
+    with pytest.raises(ValueError, match=r"qd must be a float32 .* got torch.float64 \(6, 14\)"):
+        make().set_state(torch.zeros(6, 15), torch.zeros(6, 14).double())
+    with pytest.raises(ValueError, match="action must be a torch tensor, got list"):
+        make().step([0.0] * 8)
+    env = make()
+    with pytest.raises(ValueError, match="the state lacks generator, obs"):
+        env.load_state_dict({k: v for k, v in env.state_dict().items() if k not in ("generator", "obs")})
+    with pytest.raises(ValueError, match=r"q must be .* of shape \(6, 15\) .* got torch.float32 \(5, 15\)"):
+        make().load_state_dict(rpo_lightning.make("ant", num_envs=5).state_dict())
+    for device in ("cuda:63", "meta", "nonsense"):
+        with pytest.raises(ValueError, match=f"device '{device}'"):
+            rpo_lightning.make("ant", num_envs=2, device=device)
+    with pytest.raises(ValueError, match=r"'math.pi' is not an environment class"):
+        rpo_lightning.make("math.pi", num_envs=2)
     with pytest.raises(ValueError, match=r"mask must be bool of shape \(6,\)"):
         make().reset(torch.zeros(5, dtype=torch.bool))
 
@@ -222,3 +236,40 @@ def test_classes_are_found_without_building_a_simulator():
     assert envs.env_class("ant") is envs.env_class("rpo_lightning.envs.ant.Ant")
     assert envs.env_class("ant").obs_dim == 37
     assert "ant" in envs.names()
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "message"),
+    [
+        ("action_dim", 1, "action_dim is 1, but the robot ant.xml has 8 actuators"),
+        ("obs_dim", 36, r"observe must return shape \(6, 36\), got \(6, 37\)"),
+        ("reward", lambda self, obs, action: obs[:, :1], r"reward must return shape \(6,\), got \(6, 1\)"),
+    ],
+)
+def test_a_task_that_contradicts_itself_is_refused(attribute, value, message):
+    task = type("Mine", (envs.env_class("ant"),), {attribute: value})
+    with pytest.raises(ValueError, match=message):
+        task(N)
+
+
+def test_a_class_path_is_a_task():
+    env = rpo_lightning.make("tests.toy.PointMass", num_envs=3, seed=1)
+    assert env.step(torch.zeros(3, 1)).obs.shape == (3, 3)
+
+
+def test_state_dict_continues_to_the_bit_after_an_explosion():
+    env, again = make(seed=1, auto_reset=False), make(seed=2, auto_reset=False)
+    bad = action()
+    bad[1, 0] = float("nan")
+    env.step(bad)
+    again.load_state_dict(env.state_dict())
+    for a, b in zip(env.step(action(1)), again.step(action(1)), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_the_observed_action_carries_its_gradient():
+    env = make(observe_action=True)
+    chosen = action().requires_grad_()
+    obs = env.step(chosen).obs
+    (grad,) = torch.autograd.grad(obs[:, 29:].sum(), chosen)
+    assert torch.equal(grad, torch.ones_like(chosen))

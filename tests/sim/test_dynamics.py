@@ -8,7 +8,7 @@ import pytest
 import torch
 import warp as wp
 
-from rpo_lightning.sim import Simulator, codegen, dynamics, kernels, to_mujoco
+from rpo_lightning.sim import Simulator, codegen, dynamics, factorization, kernels, to_mujoco
 from tests.sim import trees
 
 TREES = [
@@ -27,8 +27,8 @@ def double_precision_acceleration(model, q, qd, force):
     for a, b, c in zip(q, qd, force, strict=True):
         origin = dynamics.reference_point(model, a)
         b = dynamics.shift_velocity(model, b, origin)
-        factors = dynamics.factorize(model, dynamics.mass_matrix(model, a, origin))
-        x = dynamics.solve(factors, dynamics.bias_force(model, a, b, c, origin))
+        factors = factorization.factorize(model, dynamics.mass_matrix(model, a, origin))
+        x = factorization.solve(factors, dynamics.bias_force(model, a, b, c, origin))
         out.append(dynamics.shift_velocity(model, x, -1.0 * origin))
     return torch.tensor(out, dtype=torch.float64)
 
@@ -41,8 +41,8 @@ def double_precision_step(model, q, qd, force, dt, substeps, interval):
         b = dynamics.shift_velocity(model, b, origin)
         for s in range(substeps):
             if s % interval == 0:
-                factors = dynamics.factorize(model, dynamics.mass_matrix(model, a, origin))
-            x = dynamics.solve(factors, dynamics.bias_force(model, a, b, c, origin))
+                factors = factorization.factorize(model, dynamics.mass_matrix(model, a, origin))
+            x = factorization.solve(factors, dynamics.bias_force(model, a, b, c, origin))
             a, b = dynamics.integrate(model, a, b, x, dt / substeps, origin)
         out.append(list(a) + dynamics.shift_velocity(model, b, -1.0 * origin))
     return torch.tensor(out, dtype=torch.float64)
@@ -59,9 +59,9 @@ def mujoco_acceleration(xml, model, q, qd, force):
         data.qfrc_applied[:] = 0.0
         mujoco.mj_forward(mj, data)
         # a force on our twist coordinates, as MuJoCo's: power is the same, sum f qd = sum f' qvel, and qvel = T qd
-        transform = to_mujoco(
-            model, q[n : n + 1].double().expand(model.nd, -1), torch.eye(model.nd, dtype=torch.float64)
-        )[1].T
+        transform = to_mujoco(model, q[n : n + 1].double().expand(model.nd, -1), torch.eye(model.nd, dtype=torch.float64))[
+            1
+        ].T
         data.qfrc_applied[:] = np.linalg.solve(transform.numpy().T, force[n].double().numpy())
         mujoco.mj_forward(mj, data)
         acceleration = np.linalg.solve(transform.numpy(), data.qacc)

@@ -55,9 +55,7 @@ def test_gradient_equals_central_differences(seed):
     grads = [evaluate(g, values) for g in gradient([output], [1.0], symbols)]
     for i in range(3):
         step = 1e-6 * np.eye(3)[i]
-        assert grads[i] == pytest.approx(
-            (example(*(point + step)) - example(*(point - step))) / 2e-6, rel=1e-6, abs=1e-8
-        )
+        assert grads[i] == pytest.approx((example(*(point + step)) - example(*(point - step))) / 2e-6, rel=1e-6, abs=1e-8)
 
 
 def test_zeros_and_repetitions_cost_nothing():

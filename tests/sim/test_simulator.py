@@ -127,12 +127,29 @@ def test_without_an_inertial_the_geoms_count(tmp_path):
     [
         (
             body(geom='<geom name="g" type="cylinder" size="0.1 0.1"/>'),
-            "geom 'g': contact of a cylinder is not simulated",
+            "geom 'g': contact of geom type cylinder is not simulated",
         ),
         (body(joint='<joint name="j" ref="0.5"/>'), "joint 'j': ref is not supported"),
         (body(joint='<joint type="ball" stiffness="2"/>'), "springs on ball joints are not simulated"),
         (body(joint='<joint frictionloss="2"/>'), "friction loss in joints"),
         (body(joint='<joint type="nonsense"/>'), "MuJoCo cannot read it"),
+        (body(joint='<joint name="j" range="0 1" limited="true"/>'), 'limits need <custom><numeric name="limit"'),
+        (body() + '<geom type="plane" size="1 1 1"/>', 'contact needs <custom><numeric name="contact"'),
+        (body() + '<geom type="box" size="1 1 1"/>', "fixed obstacles other than a ground plane"),
+        (body() + '<body pos="0 0 3"><geom type="plane" size="1 1 1"/></body>', "a geom of the worldbody itself"),
+        (
+            body(inertial='<inertial pos="0 0 0" mass="1" diaginertia="1 1 1" euler="0 0 90"/>'),
+            "turned by anything but quat",
+        ),
+        ('<geom size="1" contype="0" conaffinity="0"/>', "the file has no joint"),
+        (body().replace("<body>", '<body gravcomp="1">'), "gravity compensation"),
+        (body(joint="<freejoint/>") + "</worldbody><option viscosity='1'/><worldbody>", "fluid forces"),
+        (body() + "</worldbody><option><flag gravity='disable'/></option><worldbody>", "flags that disable gravity"),
+        (body() + '</worldbody><actuator><position joint="j" kp="3"/></actuator><worldbody>', "other than plain motors"),
+        (
+            body(joint='<joint name="j" type="ball"/>') + '</worldbody><actuator><motor joint="j"/></actuator><worldbody>',
+            "other than plain motors",
+        ),
     ],
 )
 def test_what_is_not_simulated_is_refused_by_name(tmp_path, inside, message):
@@ -144,3 +161,58 @@ def test_what_is_not_simulated_is_refused_by_name(tmp_path, inside, message):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="none.xml does not exist"):
         load_mjcf(tmp_path / "none.xml")
+
+
+def test_the_plane_says_where_the_ground_and_up_are(tmp_path):
+    plane = '<geom type="plane" size="1 1 1" pos="0 0 3" zaxis="0 0 1"/><geom type="plane" size="1 1 1" contype="0" conaffinity="0"/>'
+    contact = '<custom><numeric name="contact" data="1 2 3 4"/></custom>'
+    xml = f'<mujoco><compiler balanceinertia="true"/>{contact}<worldbody>{plane}{body()}</worldbody></mujoco>'
+    model = trees.load(tmp_path, xml)
+    assert (model.up.tolist(), model.ground) == ([0.0, 0.0, 1.0], 3.0)
+    assert (model.contacts[0].ke, model.contacts[0].kd, model.contacts[0].kf, model.contacts[0].mu) == (1, 2, 3, 4)
+
+
+def test_without_a_plane_up_is_against_gravity_and_nothing_touches(tmp_path):
+    model = trees.load(tmp_path, f'<mujoco><compiler balanceinertia="true"/><worldbody>{body()}</worldbody></mujoco>')
+    assert (model.up.tolist(), model.contacts) == ([0.0, 0.0, 1.0], [])
+
+
+def test_wrong_widths_are_named_by_the_converters(robot):
+    with pytest.raises(ValueError, match=rf"coordinates must have shape \(N, {robot.nq}\), got \(2, 3\)"):
+        to_mujoco(robot, torch.zeros(2, 3), torch.zeros(2, robot.nd))
+
+
+def test_gradients_do_not_depend_on_blocks_and_layout(robot):
+    state = [t.float() for t in trees.state(robot, 40, seed=1)]
+    weights = [torch.randn(40, size, generator=torch.Generator().manual_seed(9)) for size in (robot.nq, robot.nd)]
+
+    def grads(count, inputs):
+        inputs = [t[:count].requires_grad_() for t in inputs]
+        return torch.autograd.grad(Simulator(robot, count).step(*inputs), inputs, [w[:count] for w in weights])
+
+    everyone = grads(40, [t.clone() for t in state])
+    transposed = grads(40, [t.T.contiguous().T.detach() for t in state])
+    for a, b in zip(everyone, transposed, strict=True):
+        assert torch.equal(a, b)
+    for count in (1, 15, 17, 33):
+        for a, b in zip(everyone, grads(count, [t.clone() for t in state]), strict=True):
+            assert torch.equal(a[:count], b)
+
+
+def test_cotangents_are_left_alone_and_second_derivatives_refused(robot):
+    q, qd, force = (t.float() for t in trees.state(robot, 4, seed=1))
+    q.requires_grad_()
+    weight = torch.ones_like(qd).requires_grad_()
+    (grad,) = torch.autograd.grad(Simulator(robot, 4).step(q, qd, force)[1], q, weight, create_graph=True)
+    assert weight.grad is None
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        grad.sum().backward()
+
+
+def test_several_free_robots_in_one_file(tmp_path):
+    xml = f"<mujoco><compiler balanceinertia='true'/><worldbody>{2 * body(joint='<freejoint/>')}</worldbody></mujoco>"
+    model = trees.load(tmp_path, xml)
+    assert [link.parent for link in model.links] == [-1, -1]
+    q = torch.tensor([[0.0, 0, 0, 0, 0, 0, 1, 20.0, 0, 0, 0, 0, 0, 1]])
+    qdd = Simulator(model, 1).acceleration(q, torch.zeros(1, 12), torch.zeros(1, 12))
+    torch.testing.assert_close(qdd[0, [5, 11]], torch.full((2,), -9.81), rtol=1e-4, atol=0)

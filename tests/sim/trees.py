@@ -52,9 +52,7 @@ def load(tmp_path: Path, xml: str) -> Model:
     return load_mjcf(path)
 
 
-def state(
-    model: Model, num_envs: int, seed: int, scale: float = 1.0
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def state(model: Model, num_envs: int, seed: int, scale: float = 1.0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Random q with unit quaternions, qd and force, in double precision."""
     generator = torch.Generator().manual_seed(seed)
 

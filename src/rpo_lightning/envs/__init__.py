@@ -32,9 +32,12 @@ def env_class(name: str) -> type:
         known = f"Tasks: {', '.join(_TASKS)}, or a class path such as my_robot.MyEnv"
         raise ValueError(f"no task is called {name!r}; {hint}{known}")
     try:
-        return getattr(importlib.import_module(module), attribute)
+        found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"task {name!r} cannot be imported: {error}") from error
+    if not isinstance(found, type) or not all(hasattr(found, method) for method in ("reset", "step", "detach")):
+        raise ValueError(f"task {name!r} is not an environment class: it needs reset, step and detach")
+    return found
 
 
 def make(name: str, num_envs: int, device: str | torch.device = "cpu", seed: int = 0, **options: Any) -> Any:

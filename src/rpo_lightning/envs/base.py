@@ -15,7 +15,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import torch
 
-from rpo_lightning.sim import Model, Simulator, load_mjcf
+from rpo_lightning.sim import Model, Simulator, load_mjcf, resolve_device
 
 __all__ = ["OPTIONS", "ArticulatedEnv", "Step"]
 
@@ -49,6 +49,9 @@ class Step(NamedTuple):
 class ArticulatedEnv(ABC):
     """N copies of a robot with a task, one fused simulator call per step.
 
+    Attributes, besides the arguments: `q` (N, nq), `qd` (N, nd), `progress` (N,) int64, `invalid` (N,) bool (exploded in the
+    last step), `max_episode_steps`, `model`. What methods return is the environment's own memory: do not change it in place.
+
     Args:
         num_envs: number of environments N.
         device: "cpu" or "cuda[:k]".
@@ -72,18 +75,25 @@ class ArticulatedEnv(ABC):
 
     def __init__(self, num_envs: int, device: str | torch.device = "cpu", seed: int = 0, **options: Any) -> None:
         self.options = _checked(self.name, options)
-        self.num_envs, self.device = num_envs, torch.device(device)
+        self.num_envs, self.device = num_envs, resolve_device(device)
         self.max_episode_steps: int = self.options["episode_length"] or self.episode_length
         self.model = self.load_robot()
+        if len(self.model.actuators) != self.action_dim:
+            count = len(self.model.actuators)
+            raise ValueError(
+                f"{self.name}: action_dim is {self.action_dim}, but the robot {self.robot} has {count} actuators"
+            )
         self.simulator = Simulator(
-            self.model, num_envs, self.dt, self.substeps, self.mass_matrix_interval, device, self.options["threads"]
+            self.model, num_envs, self.dt, self.substeps, self.mass_matrix_interval, self.device, self.options["threads"]
         )
         self.generator = torch.Generator(self.device).manual_seed(seed)
         dofs, gears = zip(*self.model.actuators, strict=True)
-        self._force_of_action = torch.zeros(self.action_dim, self.model.nd, device=self.device)
-        self._force_of_action[range(self.action_dim), dofs] = torch.tensor(gears, device=self.device)
+        self._actuated = torch.tensor(dofs, device=self.device)
+        self._gears = torch.tensor(gears, device=self.device)
         self.start_q = torch.tensor(self.model.start, dtype=torch.float32, device=self.device).expand(num_envs, -1)
         self.invalid = torch.zeros(num_envs, dtype=torch.bool, device=self.device)
+        self.prepare()
+        self._check_task()
         self.reset()
 
     # ---- what a task defines -------------------------------------------------------------------------------------
@@ -95,6 +105,9 @@ class ArticulatedEnv(ABC):
     @abstractmethod
     def reward(self, obs: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
         """Return the reward (N,) from an observation and the clipped action."""
+
+    def prepare(self) -> None:  # noqa: B027 (most tasks have nothing to prepare)
+        """Compute once, from `self.model`, what `observe` and `reward` need."""
 
     def failed(self, obs: torch.Tensor) -> torch.Tensor:
         """Return (N,) bool: which environments fail in the state just reached."""
@@ -121,9 +134,7 @@ class ArticulatedEnv(ABC):
             self._slots = self.start_q.new_zeros(self.num_envs, self.action_dim)
             self._obs = self.start_q.new_zeros(self.num_envs, self.obs_dim)
         elif mask.shape != everyone.shape or mask.dtype != torch.bool:
-            raise ValueError(
-                f"mask must be bool of shape {tuple(everyone.shape)}, got {mask.dtype} {tuple(mask.shape)}"
-            )
+            raise ValueError(f"mask must be bool of shape {tuple(everyone.shape)}, got {mask.dtype} {tuple(mask.shape)}")
         self._restart(everyone if mask is None else mask)
         return self._obs
 
@@ -131,9 +142,9 @@ class ArticulatedEnv(ABC):
         """Apply `action` (N, action_dim), clipped to [-1, 1], for one step of `dt`."""
         self._check("action", action, self.action_dim)
         before = self._obs
-        action = action.to(torch.float32)
         clipped = action.clamp(-1.0, 1.0)
-        q, qd = self.simulator.step(self.q, self.qd, clipped @ self._force_of_action)
+        force = torch.zeros_like(self.qd).index_copy(1, self._actuated, clipped * self._gears)
+        q, qd = self.simulator.step(self.q, self.qd, force)
         slots = clipped if self.options["observe_action"] else torch.zeros_like(clipped)
         obs = self.observe(q, qd, slots)
         reward = self.reward(before if self.options["reward_from"] == "previous" else obs, clipped)
@@ -169,9 +180,12 @@ class ArticulatedEnv(ABC):
         self._check("qd", qd, self.model.nd)
         if progress is None:
             progress = torch.zeros(self.num_envs, dtype=torch.int64, device=self.device)
-        elif tuple(progress.shape) != (self.num_envs,):
-            raise ValueError(f"progress must have shape {(self.num_envs,)}, got {tuple(progress.shape)}")
-        self.q, self.qd, self.progress = q, qd, progress.to(torch.int64)
+        elif tuple(progress.shape) != (self.num_envs,) or progress.is_floating_point():
+            raise ValueError(
+                f"{self.name}: progress must be an integer tensor of shape {(self.num_envs,)}, "
+                f"got {progress.dtype} {tuple(progress.shape)}"
+            )
+        self.q, self.qd, self.progress = q, qd, progress.to(self.device, torch.int64)
         self._slots = q.new_zeros(self.num_envs, self.action_dim)
         self._obs = self.observe(q, qd, self._slots)
         return self._obs
@@ -187,17 +201,26 @@ class ArticulatedEnv(ABC):
             "qd": self.qd.detach().clone(),
             "progress": self.progress.clone(),
             "action": self._slots.detach().clone(),
+            "obs": self._obs.detach().clone(),
             "generator": self.generator.get_state(),
         }
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
-        """Continue exactly where `state_dict` was taken."""
-        self._check("q", state["q"], self.model.nq)
-        self.q, self.qd, self.progress, self._slots = (
-            state[key].to(self.device) for key in ("q", "qd", "progress", "action")
-        )
+        """Continue exactly where `state_dict` was taken.
+
+        Raises:
+            ValueError: if the state is of another task or number of environments.
+        """
+        missing = self.state_dict().keys() - state.keys()
+        if missing:
+            raise ValueError(f"{self.name}: the state lacks {', '.join(sorted(missing))}")
+        sizes = {"q": self.model.nq, "qd": self.model.nd, "action": self.action_dim, "obs": self.obs_dim}
+        tensors = {key: state[key].to(self.device) for key in sizes}
+        for key, width in sizes.items():
+            self._check(key, tensors[key], width)
+        self.q, self.qd, self._slots, self._obs = tensors.values()
+        self.progress = state["progress"].to(self.device)
         self.generator.set_state(state["generator"].cpu())
-        self._obs = self.observe(self.q, self.qd, self._slots)
 
     # ---- inside --------------------------------------------------------------------------------------------------
 
@@ -228,10 +251,25 @@ class ArticulatedEnv(ABC):
 
     def _check(self, name: str, tensor: torch.Tensor, width: int) -> None:
         expected = (self.num_envs, width)
-        if tuple(tensor.shape) != expected or not tensor.is_floating_point():
+        if not isinstance(tensor, torch.Tensor):
+            raise ValueError(f"{self.name}: {name} must be a torch tensor, got {type(tensor).__name__}")
+        if tuple(tensor.shape) != expected or tensor.dtype != torch.float32 or tensor.device != self.device:
             raise ValueError(
-                f"{self.name}: {name} must be a float tensor of shape {expected}, got {tensor.dtype} {tuple(tensor.shape)}"
+                f"{self.name}: {name} must be a float32 tensor of shape {expected} on {self.device}, "
+                f"got {tensor.dtype} {tuple(tensor.shape)} on {tensor.device}"
             )
+
+    def _check_task(self) -> None:
+        """Catch a task whose methods do not fit its own attributes, before it trains on nonsense."""
+        action = self.start_q.new_zeros(self.num_envs, self.action_dim)
+        obs = self.observe(self.start_q, self.start_q.new_zeros(self.num_envs, self.model.nd), action)
+        for what, tensor, shape in (
+            ("observe", obs, (self.num_envs, self.obs_dim)),
+            ("reward", self.reward(obs, action), (self.num_envs,)),
+            ("failed", self.failed(obs), (self.num_envs,)),
+        ):
+            if tuple(tensor.shape) != shape:
+                raise ValueError(f"{self.name}: {what} must return shape {shape}, got {tuple(tensor.shape)}")
 
 
 def _checked(task: str, options: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 
 from rpo_lightning.envs.base import ArticulatedEnv
+from rpo_lightning.sim import Joint, quat_multiply
 
 __all__ = ["FreeBaseEnv"]
 
@@ -23,21 +24,21 @@ class FreeBaseEnv(ArticulatedEnv):
     joint_rate_scale: ClassVar[float] = 0.1
     target: ClassVar[tuple[float, float, float]] = (10000.0, 0.0, 0.0)
 
-    def __init__(self, num_envs: int, device: str | torch.device = "cpu", seed: int = 0, **options: object) -> None:
-        start = self.load_robot().start[:7]
-        self._pointer = _pointer(torch.tensor(start[3:])).to(device, torch.float32)
-        self._unit = torch.tensor([1.0, 1.0, 0.0], device=device)
-        self._goal = torch.tensor(self.target, device=device) + torch.tensor(
-            start[:3], dtype=torch.float32, device=device
-        )
-        super().__init__(num_envs, device, seed, **options)
+    def prepare(self) -> None:
+        """Compute what turns a base quaternion and position into up, heading and direction."""
+        if self.model.links[0].joint is not Joint.FREE:
+            raise ValueError(f"{self.name}: the robot {self.robot} has no free joint as its first")
+        start = torch.tensor(self.model.start)
+        self._pointer = _pointer(start[3:7]).to(self.device, torch.float32)
+        self._unit = torch.tensor([1.0, 1.0, 0.0], device=self.device)
+        self._goal = (torch.tensor(self.target, dtype=torch.float64) + start[:3]).to(self.device, torch.float32)
 
     def observe(self, q: torch.Tensor, qd: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
         """Return the observation (N, obs_dim), see the class."""
         position, quat, w = q[:, :3], q[:, 3:7], qd[:, :3]
         velocity = qd[:, 3:6] + torch.linalg.cross(w, position)
         products = (quat[:, :, None] * quat[:, None, :]).flatten(1)
-        up_y, heading_x, heading_z = (products @ self._pointer - self._unit).unbind(1)
+        up_y, heading_x, heading_z = ((products[:, :, None] * self._pointer).sum(1) - self._unit).unbind(1)
         away = self._goal[::2] - position[:, ::2]
         heading = (heading_x * away[:, 0] + heading_z * away[:, 1]) / away.norm(dim=1).clamp(min=1e-9)
         parts = [
@@ -57,25 +58,19 @@ class FreeBaseEnv(ArticulatedEnv):
         angle = uniform(math.pi / 24.0, 1)
         axis = torch.nn.functional.normalize(uniform(0.5, 3), dim=1)
         tilt = torch.cat([axis * torch.sin(0.5 * angle), torch.cos(0.5 * angle)], dim=1)
-        quat = _quat_multiply(q0[:, 3:7], tilt)
+        quat = quat_multiply(q0[:, 3:7], tilt)
         q = torch.cat([position, quat, q0[:, 7:] + uniform(0.2, joints)], dim=1)
         return q, uniform(0.25, self.model.nd)
-
-
-def _quat_multiply(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    v, w = a[..., :3], a[..., 3:]
-    vector = w * b[..., :3] + b[..., 3:] * v + torch.linalg.cross(v, b[..., :3])
-    return torch.cat([vector, w * b[..., 3:] - (v * b[..., :3]).sum(-1, keepdim=True)], dim=-1)
 
 
 def _pointer(start: torch.Tensor) -> torch.Tensor:
     """Return (16, 3): what the products r_i r_j of a base quaternion say of up and heading.
 
     With t = r conj(start), the y of R(t) (0, 1, 0) and the x and z of R(t) (1, 0, 0) are t^T K t - (1, 1, 0), and t is
-    linear in r; so all three are one matrix product of the 16 products, which is much cheaper than rotating vectors.
+    linear in r; so all three are weighted sums of the 16 products, which is much cheaper than rotating vectors.
     """
     conjugate = start * torch.tensor([-1.0, -1.0, -1.0, 1.0], dtype=start.dtype)
-    turn = _quat_multiply(torch.eye(4, dtype=start.dtype), conjugate.expand(4, 4)).T  # t = turn @ r
+    turn = quat_multiply(torch.eye(4, dtype=start.dtype), conjugate.expand(4, 4)).T  # t = turn @ r
     forms = torch.zeros(3, 4, 4, dtype=start.dtype)
     forms[0, 3, 3] = forms[0, 1, 1] = 2.0  # 2 w^2 + 2 y^2
     forms[1, 3, 3] = forms[1, 0, 0] = 2.0  # 2 w^2 + 2 x^2

@@ -1,7 +1,21 @@
 """The engine: differentiable articulated-body dynamics in Warp, exposed as torch operators."""
 
-from rpo_lightning.sim.mjcf import from_mujoco, load_mjcf, to_mujoco
+from rpo_lightning.sim.convert import from_mujoco, to_mujoco
+from rpo_lightning.sim.mjcf import load_mjcf
 from rpo_lightning.sim.model import Contact, Joint, Link, Model
-from rpo_lightning.sim.simulator import Simulator
+from rpo_lightning.sim.quaternions import quat_multiply, quat_rotate
+from rpo_lightning.sim.simulator import Simulator, resolve_device
 
-__all__ = ["Contact", "Joint", "Link", "Model", "Simulator", "from_mujoco", "load_mjcf", "to_mujoco"]
+__all__ = [
+    "Contact",
+    "Joint",
+    "Link",
+    "Model",
+    "Simulator",
+    "from_mujoco",
+    "load_mjcf",
+    "quat_multiply",
+    "quat_rotate",
+    "resolve_device",
+    "to_mujoco",
+]

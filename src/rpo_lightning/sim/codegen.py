@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rpo_lightning.sim import dynamics
+from rpo_lightning.sim import dynamics, factorization
+from rpo_lightning.sim.algebra import Vector, vector
 from rpo_lightning.sim.expressions import Expr, Scalar, Trace, emit, gradient
 from rpo_lightning.sim.model import Model
 
@@ -109,7 +110,7 @@ class _Writer:
         """Return code for q, o -> f, the factor of the mass matrix."""
         trace = Trace()
         matrix = dynamics.mass_matrix(self.model, trace.inputs("q", self.model.nq), _point(trace))
-        factors = dynamics.factorize(self.model, matrix)
+        factors = factorization.factorize(self.model, matrix)
         return emit(_assign("f", [factors[e] for e in self.entries]))
 
     def factor_adjoint(self) -> str:
@@ -123,16 +124,16 @@ class _Writer:
         """Return code for q, qd, u, f, o -> a."""
         trace, q, qd, u, factors = self._symbols()
         tau = dynamics.bias_force(self.model, q, qd, u, _point(trace))
-        return emit(_assign("a", dynamics.solve(factors, tau)))
+        return emit(_assign("a", factorization.solve(factors, tau)))
 
     def accelerate_adjoint(self) -> str:
         """Return code for q, qd, u, f, o, ga -> gq, gqd, gu, gh (all +=)."""
         trace, q, qd, u, factors = self._symbols()
         tau = dynamics.bias_force(self.model, q, qd, u, _point(trace))
-        x, seeds = dynamics.solve(factors, tau), dynamics.solve(factors, trace.inputs("ga", self.model.nd))
+        x, seeds = factorization.solve(factors, tau), factorization.solve(factors, trace.inputs("ga", self.model.nd))
         grads = gradient(tau, seeds, [*q, *qd, *u])
         nq, nd = self.model.nq, self.model.nd
-        matrix = dynamics.mass_matrix_gradient(self.entries, x, seeds)
+        matrix = factorization.mass_matrix_gradient(self.entries, x, seeds)
         outputs = _assign("gq", grads[:nq]) | _assign("gqd", grads[nq : nq + nd]) | _assign("gu", grads[nq + nd :])
         return emit(outputs | _assign("gh", matrix), accumulate=True)
 
@@ -140,7 +141,7 @@ class _Writer:
         """Return code for q, qd, u, f, o -> q, qd one substep later."""
         trace, q, qd, u, factors = self._symbols()
         origin = _point(trace)
-        x = dynamics.solve(factors, dynamics.bias_force(self.model, q, qd, u, origin))
+        x = factorization.solve(factors, dynamics.bias_force(self.model, q, qd, u, origin))
         new_q, new_qd = dynamics.integrate(self.model, q, qd, x, dt, origin)
         return emit(_assign("q", new_q) | _assign("qd", new_qd))
 
@@ -150,27 +151,27 @@ class _Writer:
         origin, model = _point(trace), self.model
         nq, nd = model.nq, model.nd
         tau = dynamics.bias_force(model, q, qd, u, origin)
-        x = dynamics.solve(factors, tau)
+        x = factorization.solve(factors, tau)
         new_q, new_qd = dynamics.integrate(model, q, qd, x, dt, origin)
         # the gradient stops at x, because the solve has an adjoint of its own
         seeds = trace.inputs("gq", nq) + trace.inputs("gqd", nd)
         direct = gradient(new_q + new_qd, seeds, [*q, *qd, *x])
-        push = dynamics.solve(factors, direct[nq + nd :])
+        push = factorization.solve(factors, direct[nq + nd :])
         through = gradient(tau, push, [*q, *qd, *u])
         total = [one + two for one, two in zip(direct[: nq + nd], through[: nq + nd], strict=True)]
-        matrix = dynamics.mass_matrix_gradient(self.entries, x, push)
+        matrix = factorization.mass_matrix_gradient(self.entries, x, push)
         added = _assign("gu", through[nq + nd :]) | _assign("gh", matrix)
         sums = {name: trace.input(name) + value for name, value in added.items()}
         return emit(_assign("gq", total[:nq]) | _assign("gqd", total[nq:]) | sums)
 
-    def _symbols(self) -> tuple[Trace, list[Expr], list[Expr], list[Expr], dynamics.Matrix]:
+    def _symbols(self) -> tuple[Trace, list[Expr], list[Expr], list[Expr], factorization.Matrix]:
         trace, nd = Trace(), self.model.nd
-        factors: dynamics.Matrix = dict(zip(self.entries, trace.inputs("f", len(self.entries)), strict=True))
+        factors: factorization.Matrix = dict(zip(self.entries, trace.inputs("f", len(self.entries)), strict=True))
         return trace, trace.inputs("q", self.model.nq), trace.inputs("qd", nd), trace.inputs("u", nd), factors
 
 
-def _point(trace: Trace) -> dynamics.Vector:
-    return dynamics.vector(trace.inputs("o", 3))
+def _point(trace: Trace) -> Vector:
+    return vector(trace.inputs("o", 3))
 
 
 def _assign(name: str, values: Sequence[Scalar]) -> dict[str, Scalar]:

@@ -12,70 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rpo_lightning.sim.expressions import Scalar, cos, maximum, minimum, nearest, recip, sin, sqrt, where_less
+from rpo_lightning.sim.algebra import ZERO, Vector, cross, normalized, quat_multiply, rotation, vector
+from rpo_lightning.sim.contact import contact_force, contact_points
+from rpo_lightning.sim.expressions import Scalar, cos, nearest, sin, where_less
+from rpo_lightning.sim.factorization import Matrix
 from rpo_lightning.sim.model import Joint, Link, Model
 
-__all__ = [
-    "Matrix",
-    "Vector",
-    "bias_force",
-    "factorize",
-    "integrate",
-    "mass_matrix",
-    "mass_matrix_gradient",
-    "reference_point",
-    "shift_velocity",
-    "solve",
-    "vector",
-]
-
-Vector = np.ndarray  # (3,) of dtype object: floats and Expr mixed
-Matrix = dict[tuple[int, int], Scalar]  # entries (row, column), column <= row; what is missing is zero
-
-# below this squared sliding speed [m^2/s^2] friction is viscous; keeps 1/|u_t| and its derivative finite at rest
-_STILL = 1e-20
-
-
-def vector(values: Sequence[Scalar] | np.ndarray) -> Vector:
-    """Return three scalars as a vector of Python floats and `Expr`."""
-    return np.array([v if not isinstance(v, np.floating) else float(v) for v in values], dtype=object)
-
-
-_ZERO = vector([0.0, 0.0, 0.0])
-
-
-def _cross(a: Vector, b: Vector) -> Vector:
-    return vector([a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]])
-
-
-def _quat_multiply(a: Sequence[Scalar], b: Sequence[Scalar]) -> list[Scalar]:
-    (ax, ay, az, aw), (bx, by, bz, bw) = a, b
-    return [
-        aw * bx + ax * bw + ay * bz - az * by,
-        aw * by + ay * bw + az * bx - ax * bz,
-        aw * bz + az * bw + ax * by - ay * bx,
-        aw * bw - ax * bx - ay * by - az * bz,
-    ]
-
-
-def _rotation(quat: Sequence[Scalar]) -> np.ndarray:
-    """Return (2 w^2 - 1) 1 + 2 w [v] + 2 v v^T; quaternions of other than unit length are not normalised."""
-    x, y, z, w = quat
-    d = 2.0 * (w * w) - 1.0
-    xy, xz, yz = 2.0 * (x * y), 2.0 * (x * z), 2.0 * (y * z)
-    wx, wy, wz = 2.0 * (w * x), 2.0 * (w * y), 2.0 * (w * z)
-    rows = [
-        [d + 2.0 * (x * x), xy - wz, xz + wy],
-        [xy + wz, d + 2.0 * (y * y), yz - wx],
-        [xz - wy, yz + wx, d + 2.0 * (z * z)],
-    ]
-    return np.array(rows, dtype=object)
-
-
-def _normalized(quat: Sequence[Scalar]) -> list[Scalar]:
-    x, y, z, w = quat
-    inverse = recip(sqrt(x * x + y * y + z * z + w * w))
-    return [x * inverse, y * inverse, z * inverse, w * inverse]
+__all__ = ["bias_force", "integrate", "mass_matrix", "reference_point", "shift_velocity"]
 
 
 @dataclass
@@ -101,27 +44,27 @@ def _kinematics(model: Model, q: Sequence[Scalar], origin: Vector) -> list[_Fram
             position, quat = offset - origin, turn
         else:
             parent = frames[link.parent]
-            position, quat = parent.position + parent.rotation @ offset, _quat_multiply(parent.quat, turn)
+            position, quat = parent.position + parent.rotation @ offset, quat_multiply(parent.quat, turn)
         if link.joint is Joint.FREE:
             position, quat = vector(values[:3]) - origin, list(values[3:])
-            rotation = _rotation(quat)
-            columns = [(e, _ZERO) for e in _UNIT] + [(_ZERO, e) for e in _UNIT]
+            turned = rotation(quat)
+            columns = [(e, ZERO) for e in _UNIT] + [(ZERO, e) for e in _UNIT]
         elif link.joint is Joint.BALL:
-            quat = _quat_multiply(quat, values)
-            rotation = _rotation(quat)
-            columns = [(rotation @ e, _cross(position, rotation @ e)) for e in _UNIT]
+            quat = quat_multiply(quat, values)
+            turned = rotation(quat)
+            columns = [(turned @ e, cross(position, turned @ e)) for e in _UNIT]
         elif link.joint is Joint.REVOLUTE:
             half = 0.5 * values[0]
-            quat = _quat_multiply(quat, [*(sin(half) * axis), cos(half)])
-            rotation = _rotation(quat)
-            direction = rotation @ axis
-            columns = [(direction, _cross(position, direction))]
+            quat = quat_multiply(quat, [*(sin(half) * axis), cos(half)])
+            turned = rotation(quat)
+            direction = turned @ axis
+            columns = [(direction, cross(position, direction))]
         else:
-            rotation = _rotation(quat)
-            direction = rotation @ axis
+            turned = rotation(quat)
+            direction = turned @ axis
             position = position + direction * values[0]
-            columns = [(_ZERO, direction)]
-        frames.append(_Frame(quat, rotation, position, columns))
+            columns = [(ZERO, direction)]
+        frames.append(_Frame(quat, turned, position, columns))
     return frames
 
 
@@ -132,7 +75,7 @@ def reference_point(model: Model, q: Sequence[Scalar]) -> Vector:
     the entries of a quaternion of any length is then that of the reference simulator.
     """
     massive = next((i for i, link in enumerate(model.links) if link.mass > 0.0), 0)
-    position = _kinematics(model, q, _ZERO)[massive].position
+    position = _kinematics(model, q, ZERO)[massive].position
     up = vector(model.up)
     along = position - up * (position @ up)
     return vector([4.0 * nearest(0.25 * value) for value in along])
@@ -145,7 +88,7 @@ def shift_velocity(model: Model, qd: Sequence[Scalar], offset: Vector) -> list[S
         if link.joint is Joint.FREE:
             start = model.qd_start[index]
             w, v = vector(qd[start : start + 3]), vector(qd[start + 3 : start + 6])
-            out[start + 3 : start + 6] = v + _cross(w, offset)
+            out[start + 3 : start + 6] = v + cross(w, offset)
     return out
 
 
@@ -153,7 +96,7 @@ def _local_twist(frame: _Frame, x: Vector, w: Vector, v: Vector) -> tuple[Vector
     """Return a twist as seen at the centre of mass `x`, in link axes."""
     back = frame.rotation.T
     angular = back @ w
-    return angular, back @ v + _cross(angular, back @ x)
+    return angular, back @ v + cross(angular, back @ x)
 
 
 def _inertia_times(link: Link, frame: _Frame, x: Vector, w: Vector, v: Vector) -> tuple[Vector, Vector]:
@@ -164,32 +107,8 @@ def _inertia_times(link: Link, frame: _Frame, x: Vector, w: Vector, v: Vector) -
     """
     angular, linear = _local_twist(frame, x, w, v)
     momentum = link.mass * linear
-    spin = link.inertia.astype(object) @ angular + _cross(frame.rotation.T @ x, momentum)
+    spin = link.inertia.astype(object) @ angular + cross(frame.rotation.T @ x, momentum)
     return frame.rotation @ spin, frame.rotation @ momentum
-
-
-def _contact_wrench(
-    model: Model, frames: list[_Frame], twists: list[tuple[Vector, Vector]]
-) -> list[tuple[Vector, Vector]]:
-    """Return the wrench of the ground on each link, in the reference frame."""
-    up = vector(model.up)
-    wrenches = [(_ZERO, _ZERO) for _ in model.links]
-    for contact in model.contacts:
-        frame, (w, v) = frames[contact.link], twists[contact.link]
-        p = frame.position + frame.rotation @ vector(contact.point) - contact.radius * up
-        height = p @ up - model.ground
-        depth = where_less(height, 0.0, -height, 0.0)
-        u = v + _cross(w, p)
-        speed = u @ up
-        slide = u - speed * up
-        sliding = sqrt(maximum(slide @ slide, _STILL))
-        elastic = contact.ke * depth
-        normal = elastic + contact.kd * depth * maximum(-speed, 0.0)
-        drag = minimum(contact.mu * elastic * recip(sliding), contact.kf)
-        force = normal * up - drag * slide
-        torque, total = wrenches[contact.link]
-        wrenches[contact.link] = (torque + _cross(p, force), total + force)
-    return wrenches
 
 
 def bias_force(
@@ -204,27 +123,29 @@ def bias_force(
     wrenches: list[tuple[Vector, Vector]] = []
     accelerations: list[tuple[Vector, Vector]] = []
     for index, (link, frame) in enumerate(zip(model.links, frames, strict=True)):
-        w, v = twists[link.parent] if link.parent >= 0 else (_ZERO, _ZERO)
-        a, b = accelerations[link.parent] if link.parent >= 0 else (_ZERO, _ZERO)
-        wj, vj = _ZERO, _ZERO
+        w, v = twists[link.parent] if link.parent >= 0 else (ZERO, ZERO)
+        a, b = accelerations[link.parent] if link.parent >= 0 else (ZERO, ZERO)
+        wj, vj = ZERO, ZERO
         for (angular, linear), rate in zip(frame.columns, qd[model.dofs(index)], strict=True):
             wj, vj = wj + angular * rate, vj + linear * rate
         w, v = w + wj, v + vj
         if link.joint is not Joint.FREE:  # V x V_J; a free joint moves on the world, where V is V_J
-            a, b = a + _cross(w, wj), b + _cross(w, vj) + _cross(v, wj)
+            a, b = a + cross(w, wj), b + cross(w, vj) + cross(v, wj)
         twists.append((w, v))
         accelerations.append((a, b))
         if link.mass == 0.0 and not link.inertia.any():
-            wrenches.append((_ZERO, _ZERO))
+            wrenches.append((ZERO, ZERO))
             continue
         x = frame.position + frame.rotation @ vector(link.com)
         spin, momentum = _inertia_times(link, frame, x, w, v)
         torque, push = _inertia_times(link, frame, x, a, b)
         weight = link.mass * vector(model.gravity)
-        torque = torque + _cross(w, spin) + _cross(v, momentum) - _cross(x, weight)
-        wrenches.append((torque, push + _cross(w, momentum) - weight))
-    for index, (torque, push) in enumerate(_contact_wrench(model, frames, twists)):
-        wrenches[index] = (wrenches[index][0] - torque, wrenches[index][1] - push)
+        torque = torque + cross(w, spin) + cross(v, momentum) - cross(x, weight)
+        wrenches.append((torque, push + cross(w, momentum) - weight))
+    positions, rotations = [f.position for f in frames], [f.rotation for f in frames]
+    for touch in contact_points(model, positions, rotations, twists):
+        pressed, (torque, push) = contact_force(touch), wrenches[touch.link]
+        wrenches[touch.link] = (torque - cross(touch.point, pressed), push - pressed)
 
     tau = list(force)
     for index in range(len(model.links) - 1, -1, -1):
@@ -275,59 +196,6 @@ def mass_matrix(model: Model, q: Sequence[Scalar], origin: Vector) -> Matrix:
     return entries
 
 
-def factorize(model: Model, matrix: Matrix) -> Matrix:
-    """Factor `matrix + armature` = L^T D L, leaves first, which keeps the tree's sparsity (Featherstone 2008, 6.5).
-
-    Returns the entries of L below its unit diagonal and, on the diagonal, 1 / D.
-    """
-    h = dict(matrix)
-    for index, link in enumerate(model.links):
-        for dof in range(model.qd_start[index], model.qd_start[index + 1]):
-            h[dof, dof] = h[dof, dof] + (link.armature if link.joint is not Joint.FREE else 0.0)
-    columns = _row_columns(h)
-    for k in range(model.nd - 1, -1, -1):
-        h[k, k] = recip(h[k, k])
-        for i in reversed(columns[k]):
-            factor = h[k, i] * h[k, k]
-            for j in columns[k]:
-                if j <= i:
-                    h[i, j] = h[i, j] - factor * h[k, j]
-            h[k, i] = factor
-    return h
-
-
-def _row_columns(matrix: Matrix) -> dict[int, list[int]]:
-    columns: dict[int, list[int]] = {}
-    for row, column in sorted(matrix):
-        columns.setdefault(row, [])
-        if column < row:
-            columns[row].append(column)
-    return columns
-
-
-def solve(factors: Matrix, rhs: Sequence[Scalar]) -> list[Scalar]:
-    """Return x with (L^T D L) x = rhs."""
-    columns, x = _row_columns(factors), list(rhs)
-    for i in range(len(x) - 1, -1, -1):
-        for j in columns[i]:
-            x[j] = x[j] - factors[i, j] * x[i]
-    x = [factors[i, i] * value for i, value in enumerate(x)]
-    for i in range(len(x)):
-        for j in columns[i]:
-            x[i] = x[i] - factors[i, j] * x[j]
-    return x
-
-
-def mass_matrix_gradient(
-    entries: Sequence[tuple[int, int]], x: Sequence[Scalar], adjoint: Sequence[Scalar]
-) -> list[Scalar]:
-    """Return the cotangent of the mass matrix's entries, given that of the right-hand side of `M x = tau`.
-
-    From dx = M^-1 (dtau - dM x): each lower entry stands for both halves of the symmetric matrix.
-    """
-    return [-(adjoint[i] * x[j] + adjoint[j] * x[i]) if i != j else -(adjoint[i] * x[i]) for i, j in entries]
-
-
 def integrate(
     model: Model, q: Sequence[Scalar], qd: Sequence[Scalar], qdd: Sequence[Scalar], dt: float, origin: Vector
 ) -> tuple[list[Scalar], list[Scalar]]:
@@ -339,14 +207,14 @@ def integrate(
         if link.joint is Joint.FREE:
             w, v, p = vector(rates[:3]), vector(rates[3:]), vector(q[at][:3])
             quat = q[at][3:]
-            change = _quat_multiply([*rates[:3], 0.0], quat)
+            change = quat_multiply([*rates[:3], 0.0], quat)
             new_q[at] = [
-                *(p + dt * (v + _cross(w, p - origin))),
-                *_normalized([r + 0.5 * dt * c for r, c in zip(quat, change, strict=True)]),
+                *(p + dt * (v + cross(w, p - origin))),
+                *normalized([r + 0.5 * dt * c for r, c in zip(quat, change, strict=True)]),
             ]
         elif link.joint is Joint.BALL:  # the rates are in the link's own axes
-            change = _quat_multiply(q[at], [*rates, 0.0])
-            new_q[at] = _normalized([r + 0.5 * dt * c for r, c in zip(q[at], change, strict=True)])
+            change = quat_multiply(q[at], [*rates, 0.0])
+            new_q[at] = normalized([r + 0.5 * dt * c for r, c in zip(q[at], change, strict=True)])
         else:
             new_q[at] = [q[at][0] + dt * rates[0]]
     return new_q, new_qd

@@ -15,10 +15,13 @@ import mujoco
 import numpy as np
 import torch
 
+from rpo_lightning.sim.algebra import quat_multiply, rotation
+from rpo_lightning.sim.convert import from_mujoco
 from rpo_lightning.sim.model import Contact, Joint, Link, Model
 
-__all__ = ["from_mujoco", "load_mjcf", "to_mujoco"]
+__all__ = ["load_mjcf"]
 
+_ALWAYS_FROM_GEOM = 1  # inertiafromgeom="true"
 _JOINTS = {
     mujoco.mjtJoint.mjJNT_FREE: Joint.FREE,
     mujoco.mjtJoint.mjJNT_BALL: Joint.BALL,
@@ -71,48 +74,71 @@ class _Reader:
         self._refuse()
         for body in range(1, self.mj.nbody):
             self._add_body(body)
-        up, ground = np.array([0.0, 1.0, 0.0]), 0.0
-        planes = [g for g in range(self.mj.ngeom) if self.mj.geom_type[g] == mujoco.mjtGeom.mjGEOM_PLANE]
-        if len(planes) > 1:
-            raise ValueError(f"{self.path}: one ground plane is supported, found {len(planes)}")
-        for plane in planes:
-            up = _rotate(_xyzw(self.mj.geom_quat[plane]), np.array([0.0, 0.0, 1.0]))
-            up = np.where(np.abs(up) < 1e-12, 0.0, up)
-            ground = float(up @ self.mj.geom_pos[plane])
+        up, ground = self._ground()
         actuators = [
             (int(self.mj.jnt_dofadr[self.mj.actuator_trnid[a, 0]]), float(self.mj.actuator_gear[a, 0]))
             for a in range(self.mj.nu)
         ]
-        model = Model(
-            links=self.links,
-            contacts=self.contacts if planes else [],
-            gravity=np.array(self.mj.opt.gravity),
-            up=up,
-            ground=ground,
-            actuators=actuators,
-        )
-        qpos = self.mj.key_qpos[0] if self.mj.nkey else self.mj.qpos0
-        model.start = from_mujoco(model, torch.tensor(qpos)[None], torch.zeros(1, self.mj.nv, dtype=torch.float64))[0][
-            0
-        ].numpy()
+        model = Model(self.links, self.contacts, np.array(self.mj.opt.gravity), up, ground, actuators)
+        qpos = torch.tensor(self.mj.key_qpos[0] if self.mj.nkey else self.mj.qpos0)
+        start, _ = from_mujoco(model, qpos[None], torch.zeros(1, self.mj.nv, dtype=torch.float64))
+        model.start = start[0].numpy()
         return model
 
+    def _ground(self) -> tuple[np.ndarray, float]:
+        """Return the ground's normal and height; without a ground up is against gravity and nothing touches."""
+        touching = (self.mj.geom_contype != 0) | (self.mj.geom_conaffinity != 0)
+        is_plane = self.mj.geom_type == mujoco.mjtGeom.mjGEOM_PLANE
+        planes = np.flatnonzero(touching & is_plane)
+        if len(planes) == 0:
+            self.contacts = []
+            strength = np.linalg.norm(self.mj.opt.gravity)
+            return (-self.mj.opt.gravity / strength if strength else np.array([0.0, 1.0, 0.0])), 0.0
+        if len(planes) > 1 or self.mj.geom_bodyid[planes[0]] != 0:
+            raise ValueError(f"{self.path}: the ground must be one plane, a geom of the worldbody itself")
+        if self.contacts and not any(self.contact):
+            raise ValueError(f'{self.path}: contact needs <custom><numeric name="contact" data="ke kd kf mu"/></custom>')
+        up = _matrix(_xyzw(self.mj.geom_quat[planes[0]]))[:, 2]
+        up = np.where(np.abs(up) < 1e-12, 0.0, up)
+        return up, float(up @ self.mj.geom_pos[planes[0]])
+
     def _refuse(self) -> None:
-        mj = self.mj
+        mj, joint = self.mj, mujoco.mjtJoint
+        if mj.njnt == 0:
+            raise ValueError(f"{self.path}: the file has no joint, so nothing can move")
+        ball, free = mj.jnt_type == joint.mjJNT_BALL, mj.jnt_type == joint.mjJNT_FREE
+        stiffness = mj.jnt_stiffness.reshape(mj.njnt, -1)[:, 0]
+        free_dofs = np.isin(mj.dof_jntid, np.flatnonzero(free))
+        lossy = (mj.dof_damping.reshape(mj.nv, -1)[:, 0] != 0) | (mj.dof_armature != 0)
+        plain = (
+            (mj.actuator_trntype == mujoco.mjtTrn.mjTRN_JOINT)
+            & (mj.actuator_dyntype == mujoco.mjtDyn.mjDYN_NONE)
+            & (mj.actuator_gaintype == mujoco.mjtGain.mjGAIN_FIXED)
+            & (mj.actuator_biastype == mujoco.mjtBias.mjBIAS_NONE)
+            & (mj.actuator_gainprm[:, 0] == 1.0)
+            & np.isin(mj.jnt_type[mj.actuator_trnid[:, 0]], (joint.mjJNT_HINGE, joint.mjJNT_SLIDE))
+        )
+        touching = (mj.geom_contype != 0) | (mj.geom_conaffinity != 0)
+        world_geoms = touching & (mj.body_weldid[mj.geom_bodyid] == 0) & (mj.geom_type != mujoco.mjtGeom.mjGEOM_PLANE)
         for count, what in (
             (mj.neq, "equality constraints"),
             (mj.ntendon, "tendons"),
-            (mj.nhfield, "height fields"),
-            (int((mj.jnt_type == mujoco.mjtJoint.mjJNT_BALL) @ (mj.jnt_limited != 0)), "limits on ball joints"),
+            (np.count_nonzero(ball & (mj.jnt_limited != 0)), "limits on ball joints"),
+            (np.count_nonzero(ball & (stiffness != 0)), "springs on ball joints"),
             (
-                int(
-                    (mj.jnt_type == mujoco.mjtJoint.mjJNT_BALL)
-                    @ (np.ravel(mj.jnt_stiffness.reshape(mj.njnt, -1)[:, 0]) != 0)
-                ),
-                "springs on ball joints",
+                np.count_nonzero(free & (stiffness != 0)) + np.count_nonzero(free_dofs & lossy),
+                "springs, damping or armature of free joints",
             ),
-            (int((mj.dof_frictionloss != 0).sum()), "friction loss in joints"),
-            (int((mj.actuator_trntype != mujoco.mjtTrn.mjTRN_JOINT).sum()), "actuators on anything but a joint"),
+            (np.count_nonzero(mj.dof_frictionloss), "friction loss in joints"),
+            (np.count_nonzero(~plain), "actuators other than plain motors on hinges and slides"),
+            (np.count_nonzero(world_geoms), "fixed obstacles other than a ground plane"),
+            (np.count_nonzero(mj.body_gravcomp), "bodies with gravity compensation"),
+            (int(mj.opt.density != 0 or mj.opt.viscosity != 0), "fluid forces"),
+            (int(mj.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_GRAVITY != 0), "flags that disable gravity"),
+            (
+                sum(b.ialt.type != mujoco.mjtOrientation.mjORIENTATION_QUAT for b in self.spec.bodies),
+                "inertials turned by anything but quat",
+            ),
         ):
             if count:
                 raise ValueError(f"{self.path}: {what} are not simulated (found {count}); remove them from the file")
@@ -120,14 +146,14 @@ class _Reader:
     def _add_body(self, body: int) -> None:
         mj = self.mj
         parent_link, offset, turn = self.place[int(mj.body_parentid[body])]
-        pos = offset + _rotate(turn, mj.body_pos[body])
+        pos = offset + _matrix(turn) @ mj.body_pos[body]
         quat = _multiply(turn, _xyzw(mj.body_quat[body]))
         joints = range(mj.body_jntadr[body], mj.body_jntadr[body] + mj.body_jntnum[body])
         link, anchor = parent_link, np.zeros(3)
         for joint in joints:
             kind = _JOINTS[mujoco.mjtJoint(mj.jnt_type[joint])]
             at = np.zeros(3) if kind is Joint.FREE else mj.jnt_pos[joint]
-            frame = (np.zeros(3), _IDENTITY) if kind is Joint.FREE else (pos + _rotate(quat, at - anchor), quat)
+            frame = (np.zeros(3), _IDENTITY) if kind is Joint.FREE else (pos + _matrix(quat) @ (at - anchor), quat)
             link = self._add_link(body, joint, kind, link, *frame)
             # what follows is measured from this joint's anchor, in the body's own axes
             pos, quat, anchor = np.zeros(3), _IDENTITY, at.copy()
@@ -153,13 +179,15 @@ class _Reader:
             link.stiffness = _linear(mj.jnt_stiffness, joint, self.path, name, "stiffness")
             link.target = float(mj.qpos_spring[mj.jnt_qposadr[joint]])
             if mj.jnt_limited[joint]:
+                if not any(self.limit):
+                    raise ValueError(f'{self.path}: limits need <custom><numeric name="limit" data="ke kd"/></custom>')
                 link.lower, link.upper = map(float, mj.jnt_range[joint])
         self.links.append(link)
         return len(self.links) - 1
 
     def _add_mass(self, body: int, link: int, pos: np.ndarray, quat: np.ndarray) -> None:
         spec = self.bodies[body]
-        if spec.explicitinertial:
+        if spec.explicitinertial and self.spec.compiler.inertiafromgeom != _ALWAYS_FROM_GEOM:
             mass, com = float(spec.mass), np.array(spec.ipos)
             turn = _xyzw(spec.iquat / np.linalg.norm(spec.iquat))  # the compiler has not normalised it yet
             full = np.array(spec.fullinertia)
@@ -171,7 +199,7 @@ class _Reader:
             mass, com = float(self.mj.body_mass[body]), self.mj.body_ipos[body]
             turn, inertia = _xyzw(self.mj.body_iquat[body]), np.diag(self.mj.body_inertia[body])
         axes = _matrix(_multiply(quat, turn))
-        _merge(self.links[link], mass, pos + _rotate(quat, com), axes @ inertia @ axes.T)
+        _merge(self.links[link], mass, pos + _matrix(quat) @ com, axes @ inertia @ axes.T)
 
     def _add_contacts(self, body: int, link: int, pos: np.ndarray, quat: np.ndarray) -> None:
         mj = self.mj
@@ -179,8 +207,8 @@ class _Reader:
             if not (mj.geom_contype[geom] or mj.geom_conaffinity[geom]):
                 continue
             kind = mujoco.mjtGeom(mj.geom_type[geom])
-            centre = pos + _rotate(quat, mj.geom_pos[geom])
-            axis = _rotate(_multiply(quat, _xyzw(mj.geom_quat[geom])), np.array([0.0, 0.0, 1.0]))
+            centre = pos + _matrix(quat) @ mj.geom_pos[geom]
+            axis = _matrix(_multiply(quat, _xyzw(mj.geom_quat[geom])))[:, 2]
             if kind == mujoco.mjtGeom.mjGEOM_SPHERE:
                 points = [centre]
             elif kind == mujoco.mjtGeom.mjGEOM_CAPSULE:
@@ -188,7 +216,7 @@ class _Reader:
             else:
                 name = mj.geom(geom).name or f"number {geom}"
                 raise ValueError(
-                    f"{self.path}: geom {name!r}: contact of a {kind.name[7:].lower()} is not simulated; "
+                    f"{self.path}: geom {name!r}: contact of geom type {kind.name[7:].lower()} is not simulated; "
                     "use spheres or capsules, or set contype=0 conaffinity=0"
                 )
             for point in points:
@@ -222,54 +250,8 @@ def _xyzw(wxyz: np.ndarray) -> np.ndarray:
 
 
 def _multiply(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    vector = a[3] * b[:3] + b[3] * a[:3] + np.cross(a[:3], b[:3])
-    return np.append(vector, a[3] * b[3] - a[:3] @ b[:3])
-
-
-def _rotate(quat: np.ndarray, x: np.ndarray) -> np.ndarray:
-    v, w = quat[:3], quat[3]
-    return x + 2.0 * np.cross(v, np.cross(v, x) + w * x)
+    return np.array(quat_multiply(a.tolist(), b.tolist()))
 
 
 def _matrix(quat: np.ndarray) -> np.ndarray:
-    return np.stack([_rotate(quat, e) for e in np.eye(3)], axis=1)
-
-
-def _torch_rotate(quat: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    v, w = quat[..., :3], quat[..., 3:]
-    return x + 2.0 * torch.linalg.cross(v, torch.linalg.cross(v, x) + w * x)
-
-
-def from_mujoco(model: Model, qpos: torch.Tensor, qvel: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return (q, qd) for MuJoCo's (qpos, qvel), each (N, ...).
-
-    MuJoCo has quaternions wxyz and, for a free joint, the velocity of the body's origin and the local angular velocity;
-    here quaternions are xyzw and the velocity is a twist about the world origin.
-    """
-    q, qd = qpos.clone(), qvel.clone()
-    for index, link in enumerate(model.links):
-        start, dof = model.q_start[index], model.qd_start[index]
-        if link.joint is Joint.FREE:
-            quat = qpos[:, start + 3 : start + 7].roll(-1, dims=1)
-            w = _torch_rotate(quat, qvel[:, dof + 3 : dof + 6])
-            q[:, start + 3 : start + 7], qd[:, dof : dof + 3] = quat, w
-            qd[:, dof + 3 : dof + 6] = qvel[:, dof : dof + 3] - torch.linalg.cross(w, qpos[:, start : start + 3])
-        elif link.joint is Joint.BALL:
-            q[:, start : start + 4] = qpos[:, start : start + 4].roll(-1, dims=1)
-    return q, qd
-
-
-def to_mujoco(model: Model, q: torch.Tensor, qd: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return MuJoCo's (qpos, qvel) for (q, qd), each (N, ...); the inverse of `from_mujoco`."""
-    qpos, qvel = q.clone(), qd.clone()
-    for index, link in enumerate(model.links):
-        start, dof = model.q_start[index], model.qd_start[index]
-        if link.joint is Joint.FREE:
-            quat, w = q[:, start + 3 : start + 7], qd[:, dof : dof + 3]
-            qpos[:, start + 3 : start + 7] = quat.roll(1, dims=1)
-            qvel[:, dof : dof + 3] = qd[:, dof + 3 : dof + 6] + torch.linalg.cross(w, q[:, start : start + 3])
-            inverse = torch.cat([-quat[:, :3], quat[:, 3:]], dim=1)
-            qvel[:, dof + 3 : dof + 6] = _torch_rotate(inverse, w)
-        elif link.joint is Joint.BALL:
-            qpos[:, start : start + 4] = q[:, start : start + 4].roll(1, dims=1)
-    return qpos, qvel
+    return rotation(quat.tolist()).astype(float)

@@ -1,0 +1,65 @@
+"""The linear system of the joint accelerations: a factorisation that keeps the tree's sparsity, and its adjoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from rpo_lightning.sim.expressions import Scalar, recip
+from rpo_lightning.sim.model import Joint, Model
+
+__all__ = ["Matrix", "factorize", "mass_matrix_gradient", "solve"]
+
+Matrix: TypeAlias = dict[tuple[int, int], Scalar]
+"""Entries (row, column) with column <= row; what is missing is zero."""
+
+
+def factorize(model: Model, matrix: Matrix) -> Matrix:
+    """Factor `matrix + armature` = L^T D L, leaves first, which keeps the tree's sparsity (Featherstone 2008, 6.5).
+
+    Returns the entries of L below its unit diagonal and, on the diagonal, 1 / D.
+    """
+    h = dict(matrix)
+    for index, link in enumerate(model.links):
+        for dof in range(model.qd_start[index], model.qd_start[index + 1]):
+            h[dof, dof] = h[dof, dof] + (link.armature if link.joint is not Joint.FREE else 0.0)
+    columns = _row_columns(h)
+    for k in range(model.nd - 1, -1, -1):
+        h[k, k] = recip(h[k, k])
+        for i in reversed(columns[k]):
+            factor = h[k, i] * h[k, k]
+            for j in columns[k]:
+                if j <= i:
+                    h[i, j] = h[i, j] - factor * h[k, j]
+            h[k, i] = factor
+    return h
+
+
+def _row_columns(matrix: Matrix) -> dict[int, list[int]]:
+    columns: dict[int, list[int]] = {}
+    for row, column in sorted(matrix):
+        columns.setdefault(row, [])
+        if column < row:
+            columns[row].append(column)
+    return columns
+
+
+def solve(factors: Matrix, rhs: Sequence[Scalar]) -> list[Scalar]:
+    """Return x with (L^T D L) x = rhs."""
+    columns, x = _row_columns(factors), list(rhs)
+    for i in range(len(x) - 1, -1, -1):
+        for j in columns[i]:
+            x[j] = x[j] - factors[i, j] * x[i]
+    x = [factors[i, i] * value for i, value in enumerate(x)]
+    for i in range(len(x)):
+        for j in columns[i]:
+            x[i] = x[i] - factors[i, j] * x[j]
+    return x
+
+
+def mass_matrix_gradient(entries: Sequence[tuple[int, int]], x: Sequence[Scalar], adjoint: Sequence[Scalar]) -> list[Scalar]:
+    """Return the cotangent of the mass matrix's entries, given that of the right-hand side of `M x = tau`.
+
+    From dx = M^-1 (dtau - dM x): each lower entry stands for both halves of the symmetric matrix.
+    """
+    return [-(adjoint[i] * x[j] + adjoint[j] * x[i]) if i != j else -(adjoint[i] * x[i]) for i, j in entries]
