@@ -19,6 +19,9 @@ JOINTS = {
 }
 
 
+GHOST = 'contype="0" conaffinity="0"'  # a fixed obstacle would be refused
+
+
 def text(kinds: list[str], seed: int, ground: bool = False, limits: bool = False, gravity: str = "0 -9.81 0") -> str:
     """One body per kind; the first hangs on the world, each other on a random earlier one."""
     rng = np.random.default_rng(seed)
@@ -30,6 +33,9 @@ def text(kinds: list[str], seed: int, ground: bool = False, limits: bool = False
     for body in range(len(kinds)):
         children[int(rng.integers(body)) if body else -1].append(body)
 
+    def moves(body: int) -> bool:
+        return body > 0 or kinds[0] != "fixed"
+
     def body_text(body: int) -> str:
         joint = JOINTS[kinds[body]].format(
             axis=numbers(3), pos=numbers(3, 0.1), limits='limited="true" range="-0.2 0.3"' if limits else ""
@@ -37,7 +43,7 @@ def text(kinds: list[str], seed: int, ground: bool = False, limits: bool = False
         inertia = " ".join(f"{x:.5f}" for x in rng.uniform(0.02, 0.035, size=3))
         return f"""<body name="b{body}" pos="{numbers(3, 0.3)}" quat="{numbers(4)}">{joint}
           <inertial pos="{numbers(3, 0.1)}" quat="{numbers(4)}" mass="{rng.uniform(0.5, 2.0):.5f}" diaginertia="{inertia}"/>
-          <geom type="capsule" fromto="0 0 0 {numbers(3, 0.2)}" size="0.05"/>{"".join(map(body_text, children[body]))}</body>"""
+          <geom type="capsule" fromto="0 0 0 {numbers(3, 0.2)}" size="0.05" {"" if moves(body) else GHOST}/>{"".join(map(body_text, children[body]))}</body>"""
 
     plane = '<geom type="plane" size="9 9 1" zaxis="0 1 0"/>' if ground else ""
     limit = '<numeric name="limit" data="200 2"/>' if limits else ""

@@ -146,12 +146,12 @@ def nearest(x: Scalar) -> Scalar:
 
 def where_less(a: Scalar, b: Scalar, then: Scalar, otherwise: Scalar) -> Scalar:
     """Return `then` where a < b, else `otherwise`; gradients follow the branch taken, a tie takes `otherwise`."""
-    for x in (a, b):
-        if isinstance(x, Expr):
-            if not isinstance(then, Expr) and not isinstance(otherwise, Expr) and then == otherwise:
-                return then
-            return x.trace.node("where", (a, b, then, otherwise))
-    return then if a < b else otherwise
+    if not isinstance(a, Expr) and not isinstance(b, Expr):
+        return then if a < b else otherwise
+    if not isinstance(then, Expr) and not isinstance(otherwise, Expr) and then == otherwise:
+        return then
+    trace = a.trace if isinstance(a, Expr) else b.trace  # type: ignore[union-attr]
+    return trace.node("where", (a, b, then, otherwise))
 
 
 def minimum(a: Scalar, b: Scalar) -> Scalar:
@@ -164,13 +164,13 @@ def maximum(a: Scalar, b: Scalar) -> Scalar:
     return where_less(b, a, a, b)
 
 
-def gradient(outputs: Sequence[Scalar], seeds: Sequence[Scalar], inputs: Sequence[Expr]) -> list[Scalar]:
+def gradient(outputs: Sequence[Scalar], seeds: Sequence[Scalar], inputs: Sequence[Scalar]) -> list[Scalar]:
     """Return d(sum of seeds * outputs) / d(inputs), by reverse mode over the graph.
 
     Args:
         outputs: what is differentiated.
         seeds: cotangent of each output; constants or nodes of the same trace.
-        inputs: nodes to differentiate by; what they are computed from is not followed.
+        inputs: nodes to differentiate by; what they are computed from is not followed. A constant has gradient 0.
     """
     adjoint: dict[int, Scalar] = {}
 
@@ -180,14 +180,15 @@ def gradient(outputs: Sequence[Scalar], seeds: Sequence[Scalar], inputs: Sequenc
 
     for output, seed in zip(outputs, seeds, strict=True):
         accumulate(output, seed)
-    wanted = {x.index for x in inputs}
-    trace = inputs[0].trace
+    symbols = [x for x in inputs if isinstance(x, Expr)]
+    wanted = {x.index for x in symbols}
+    trace = symbols[0].trace
     for index in range(max(adjoint, default=-1), -1, -1):
         node, g = trace.nodes[index], adjoint.get(index)
         if g is None or index in wanted:
             continue
         _backward(node, g, accumulate)
-    return [adjoint.get(x.index, 0.0) for x in inputs]
+    return [adjoint.get(x.index, 0.0) if isinstance(x, Expr) else 0.0 for x in inputs]
 
 
 def _backward(node: Expr, g: Scalar, accumulate: Callable[[Scalar, Scalar], None]) -> None:

@@ -235,10 +235,9 @@ def _merge(link: Link, mass: float, com: np.ndarray, inertia: np.ndarray) -> Non
     """Add a rigidly attached body to a link; com and inertia (about it) in the link frame."""
     total = link.mass + mass
     centre = (link.mass * link.com + mass * com) / total if total > 0.0 else np.zeros(3)
-    link.inertia = sum(
-        i + m * ((d @ d) * np.eye(3) - np.outer(d, d))
-        for m, d, i in ((link.mass, link.com - centre, link.inertia), (mass, com - centre, inertia))
-    )
+    parts = ((link.mass, link.com - centre, link.inertia), (mass, com - centre, inertia))
+    shifted = [i + m * ((d @ d) * np.eye(3) - np.outer(d, d)) for m, d, i in parts]
+    link.inertia = shifted[0] + shifted[1]
     link.mass, link.com = total, centre
 
 
