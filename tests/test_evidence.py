@@ -1,8 +1,10 @@
 """What a run leaves behind, and that it can be checked."""
 
 import csv
+import itertools
 import json
 import math
+import subprocess
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ import yaml
 from rpo_lightning import runs
 from rpo_lightning.algorithms import RPO
 from rpo_lightning.cli import RPOCLI, main
-from tests.command_line import LAST, RUN, call, events, refused
+from tests.command_line import LAST, REPOSITORY, RUN, call, events, refused
 
 
 @pytest.fixture
@@ -75,7 +77,7 @@ def test_curve_counts_environment_steps_and_every_iteration_once(finished):
     with (finished / "curve.csv").open() as file:
         rows = [{key: float(value) if value else math.nan for key, value in row.items()} for row in csv.DictReader(file)]
     assert [row["env_steps"] for row in rows] == [256, 512, 640, 768]
-    assert all(later["wall_clock_s"] > row["wall_clock_s"] for row, later in zip(rows, rows[1:], strict=False))
+    assert all(later["wall_clock_s"] > row["wall_clock_s"] for row, later in itertools.pairwise(rows))
     assert math.isnan(rows[2]["eval/return"])
     logged = events(finished)["critic/loss"]
     assert [step for step, _ in logged] == list(range(64, 769, 64)), "x axis: environment steps"
@@ -99,6 +101,13 @@ def test_resumed_run_adds_up_time_and_keeps_curve_and_command(folder):
     assert summary["command"] == first["command"]
     with (RUN / "curve.csv").open() as file:
         assert [float(row["env_steps"]) for row in csv.DictReader(file)] == list(range(64, 769, 64))
+
+
+def test_commit_is_that_of_the_start(folder, monkeypatch):
+    versions = iter(["at the start", "later"])
+    monkeypatch.setattr("rpo_lightning.callbacks.evidence.code_version", lambda: next(versions))
+    call("fit", "--trainer.max_steps=1")
+    assert json.loads((RUN / "summary.json").read_text())["commit"] == "at the start"
 
 
 def test_variant_has_a_folder_of_its_own(folder):
@@ -151,10 +160,14 @@ def test_validate_and_predict_ask_for_a_policy(folder, capsys):
 
 
 def test_commit_is_ours_or_none(tmp_path, monkeypatch):
-    assert runs.code_version() not in ("", "unknown")
-    # installed inside someone else's repository: their commit says nothing about our code
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True).stdout.strip()
+    assert runs.code_version().removesuffix("-dirty") == head or not head
+    # Installed inside someone else's repository, their commit says nothing about our code.
+    (tmp_path / "runs.py").touch()
+    for command in (["init"], ["-c", "user.name=a", "-c", "user.email=b", "commit", "--allow-empty", "-m", "theirs"]):
+        subprocess.run(["git", *command], cwd=tmp_path, capture_output=True, check=True)
     monkeypatch.setattr(runs, "__file__", str(tmp_path / "runs.py"))
-    assert not runs.code_version().removesuffix("-dirty").isalnum() or runs.code_version() == "unknown"
+    assert runs.code_version().startswith(("unknown", "rpo-lightning"))
 
 
 def test_threads_are_shared_out_among_processes(folder, monkeypatch):

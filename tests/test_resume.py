@@ -89,7 +89,10 @@ def test_command_line_wins_over_the_checkpoint(folder):
     cli.run()
     assert cli.model.actor_epochs == 1
     assert cli.model.env_steps == 768
-    assert yaml.safe_load((RUN / "config.yaml").read_text())["model"]["init_args"]["actor_epochs"] == 1
+    saved = yaml.safe_load((RUN / "config.yaml").read_text())
+    assert saved["model"]["init_args"]["actor_epochs"] == 1
+    # whoever starts a new run from this file does not want to resume this one
+    assert "ckpt_path" not in saved
 
 
 def test_saved_config_is_a_config(folder):
@@ -138,6 +141,9 @@ def test_a_write_that_is_interrupted_leaves_the_old_file(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         runs.write_atomically(path, fail)
     assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+    runs.write_atomically(path, lambda temporary: temporary.write_text("new"))
+    assert path.read_text() == "new"
     assert list(tmp_path.iterdir()) == [path]
 
 

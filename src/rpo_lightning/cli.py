@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
-# Threads of torch that wait for each other must not spin for long: with anything else running on the machine (the
-# simulator's own threads, another run) an update takes ten times as long. Read when torch is loaded, so set before.
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,10 +15,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import torch
 from lightning import Callback, Trainer
 from lightning.fabric import Fabric
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from rpo_lightning import console, discovery, processes, runs
 from rpo_lightning.algorithms import RLModule
@@ -80,6 +76,11 @@ class RunFolder(Callback):
         """From here on an error is no longer one of the command line."""
         self.began = True
 
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        """Say how an interrupted run goes on; Lightning ends it without a word."""
+        if isinstance(exception, (KeyboardInterrupt, SIGTERMException)) and trainer.is_global_zero:
+            console.say(f"interrupted; --ckpt_path last continues {self.run.directory} from its last checkpoint.")
+
 
 class RPOCLI(LightningCLI):
     """Build model, data and driver from configuration files and options.
@@ -94,6 +95,7 @@ class RPOCLI(LightningCLI):
         self.arguments = arguments
         self.folder: RunFolder | None = None
         self.checkpoint: Path | None = None
+        discovery.import_user_callbacks()
         super().__init__(
             RLModule,
             RolloutDataModule,
@@ -146,7 +148,7 @@ class RPOCLI(LightningCLI):
         if "OMP_NUM_THREADS" not in os.environ:
             torch.set_num_threads(max(1, cores // local))
 
-    def instantiate_trainer(self, **kwargs: Any) -> Trainer | FabricDriver:
+    def instantiate_trainer(self, **kwargs: Any) -> Any:
         """Build the driver with the run folder, the logger and the callbacks every run has."""
         self.datamodule.attach(self.model)
         settings = {**self._settings(), **kwargs}
@@ -177,6 +179,11 @@ class RPOCLI(LightningCLI):
         # Where nothing else is there, auto means the CPU: the simulation knows no other accelerator than CUDA.
         if settings["accelerator"] == "auto" and not torch.cuda.is_available():
             settings["accelerator"] = "cpu"
+        if str(settings["precision"] or "32-true") not in ("32", "32-true"):
+            raise ValueError(
+                f"trainer.precision is {settings['precision']}, but only 32-true keeps the policy that collects and the "
+                f"policy that learns the same: Lightning would convert in the updates alone."
+            )
         return processes.match_torchrun(settings)
 
     def _run(self, directory: str | None) -> runs.Run:
@@ -258,10 +265,11 @@ class RPOCLI(LightningCLI):
             if done >= self.model.total_env_steps:
                 console.say(f"{directory} is complete: {done} environment steps, see summary.json in it.")
                 return
-        if self.command == "fabric":
-            self.trainer.fit(self.checkpoint)
+        driver: Any = self.trainer
+        if isinstance(driver, FabricDriver):
+            driver.fit(self.checkpoint)
         else:
-            self.trainer.fit(self.model, datamodule=self.datamodule, ckpt_path=self.checkpoint)
+            driver.fit(self.model, datamodule=self.datamodule, ckpt_path=self.checkpoint)
 
     _fabric = _fit
 
@@ -275,10 +283,11 @@ class RPOCLI(LightningCLI):
 
     def _validate(self) -> None:
         self._load_policy()
-        getattr(self.trainer, self.command)(self.model, datamodule=self.datamodule)
-        if self.trainer.is_global_zero:
-            results = [callback.results for callback in self.trainer.callbacks if isinstance(callback, Evaluation)]
-            print(json.dumps(results[0], indent=1))
+        trainer: Any = self.trainer
+        getattr(trainer, self.command)(self.model, datamodule=self.datamodule)
+        if trainer.is_global_zero:
+            evaluation = next(callback for callback in trainer.callbacks if isinstance(callback, Evaluation))
+            print(json.dumps(evaluation.results, indent=1))
 
     _test = _validate
 
@@ -302,14 +311,16 @@ def main(arguments: list[str] | None = None) -> None:
     command = console.choose_command(arguments, COMMANDS)
     cli: RPOCLI | None = None
     try:
-        discovery.import_user_callbacks()
         if command == "list":
+            discovery.import_user_callbacks()
             print(discovery.listing())
             return
         cli = RPOCLI(command, arguments[1:])
         cli.run()
     except NonFiniteError as error:
         console.fail(str(error), code=1)
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
     except (*USER_ERRORS, MisconfigurationException) as error:
         # Once training runs, an error is a defect of the code, and its traceback is what one needs.
         if os.environ.get("RPO_LIGHTNING_DEBUG") or (cli is not None and cli.folder is not None and cli.folder.began):

@@ -35,7 +35,7 @@ class FabricDriver:
         max_epochs: stop earlier than the model's budget; -1: no limit.
         max_steps: the same, counted in iterations.
         check_val_every_n_epoch: epochs between evaluations; None: none before the end.
-        limit_train_batches: iterations of an epoch, if fewer than the data module's.
+        limit_train_batches: iterations of an epoch, if fewer than the data module's; up to 1.0 a share of them.
     """
 
     sanity_checking = False
@@ -50,13 +50,16 @@ class FabricDriver:
         max_epochs: int = -1,
         max_steps: int = -1,
         check_val_every_n_epoch: int | None = 1,
-        limit_train_batches: int | None = None,
+        limit_train_batches: float | None = None,
     ) -> None:
         self.fabric, self.module, self.data, self.callbacks = fabric, module, data, list(callbacks)
         self.default_root_dir = str(default_root_dir)
         self.max_epochs, self.max_steps = max_epochs, max_steps
         self.check_val_every_n_epoch = check_val_every_n_epoch
-        self.epoch_length = min(limit_train_batches or data.iterations_per_epoch, data.iterations_per_epoch)
+        limit = data.iterations_per_epoch if limit_train_batches is None else limit_train_batches
+        if isinstance(limit, float) and limit <= 1.0:
+            limit *= data.iterations_per_epoch
+        self.epoch_length = max(1, min(int(limit), data.iterations_per_epoch))
         self.should_stop = False
         self._optimizers: list[torch.optim.Optimizer] = []
 
@@ -98,7 +101,8 @@ class FabricDriver:
     def fit(self, ckpt_path: str | Path | None = None) -> None:
         """Train until the model's budget or a limit; continue from `ckpt_path` if there is one."""
         self.fabric.launch()
-        self._optimizers = self.module.configure_optimizers()
+        optimizers: Any = self.module.configure_optimizers()
+        self._optimizers = list(optimizers)
         self.fabric.setup(self.module, *self._optimizers)
         self.data.attach(self.module).setup("fit")
         try:
@@ -146,7 +150,9 @@ class FabricDriver:
                 self.should_stop = any_rank(self.should_stop, self.module.device)
                 if self._done():
                     break
-            if self.check_val_every_n_epoch and (epoch + 1) % self.check_val_every_n_epoch == 0:
+            # As the Trainer: an epoch cut short by `max_steps` is not evaluated, one that was stopped is.
+            whole = self.module.iteration % self.epoch_length == 0 or self.should_stop or self.module.budget_reached
+            if whole and self.check_val_every_n_epoch and (epoch + 1) % self.check_val_every_n_epoch == 0:
                 self._validate()
             self._call("on_train_epoch_end")
         self._call("on_train_end")

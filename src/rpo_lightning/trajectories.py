@@ -56,8 +56,9 @@ class Trajectories:
 
 
 def _write_npz(path: Path, tensors: dict[str, Tensor]) -> None:
+    arrays: dict[str, Any] = {name: tensor.numpy() for name, tensor in tensors.items()}
     with path.open("wb") as file:
-        np.savez_compressed(file, **{name: tensor.numpy() for name, tensor in tensors.items()})
+        np.savez_compressed(file, **arrays)
 
 
 @torch.no_grad()

@@ -2,9 +2,10 @@
 
 import pytest
 import yaml
+from lightning import Callback
 
 from rpo_lightning.cli import main
-from tests.command_line import CONSOLE_SCRIPT, REPOSITORY, call, finish, refused, spawn
+from tests.command_line import CONSOLE_SCRIPT, REPOSITORY, RUN, call, finish, refused, spawn
 
 CONFIGS = sorted((REPOSITORY / "configs").rglob("*.yaml"))
 
@@ -58,6 +59,7 @@ def test_paper_hyper_parameters(folder, capsys):
         (["--data.env", "tests.toy.PointMas"], ["tests.toy.PointMas"]),
         (["--data.num_envs", "many"], ["data.num_envs", "many"]),
         (["--trainer.accelerator", "gpuu"], ["gpuu", "cuda"]),
+        (["--trainer.precision", "16-mixed"], ["16-mixed", "32-true"]),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else None,
 )
@@ -146,3 +148,41 @@ def test_users_broken_callback_is_named(folder, capsys):
     line = refused(capsys, "fit", "--config", "tiny.yaml")
     assert "callbacks/broken.py" in line
     assert "missing_library" in line
+
+
+@pytest.mark.parametrize("driver", ["fit", "fabric"])
+def test_interrupted_run_says_how_it_goes_on(driver, folder, capsys):
+    interrupt = "--trainer.callbacks+=tests.cli.test_parsing.Interrupt"
+    with pytest.raises(SystemExit) as stop:
+        call(driver, interrupt)
+    assert stop.value.code not in (None, 0)
+    assert capsys.readouterr().err == f"interrupted; --ckpt_path last continues {RUN} from its last checkpoint.\n"
+
+
+class Interrupt(Callback):
+    """Press Ctrl-C in the second epoch."""
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        if pl_module.iteration == 6:
+            raise KeyboardInterrupt
+
+
+def test_defect_in_a_users_callback_keeps_its_traceback(folder):
+    with pytest.raises(ZeroDivisionError):
+        call("fit", "--trainer.callbacks+=tests.cli.test_parsing.Defect")
+    with pytest.raises(ValueError, match="in the middle of training"):
+        call("fit", "--trainer.callbacks+=tests.cli.test_parsing.Misuse", "--trainer.default_root_dir=b")
+
+
+class Defect(Callback):
+    """A mistake in code."""
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        self.ratio = 1 / 0
+
+
+class Misuse(Callback):
+    """An error that, before training, would be one of the command line."""
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        raise ValueError("in the middle of training")

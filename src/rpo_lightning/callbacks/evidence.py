@@ -45,13 +45,15 @@ class Evidence(Callback):
         self._started = time.perf_counter()
         self._earlier_s = 0.0
         self._command: str | None = None
+        self._commit = ""
         self._rows: list[list[float | None]] = []
         self._window: list[dict[str, float]] = []
         self._evaluation: dict[str, dict[str, float]] = {}
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Start the clock."""
+        """Start the clock, and note which code runs: the working copy may move on before the run ends."""
         self._started = time.perf_counter()
+        self._commit = code_version()
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Collect the iteration's metrics."""
@@ -137,7 +139,7 @@ class Evidence(Callback):
             "seed": run.seed,
             "env_steps": int(module.env_steps),
             "wall_clock_s": round(self._wall_clock(), 1),
-            "commit": code_version(),
+            "commit": self._commit,
             "machine": machine(module.device),
             "command": self._command,
             "eval": self._evaluation,
