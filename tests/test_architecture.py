@@ -27,9 +27,7 @@ def imports(path):
             modules = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             modules = (
-                [f"{node.module}.{alias.name}" for alias in node.names]
-                if node.module == "rpo_lightning"
-                else [node.module]
+                [f"{node.module}.{alias.name}" for alias in node.names] if node.module == "rpo_lightning" else [node.module]
             )
         else:
             continue

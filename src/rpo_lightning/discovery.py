@@ -110,7 +110,9 @@ def import_user_callbacks() -> None:
 
 def _subclasses(base: type) -> list[type]:
     """Return all imported subclasses that can be used as they are."""
-    children = [cls for child in base.__subclasses__() for cls in (child, *_subclasses(child))]
+    children: list[type] = []
+    for child in base.__subclasses__():
+        children += [child, *_subclasses(child)]
     return [cls for cls in dict.fromkeys(children) if not inspect.isabstract(cls)]
 
 

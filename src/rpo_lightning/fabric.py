@@ -169,8 +169,8 @@ class FabricDriver:
         self._call("on_validation_epoch_start")
         for batch_idx, batch in enumerate(self.data.val_dataloader()):
             self._call("on_validation_batch_start", batch=batch, batch_idx=batch_idx)
-            outputs = self.module.validation_step(batch, batch_idx)
-            self._call("on_validation_batch_end", outputs=outputs, batch=batch, batch_idx=batch_idx)
+            self.module.validation_step(batch, batch_idx)
+            self._call("on_validation_batch_end", outputs=None, batch=batch, batch_idx=batch_idx)
         self._call("on_validation_epoch_end")
         self._call("on_validation_end")
         self.module.train()
