@@ -110,9 +110,8 @@ def import_user_callbacks() -> None:
 
 def _subclasses(base: type) -> list[type]:
     """Return all imported subclasses that can be used as they are."""
-    children: list[type] = []
-    for child in base.__subclasses__():
-        children += [child, *_subclasses(child)]
+    direct: list[type] = base.__subclasses__()
+    children = [cls for child in direct for cls in (child, *_subclasses(child))]
     return [cls for cls in dict.fromkeys(children) if not inspect.isabstract(cls)]
 
 
