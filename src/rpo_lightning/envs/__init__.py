@@ -35,8 +35,9 @@ def env_class(name: str) -> type:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"task {name!r} cannot be imported: {error}") from error
-    if not isinstance(found, type) or not all(hasattr(found, method) for method in ("reset", "step", "detach")):
-        raise ValueError(f"task {name!r} is not an environment class: it needs reset, step and detach")
+    lacks = [attribute for attribute in ("name", "obs_dim", "action_dim") if not hasattr(found, attribute)]
+    if not isinstance(found, type) or lacks:
+        raise ValueError(f"task {name!r} is not an environment class with {', '.join(lacks) or 'a constructor'}")
     return found
 
 
