@@ -10,6 +10,7 @@ import torch
 from lightning import LightningModule
 from torch import Tensor, nn
 
+from rpo_lightning.algorithms.episodes import EndedEpisodes
 from rpo_lightning.allocator import keep_freed_memory
 from rpo_lightning.distributed import any_rank, mean_over_ranks, sum_over_ranks, world_size
 from rpo_lightning.nn import SquashedGaussian
@@ -63,6 +64,7 @@ class RLModule(LightningModule):
         """Set by a callback in `on_rollout_end`: this window changes nothing but the counters."""
         self.make_env: Callable[..., Any] | None = None
         """(num_envs, seed, **overrides) -> Env of the training task; set by the data module."""
+        self._ended = EndedEpisodes()
         self._episodes: list[list[float]] = []
 
     def setup(self, stage: str) -> None:
@@ -111,7 +113,7 @@ class RLModule(LightningModule):
         self._count_iteration()
         self.iteration += 1
         self.env_steps += steps
-        report |= self._episode_metrics(report.pop("returns"), report.pop("lengths"), report.pop("episodes"))
+        report |= self._episode_metrics(batch)
         report["nan/skipped_updates"] = float(self.nonfinite_updates)
         report["time/rollout"] = batch.rollout_time
         report["time/update"] = perf_counter() - started
@@ -227,23 +229,16 @@ class RLModule(LightningModule):
         self._episodes = [list(window) for window in state["episodes"]]
 
     def _window_metrics(self, batch: RolloutBatch) -> dict[str, Tensor]:
-        ended = batch.done
-        sums = torch.stack(
-            [
-                batch.episode_return.nansum(),
-                batch.episode_length.nansum(),
-                ended.sum(),
-                batch.invalid.sum(),
-                batch.nonfinite_grad.float().mean() / world_size(),
-            ]
-        )
-        names = ("returns", "lengths", "episodes", "nan/invalid_envs", "nan/nonfinite_grad_frac")
-        return dict(zip(names, sum_over_ranks(sums), strict=True))
+        sums = torch.stack([batch.invalid.sum(), batch.nonfinite_grad.float().mean() / world_size()])
+        return dict(zip(("nan/invalid_envs", "nan/nonfinite_grad_frac"), sum_over_ranks(sums), strict=True))
 
-    def _episode_metrics(self, returns: float, lengths: float, count: float) -> dict[str, float]:
+    def _episode_metrics(self, batch: RolloutBatch) -> dict[str, float]:
         """Average over the last windows that ended at least 100 episodes together; empty before the first."""
-        if count:
-            self._episodes.append([returns, lengths, count])
+        self._ended.reset()
+        self._ended.update(batch.episode_return, batch.episode_length)
+        ended = self._ended.compute().tolist()
+        if ended[2]:
+            self._episodes.append(ended)
         while sum(window[2] for window in self._episodes[1:]) >= EPISODE_WINDOW:
             del self._episodes[0]
         if not self._episodes:

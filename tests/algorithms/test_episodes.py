@@ -1,0 +1,43 @@
+import json
+import socket
+
+import torch
+import torch.distributed as dist
+from torch import multiprocessing
+
+from rpo_lightning.algorithms.episodes import EndedEpisodes
+
+NAN = float("nan")
+# rank -> the returns and lengths of two windows of two steps and three environments
+RETURNS = {
+    0: [[[1.0, NAN, NAN], [NAN, 2.0, NAN]], [[NAN] * 3] * 2],
+    1: [[[NAN] * 3] * 2, [[10.0, 20.0, NAN], [30.0, NAN, NAN]]],
+}
+
+
+def sums(rank):
+    metric = EndedEpisodes()
+    for window in RETURNS[rank]:
+        returns = torch.tensor(window)
+        metric.update(returns, 2 * returns)
+    return metric.compute().tolist()
+
+
+def work(rank, port, path):
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    (path / f"{rank}.json").write_text(json.dumps(sums(rank)))
+    dist.destroy_process_group()
+
+
+def test_only_ended_episodes_count():
+    assert sums(0) == [3.0, 6.0, 2.0]
+    assert sums(1) == [60.0, 120.0, 3.0]
+
+
+def test_both_ranks_see_the_episodes_of_both(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    multiprocessing.spawn(work, args=(port, tmp_path), nprocs=2)
+    assert [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)] == [[63.0, 126.0, 5.0]] * 2
