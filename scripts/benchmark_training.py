@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from lightning import Callback, Fabric, Trainer
@@ -26,19 +26,10 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from rpo_lightning.algorithms import RPO
+from rpo_lightning.envs.base import Step
 from rpo_lightning.rollout import RolloutBatch, RolloutDataModule
 
 WARM_UP = 2
-
-
-class Step(NamedTuple):
-    """Result of a step."""
-
-    obs: Tensor
-    reward: Tensor
-    terminated: Tensor
-    truncated: Tensor
-    final_obs: Tensor
 
 
 class Synthetic:

@@ -148,6 +148,22 @@ def test_a_falling_sphere_follows_the_contact_law(tmp_path):
     torch.testing.assert_close(qdd[:, 5], torch.full((3,), 900 * depth / 2.0 - 9.81), rtol=1e-5, atol=1e-4)
 
 
+def test_a_slope_is_as_high_far_away(tmp_path):
+    xml = """<mujoco><option gravity="0 0 -9.81"/><custom><numeric name="contact" data="900 50 20 0.5"/></custom><worldbody>
+      <geom type="plane" size="1 1 1" zaxis="0.3 0.2 1"/><body><freejoint/>
+      <inertial pos="0 0 0" mass="2" diaginertia="1 1 1"/><geom size="0.1"/></body></worldbody></mujoco>"""
+    model = trees.load(tmp_path, xml)
+    down = torch.linalg.cross(torch.tensor(model.up), torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64)).float()
+    q = torch.zeros(9, 7)
+    q[:, :3] = 0.07 * torch.tensor(model.up) + torch.linspace(0.0, 40.0, 9)[:, None] * down
+    q[:, 6] = 1.0
+    qdd = Simulator(model, 9, threads=1).acceleration(q, torch.zeros(9, 6), torch.zeros(9, 6))
+    up = torch.tensor(model.up).float()
+    body = qdd[:, 3:] + torch.linalg.cross(qdd[:, :3], q[:, :3])
+    expected = (900 * 0.03 / 2.0) + up @ torch.tensor([0.0, 0.0, -9.81])
+    torch.testing.assert_close(body @ up, expected.expand(9), rtol=1e-3, atol=0)
+
+
 @pytest.mark.parametrize("function", ["sine", "cosine"])
 def test_sine_and_cosine_of_many_turns(function):
     body = f"lane x[1], y[1]; load(x, q_in.data, 1); y[0] = {function}(x[0]); store(y, out.data, 1);"

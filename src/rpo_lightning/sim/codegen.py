@@ -22,12 +22,12 @@ LANES = {"cpu": 16, "cuda": 32}  # environments per block; CUDA blocks are one w
 _PRELUDE = """
 #if defined(__CUDA_ARCH__)
 typedef float lane;
-const int block = b / 32, first_lane = b % 32, lanes = 1, width = 32;
+const int lanes = 1, width = CUDA_WIDTH, block = b / width, first_lane = b % width;
 auto square_root = [](lane x) -> lane { return sqrtf(x); };
 auto at = [](lane& x, int) -> float& { return x; };
 #else
-typedef float lane __attribute__((ext_vector_type(16)));
-const int block = b, first_lane = 0, lanes = 16, width = 16;
+typedef float lane __attribute__((ext_vector_type(CPU_WIDTH)));
+const int lanes = CPU_WIDTH, width = CPU_WIDTH, block = b, first_lane = 0;
 auto square_root = [](lane x) -> lane { return __builtin_elementwise_sqrt(x); };
 auto at = [](lane& x, int l) -> float& { return reinterpret_cast<float*>(&x)[l]; };
 #endif
@@ -65,7 +65,7 @@ auto store = [&](lane* from, float* to, int size) {
     for (int l = 0; l < lanes && first + l < num_envs; ++l)
         for (int i = 0; i < size; ++i) to[(size_t)(first + l) * size + i] = at(from[i], l);
 };
-"""
+""".replace("CPU_WIDTH", str(LANES["cpu"])).replace("CUDA_WIDTH", str(LANES["cuda"]))
 
 _TRAJECTORY = """
 auto row = [&](int s) -> lane* {

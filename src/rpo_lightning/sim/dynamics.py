@@ -77,8 +77,13 @@ def reference_point(model: Model, q: Sequence[Scalar]) -> Vector:
     massive = next((i for i, link in enumerate(model.links) if link.mass > 0.0), 0)
     position = _kinematics(model, q, ZERO)[massive].position
     up = vector(model.up)
-    along = position - up * (position @ up)
-    return vector([4.0 * nearest(0.25 * value) for value in along])
+
+    def along_the_ground(x: Vector) -> Vector:
+        return x - up * (x @ up)
+
+    grid = vector([4.0 * nearest(0.25 * value) for value in along_the_ground(position)])
+    # on a slope rounding has left the ground, whose height must not change
+    return along_the_ground(grid)
 
 
 def shift_velocity(model: Model, qd: Sequence[Scalar], offset: Vector) -> list[Scalar]:

@@ -57,6 +57,7 @@ class _Reader:
         self.contact = self._numeric(numerics, "contact", ("ke", "kd", "kf", "mu"))
         self.limit = self._numeric(numerics, "limit", ("ke", "kd"))
         self.bodies = {b.id: b for b in spec.bodies}
+        self.touches = (compiled.geom_contype != 0) | (compiled.geom_conaffinity != 0)
         self.links: list[Link] = []
         self.contacts: list[Contact] = []
         # per body: the link it belongs to and its frame there (position, quaternion)
@@ -87,9 +88,7 @@ class _Reader:
 
     def _ground(self) -> tuple[np.ndarray, float]:
         """Return the ground's normal and height; without a ground up is against gravity and nothing touches."""
-        touching = (self.mj.geom_contype != 0) | (self.mj.geom_conaffinity != 0)
-        is_plane = self.mj.geom_type == mujoco.mjtGeom.mjGEOM_PLANE
-        planes = np.flatnonzero(touching & is_plane)
+        planes = np.flatnonzero(self.touches & (self.mj.geom_type == mujoco.mjtGeom.mjGEOM_PLANE))
         if len(planes) == 0:
             self.contacts = []
             strength = np.linalg.norm(self.mj.opt.gravity)
@@ -118,8 +117,7 @@ class _Reader:
             & (mj.actuator_gainprm[:, 0] == 1.0)
             & np.isin(mj.jnt_type[mj.actuator_trnid[:, 0]], (joint.mjJNT_HINGE, joint.mjJNT_SLIDE))
         )
-        touching = (mj.geom_contype != 0) | (mj.geom_conaffinity != 0)
-        world_geoms = touching & (mj.body_weldid[mj.geom_bodyid] == 0) & (mj.geom_type != mujoco.mjtGeom.mjGEOM_PLANE)
+        world_geoms = self.touches & (mj.body_weldid[mj.geom_bodyid] == 0) & (mj.geom_type != mujoco.mjtGeom.mjGEOM_PLANE)
         for count, what in (
             (mj.neq, "equality constraints"),
             (mj.ntendon, "tendons"),
@@ -204,7 +202,7 @@ class _Reader:
     def _add_contacts(self, body: int, link: int, pos: np.ndarray, quat: np.ndarray) -> None:
         mj = self.mj
         for geom in range(mj.body_geomadr[body], mj.body_geomadr[body] + mj.body_geomnum[body]):
-            if not (mj.geom_contype[geom] or mj.geom_conaffinity[geom]):
+            if not self.touches[geom]:
                 continue
             kind = mujoco.mjtGeom(mj.geom_type[geom])
             centre = pos + _matrix(quat) @ mj.geom_pos[geom]
