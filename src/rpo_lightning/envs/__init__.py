@@ -10,7 +10,15 @@ import torch
 
 __all__ = ["env_class", "make", "names"]
 
-_TASKS = {"ant": "rpo_lightning.envs.ant.Ant"}
+_TASKS = {
+    "ant": "rpo_lightning.envs.ant.Ant",
+    "anymal": "rpo_lightning.envs.anymal.Anymal",
+    "cartpole": "rpo_lightning.envs.cartpole.Cartpole",
+    "cheetah": "rpo_lightning.envs.cheetah.Cheetah",
+    "double_pendulum": "rpo_lightning.envs.double_pendulum.DoublePendulum",
+    "hopper": "rpo_lightning.envs.hopper.Hopper",
+    "humanoid": "rpo_lightning.envs.humanoid.Humanoid",
+}
 
 
 def names() -> list[str]:

@@ -117,6 +117,15 @@ class ArticulatedEnv(ABC):
         """Draw a start (q, qd) for every environment from `self.generator`."""
         return self.start_q, self.start_q.new_zeros(self.num_envs, self.model.nd)
 
+    def uniform_start(self, spread: float, rate_spread: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """Draw (q, qd) uniformly, coordinates within `spread` of the start pose and rates within `rate_spread` of zero.
+
+        For robots without quaternions.
+        """
+        draws = torch.rand(self.num_envs, self.model.nq + self.model.nd, generator=self.generator, device=self.device)
+        q, qd = (draws * 2.0 - 1.0).split([self.model.nq, self.model.nd], dim=1)
+        return self.start_q + spread * q, rate_spread * qd
+
     @classmethod
     def load_robot(cls) -> Model:
         """Read the robot: a file of this package by name, any other by path."""

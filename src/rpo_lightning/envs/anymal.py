@@ -1,0 +1,32 @@
+"""Anymal: a four-legged robot of twelve hinges that is paid for running forward (dflex_tasks.md 5)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+
+from rpo_lightning.envs.free_base import FreeBaseEnv
+
+__all__ = ["Anymal"]
+
+
+class Anymal(FreeBaseEnv):
+    """Run towards +x; 49 observations, 12 torques of up to 200 N m, fails below 0.25 m."""
+
+    name: ClassVar[str] = "anymal"
+    obs_dim: ClassVar[int] = 49
+    action_dim: ClassVar[int] = 12
+    robot: ClassVar[str] = "anymal.xml"
+    termination_height: ClassVar[float] = 0.25
+    up_weight: ClassVar[float] = 0.1
+    action_weight: ClassVar[float] = -0.005
+
+    def reward(self, obs: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        """Return forward velocity + 0.1 uprightness + heading + height above the termination height - 0.005 |action|^2."""
+        moving = obs[:, 5] + self.up_weight * obs[:, 35] + obs[:, 36] + (obs[:, 0] - self.termination_height)
+        return moving + self.action_weight * action.square().sum(1)
+
+    def failed(self, obs: torch.Tensor) -> torch.Tensor:
+        """Return which robots have fallen."""
+        return obs[:, 0] < self.termination_height
