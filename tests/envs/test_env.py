@@ -46,6 +46,24 @@ def test_random_starts_have_the_specified_ranges():
     torch.testing.assert_close(env.q[:, 3:7].norm(dim=1), torch.ones(4000))
 
 
+@pytest.mark.parametrize(
+    ("task", "spread", "rate_spread"),
+    [
+        ("hopper", 0.05, 0.05),
+        ("cheetah", 0.1, 0.25),
+        ("cartpole", math.pi / 2, 0.25),
+        ("double_pendulum", math.pi / 2, 0.25),
+    ],
+)
+def test_random_starts_without_a_free_base(task, spread, rate_spread):
+    env = rpo_lightning.make(task, num_envs=4000, seed=1)
+    static = rpo_lightning.make(task, num_envs=1, stochastic_init=False)
+    for part, bound in ((env.q - static.q, spread), (env.qd, rate_spread)):
+        assert (part.abs().amax(0) > 0.98 * bound).all()
+        assert part.abs().max() <= bound + 1e-6
+        assert part.mean(0).abs().max() < 0.05 * bound
+
+
 def test_up_and_heading_are_those_of_the_rotated_base():
     class NearTarget(envs.env_class("ant")):
         target = (3.0, 0.0, -4.0)
