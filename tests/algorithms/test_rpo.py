@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from typing import Any
 
 import pytest
@@ -149,6 +150,28 @@ def test_critic_regresses_on_soft_lambda_returns_in_consecutive_minibatches() ->
         error = torch.stack([critic(x[rows])[..., 0] - target[rows] for critic in module.critic])
         expected = torch.autograd.grad(error.square().mean(), list(module.critic.parameters()))
         assert_gradients_equal(ours, expected)
+
+
+def test_critics_in_bf16_regress_on_the_same_targets_and_leave_the_policy_alone() -> None:
+    def module_after_update(precision: str) -> tuple[RPO, float]:
+        torch.manual_seed(0)
+        module = RPO(3, 1, total_env_steps=4096, hidden=(64, 64), critic_precision=precision)
+        batch = Collector(PointMass(N, seed=3), H, seed=0).collect(module)
+        batch = dataclasses.replace(batch, reward=batch.reward + 300.0)  # values that bf16 could not tell apart
+        optimizers = module.configure_optimizers()
+        module.scheduled_optimizers = lambda *initial: optimizers  # type: ignore[method-assign]
+        module.hook = lambda *args: None  # type: ignore[method-assign]
+        return module, float(module.update(batch)["critic/loss"])
+
+    (full, full_loss), (half, half_loss) = module_after_update("32"), module_after_update("bf16")
+    assert full_loss != half_loss
+    assert half_loss == pytest.approx(full_loss, rel=0.02)
+    for ours, theirs in zip(half.actor.parameters(), full.actor.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    with torch.autocast("cpu", torch.bfloat16):
+        value = half.critic(torch.randn(500, 3))
+    assert value.dtype == torch.float32
+    assert len(value.unique()) > 900  # the output layer is not rounded to bf16
 
 
 def test_shuffled_minibatches_cover_the_window_once_per_pass() -> None:

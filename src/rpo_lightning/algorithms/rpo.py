@@ -57,6 +57,8 @@ class RPO(RLModule):
         bootstrap_state: state whose value ends a window: the one reached, or "current", the one before the
             last step as in the paper's probable code base.
         shuffle: whether critic minibatches are random instead of consecutive in time.
+        critic_precision: of the hidden layers in the critics' regression; bf16 is faster where the processor has it.
+            The policy stays in float32, so that the one that learns is the one that acted.
         betas: AdamW's.
         weight_decay: AdamW's.
     """
@@ -93,6 +95,7 @@ class RPO(RLModule):
         target_reduction: Literal["mean", "min"] = "mean",
         bootstrap_state: Literal["next", "current"] = "next",
         shuffle: bool = False,
+        critic_precision: Literal["32", "bf16"] = "32",
         betas: tuple[float, float] = (0.7, 0.95),
         weight_decay: float = 0.01,
     ) -> None:
@@ -116,6 +119,7 @@ class RPO(RLModule):
         self.target_reduction = target_reduction
         self.bootstrap_state = bootstrap_state
         self.shuffle = shuffle
+        self.critic_precision = critic_precision
         self.betas = betas
         self.weight_decay = weight_decay
         self.normalizer = RunningNormalizer(obs_dim)
@@ -230,7 +234,9 @@ class RPO(RLModule):
                 x, target = x[order], target[order]
             parts = (tensor.tensor_split(self.critic_minibatches) for tensor in (x, target))
             for x_part, target_part in zip(*parts, strict=True):
-                loss = (self.critic(x_part) - target_part).square().mean()
+                with torch.autocast(x.device.type, torch.bfloat16, enabled=self.critic_precision == "bf16"):
+                    value = self.critic(x_part)
+                loss = (value - target_part).square().mean()
                 self.apply_gradients(optimizer, params, loss, self.max_grad_norm)
                 losses.append(loss.detach())
         return {"critic/loss": mean_over_ranks(torch.stack(losses).mean())}

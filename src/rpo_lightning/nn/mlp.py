@@ -1,8 +1,10 @@
 """The trunk shared by actors and critics."""
 
 from collections.abc import Sequence
+from typing import cast
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 __all__ = ["MLP", "orthogonal_linear"]
 
@@ -38,3 +40,12 @@ class MLP(nn.Sequential):
             layers += [orthogonal_linear(inputs, size), nn.LayerNorm(size), nn.SiLU()]
             inputs = size
         super().__init__(*layers, orthogonal_linear(inputs, outputs, heads))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the outputs (..., outputs); under autocast the output layer alone keeps its own precision."""
+        *hidden, output = self
+        for layer in hidden:
+            x = layer(x)
+        # a value of some hundreds would have no digits left after the point in bfloat16
+        with torch.autocast(x.device.type, enabled=False):
+            return output(x.to(cast(nn.Linear, output).weight.dtype))
