@@ -3,7 +3,8 @@
     python scripts/benchmark_sim.py --tasks ant --num-envs 128 1024 --output results/benchmarks/sim.json
 
 Medians over repetitions of a window of 32 steps, after a warm-up that compiles. The rate of a large matrix product on the
-same threads is printed beside, to compare machines.
+same threads is printed beside, to compare machines. Compile times are those of a fresh process that makes the task and runs
+one step and its gradient, with Warp's cache empty (cold) and filled (warm).
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ import argparse
 import json
 import os
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -50,6 +54,26 @@ def now(device: str) -> float:
     if device != "cpu":
         torch.cuda.synchronize(device)
     return time.perf_counter()
+
+
+_FIRST_STEP = """
+import sys, time, torch, warp, rpo_lightning
+warp.init()
+start = time.perf_counter()
+env = rpo_lightning.make(sys.argv[1], num_envs=16, device=sys.argv[2])
+action = torch.zeros(16, env.action_dim, device=env.device, requires_grad=True)
+(env.step(action).obs.sum() + env.step(action).reward.sum()).backward()
+print(action.grad.sum().item() * 0.0 + time.perf_counter() - start)
+"""
+
+
+def compile_seconds(task: str, device: str) -> dict[str, float]:
+    """Return the seconds until a task has run its first step and gradient, with an empty and with a filled cache."""
+    with tempfile.TemporaryDirectory() as cache:
+        command, environment = [sys.executable, "-c", _FIRST_STEP, task, device], {**os.environ, "WARP_CACHE_PATH": cache}
+        runs = [subprocess.run(command, env=environment, capture_output=True, text=True, check=True) for _ in range(2)]
+    cold, warm = (float(run.stdout.split()[-1]) for run in runs)
+    return {"cold_s": cold, "warm_s": warm}
 
 
 def benchmark(task: str, num_envs: int, threads: int, device: str, repetitions: int) -> dict[str, float | str | int]:
@@ -95,7 +119,7 @@ def benchmark(task: str, num_envs: int, threads: int, device: str, repetitions: 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", nargs="+", default=names(), choices=names())
-    parser.add_argument("--num-envs", nargs="+", type=int, default=[128, 1024])
+    parser.add_argument("--num-envs", nargs="+", type=int, default=[64, 128, 256, 512, 1024, 2048, 4096, 8192])
     parser.add_argument("--threads", nargs="+", type=int, default=sorted({1, os.cpu_count() or 1}))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--repetitions", type=int, default=7)
@@ -103,7 +127,7 @@ def main() -> None:
     args = parser.parse_args()
     columns = ("engine_forward_us", "engine_backward_us", "engine_us", "env_forward_us", "env_backward_us", "env_us")
     print(f"{'task':<16}{'envs':>6}{'threads':>8}" + "".join(f"{c.removesuffix('_us'):>17}" for c in columns) + "   GFLOP/s")
-    rows = []
+    rows, compiling = [], {}
     for task in args.tasks:
         for num_envs in args.num_envs:
             for threads in args.threads if args.device == "cpu" else [1]:
@@ -111,10 +135,12 @@ def main() -> None:
                 rows.append(row)
                 figures = "".join(f"{row[c]:>17.2f}" for c in columns)
                 print(f"{task:<16}{num_envs:>6}{threads:>8}{figures}{row['gemm_gflops']:>10.0f}", flush=True)
+        compiling[task] = compile_seconds(task, args.device)
+        print(f"{task:<16}compiles in {compiling[task]['cold_s']:.1f} s, {compiling[task]['warm_s']:.2f} s from the cache")
     if args.output:
         args.output.parent.mkdir(parents=True, exist_ok=True)
         head = {"machine": machine(torch.device(args.device)), "commit": code_version(), "unit": "us per env step"}
-        args.output.write_text(json.dumps({**head, "rows": rows}, indent=1) + "\n")
+        args.output.write_text(json.dumps({**head, "compile": compiling, "rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning import Callback, Fabric, Trainer
@@ -66,8 +66,8 @@ class Synthetic:
 class TimedRPO(RPO):
     """Notes how long each phase of its last update took."""
 
-    def __init__(self, obs_dim: int, action_dim: int) -> None:
-        super().__init__(obs_dim, action_dim, total_env_steps=10_000_000)
+    def __init__(self, obs_dim: int, action_dim: int, critic_precision: Literal["32", "bf16"]) -> None:
+        super().__init__(obs_dim, action_dim, total_env_steps=10_000_000, critic_precision=critic_precision)
         self.seconds: dict[str, float] = {}
 
     def update(self, batch: RolloutBatch) -> dict[str, Any]:
@@ -89,8 +89,8 @@ class TimedRPO(RPO):
 class BareRPO(TimedRPO):
     """RPO without Lightning: torch's optimizers, no hooks, no logging."""
 
-    def __init__(self, obs_dim: int, action_dim: int) -> None:
-        super().__init__(obs_dim, action_dim)
+    def __init__(self, obs_dim: int, action_dim: int, critic_precision: Literal["32", "bf16"]) -> None:
+        super().__init__(obs_dim, action_dim, critic_precision)
         self.torch_optimizers = self.configure_optimizers()
 
     def scheduled_optimizers(self, *initial: float) -> list[torch.optim.Optimizer]:
@@ -125,7 +125,7 @@ def make_data(options: argparse.Namespace) -> RolloutDataModule:
 def bare(options: argparse.Namespace) -> dict[str, float]:
     """Return the seconds of the fastest iteration of a plain loop, whole and by phase."""
     data = make_data(options)
-    module = BareRPO(data.obs_dim, data.action_dim)
+    module = BareRPO(data.obs_dim, data.action_dim, options.critic_precision)
     data.attach(module).setup("fit")
     rows, started = [], perf_counter()
     for batch in data.train_dataloader():
@@ -140,7 +140,7 @@ def bare(options: argparse.Namespace) -> dict[str, float]:
 def under_fabric(options: argparse.Namespace) -> float:
     """Return the seconds of the fastest iteration of a Fabric loop without a logger."""
     data, clock = make_data(options), Clock()
-    module = TimedRPO(data.obs_dim, data.action_dim)
+    module = TimedRPO(data.obs_dim, data.action_dim, options.critic_precision)
     fabric = Fabric(accelerator="cpu", devices=1)
     fabric.setup(module, *module.configure_optimizers())
     data.attach(module).setup("fit")
@@ -166,7 +166,7 @@ def under_trainer(options: argparse.Namespace, tensorboard: bool) -> float:
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-        trainer.fit(TimedRPO(data.obs_dim, data.action_dim), datamodule=data)
+        trainer.fit(TimedRPO(data.obs_dim, data.action_dim, options.critic_precision), datamodule=data)
     return clock.seconds
 
 
@@ -177,6 +177,7 @@ def main() -> None:
     parser.add_argument("--horizon", type=int, default=32)
     parser.add_argument("--iterations", type=int, default=20, help="measured per loop, after two to warm up")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of torch")
+    parser.add_argument("--critic-precision", default="32", choices=("32", "bf16"))
     parser.add_argument("--bare-only", action="store_true", help="leave out Fabric and the Trainer")
     parser.add_argument("--output", type=Path, help="also write the numbers to this JSON file")
     options = parser.parse_args()

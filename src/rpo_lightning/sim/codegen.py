@@ -82,7 +82,9 @@ class _Writer:
     def __init__(self, model: Model) -> None:
         self.model = model
         trace = Trace()
-        self.entries = sorted(dynamics.mass_matrix(model, trace.inputs("q", model.nq), _point(trace)))
+        self.q = trace.inputs("q", model.nq)
+        self.matrix = dynamics.mass_matrix(model, self.q, _point(trace))
+        self.entries = sorted(self.matrix)
 
     def constants(self, **values: int) -> str:
         sizes = {"NQ": self.model.nq, "ND": self.model.nd, "NH": len(self.entries), **values}
@@ -108,17 +110,14 @@ class _Writer:
 
     def factor(self) -> str:
         """Return code for q, o -> f, the factor of the mass matrix."""
-        trace = Trace()
-        matrix = dynamics.mass_matrix(self.model, trace.inputs("q", self.model.nq), _point(trace))
-        factors = factorization.factorize(self.model, matrix)
+        factors = factorization.factorize(self.model, self.matrix)
         return emit(_assign("f", [factors[e] for e in self.entries]))
 
     def factor_adjoint(self) -> str:
         """Return code for q, o, gh -> gq +=, through the mass matrix."""
-        trace = Trace()
-        q, seeds = trace.inputs("q", self.model.nq), trace.inputs("gh", len(self.entries))
-        matrix = dynamics.mass_matrix(self.model, q, _point(trace))
-        return emit(_assign("gq", gradient([matrix[e] for e in self.entries], seeds, q)), accumulate=True)
+        seeds = self.q[0].trace.inputs("gh", len(self.entries))
+        grads = gradient([self.matrix[e] for e in self.entries], seeds, self.q)
+        return emit(_assign("gq", grads), accumulate=True)
 
     def accelerate(self) -> str:
         """Return code for q, qd, u, f, o -> a."""

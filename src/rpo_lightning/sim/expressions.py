@@ -50,7 +50,7 @@ class Trace:
 
     def node(self, op: str, args: tuple) -> Expr:
         """Return the node for `op(args)`, an existing one if the same was asked for before."""
-        key = (op, *(("#", a.index) if isinstance(a, Expr) else a for a in args))
+        key = (op, *args)
         found = self._known.get(key)
         if found is None:
             found = Expr(self, op, args, len(self.nodes))
