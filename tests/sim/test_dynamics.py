@@ -8,8 +8,8 @@ import pytest
 import torch
 import warp as wp
 
-from rpo_lightning.sim import Simulator, codegen, dynamics, factorization, kernels, to_mujoco
-from tests.sim import trees
+from rpo_lightning.sim import Simulator, codegen, dynamics, factorization, kernels
+from tests.sim import mujoco_witness, trees
 
 TREES = [
     ["free", "hinge", "slide", "ball"],
@@ -48,37 +48,14 @@ def double_precision_step(model, q, qd, force, dt, substeps, interval):
     return torch.tensor(out, dtype=torch.float64)
 
 
-def mujoco_acceleration(xml, model, q, qd, force):
-    """qacc of MuJoCo, turned into the rate of change of our velocities."""
-    mj = mujoco.MjModel.from_xml_string(xml)
-    data = mujoco.MjData(mj)
-    qpos, qvel = to_mujoco(model, q.double(), qd.double())
-    rows = []
-    for n in range(len(q)):
-        data.qpos[:], data.qvel[:] = qpos[n].numpy(), qvel[n].numpy()
-        data.qfrc_applied[:] = 0.0
-        mujoco.mj_forward(mj, data)
-        # a force on our twist coordinates, as MuJoCo's: power is the same, sum f qd = sum f' qvel, and qvel = T qd
-        transform = to_mujoco(model, q[n : n + 1].double().expand(model.nd, -1), torch.eye(model.nd, dtype=torch.float64))[
-            1
-        ].T
-        data.qfrc_applied[:] = np.linalg.solve(transform.numpy().T, force[n].double().numpy())
-        mujoco.mj_forward(mj, data)
-        acceleration = np.linalg.solve(transform.numpy(), data.qacc)
-        if model.links[0].joint.name == "FREE":
-            # d/dt of v = v_body - w x p adds - w x dp/dt, dp/dt being MuJoCo's linear velocity
-            acceleration[3:6] -= np.cross(qd[n, :3].double().numpy(), qvel[n, :3].numpy())
-        rows.append(acceleration)
-    return torch.tensor(np.array(rows))
-
-
 @pytest.mark.parametrize("kinds", TREES, ids=" ".join)
 @pytest.mark.parametrize("gravity", ["0 -9.81 0", "1 2 -9"])
 def test_accelerations_equal_mujocos(tmp_path, kinds, gravity):
     xml = trees.text(kinds, seed=len(kinds), gravity=gravity)
     model = trees.load(tmp_path, xml)
     q, qd, force = trees.state(model, 8, seed=1)
-    expected = mujoco_acceleration(xml, model, q, qd, force)
+    witness = mujoco_witness.without_constraints(mujoco.MjModel.from_xml_string(xml))
+    expected = mujoco_witness.acceleration(witness, model, q, qd, force)
     exact = double_precision_acceleration(model, q, qd, force)
     torch.testing.assert_close(exact, expected, rtol=1e-8, atol=1e-8 * expected.abs().max().item())
     compiled = Simulator(model, 8, threads=1).acceleration(q.float(), qd.float(), force.float()).double()

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from rpo_lightning.sim import Joint, Simulator, from_mujoco, load_mjcf, to_mujoco
+from rpo_lightning.sim import Joint, Simulator, from_mujoco, to_mujoco
 from tests.sim import trees
 from tests.sim.test_dynamics import TREES
 
@@ -97,86 +97,6 @@ def test_mujoco_coordinates_and_back(robot):
     torch.testing.assert_close(again[1], qd)
 
 
-def test_fixed_bodies_are_merged_and_several_joints_make_several_links(tmp_path):
-    model = trees.load(tmp_path, trees.text(["hinge", "fixed", "two hinges"], seed=2))
-    assert [link.joint for link in model.links] == [Joint.REVOLUTE] * 3
-    assert [link.parent for link in model.links] == [-1, 0, 1]
-    assert model.links[1].mass == 0.0
-    assert model.links[0].mass > 0.0
-
-
-INERTIAL = '<inertial pos="0 0 0" mass="1" diaginertia="1 1 5"/>'
-
-
-def body(joint='<joint name="j" axis="0 0 1"/>', geom='<geom size="0.1"/>', inertial=INERTIAL):
-    return f"<body>{joint}{inertial}{geom}</body>"
-
-
-def test_an_unphysical_inertial_is_taken_literally(tmp_path):
-    xml = f'<mujoco><compiler balanceinertia="true"/><worldbody>{body()}</worldbody></mujoco>'
-    assert trees.load(tmp_path, xml).links[0].inertia.diagonal().tolist() == [1.0, 1.0, 5.0]
-
-
-def test_without_an_inertial_the_geoms_count(tmp_path):
-    model = trees.load(tmp_path, f"<mujoco><worldbody>{body(inertial='')}</worldbody></mujoco>")
-    assert model.links[0].mass == pytest.approx(1000 * 4 / 3 * 3.14159265 * 0.1**3, rel=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("inside", "message"),
-    [
-        (
-            body(geom='<geom name="g" type="cylinder" size="0.1 0.1"/>'),
-            "geom 'g': contact of geom type cylinder is not simulated",
-        ),
-        (body(joint='<joint name="j" ref="0.5"/>'), "joint 'j': ref is not supported"),
-        (body(joint='<joint type="ball" stiffness="2"/>'), "springs on ball joints are not simulated"),
-        (body(joint='<joint frictionloss="2"/>'), "friction loss in joints"),
-        (body(joint='<joint type="nonsense"/>'), "MuJoCo cannot read it"),
-        (body(joint='<joint name="j" range="0 1" limited="true"/>'), 'limits need <custom><numeric name="limit"'),
-        (body() + '<geom type="plane" size="1 1 1"/>', 'contact needs <custom><numeric name="contact"'),
-        (body() + '<geom type="box" size="1 1 1"/>', "fixed obstacles other than a ground plane"),
-        (body() + '<body pos="0 0 3"><geom type="plane" size="1 1 1"/></body>', "a geom of the worldbody itself"),
-        (
-            body(inertial='<inertial pos="0 0 0" mass="1" diaginertia="1 1 1" euler="0 0 90"/>'),
-            "turned by anything but quat",
-        ),
-        ('<geom size="1" contype="0" conaffinity="0"/>', "the file has no joint"),
-        (body().replace("<body>", '<body gravcomp="1">'), "gravity compensation"),
-        (body(joint="<freejoint/>") + "</worldbody><option viscosity='1'/><worldbody>", "fluid forces"),
-        (body() + "</worldbody><option><flag gravity='disable'/></option><worldbody>", "flags that disable gravity"),
-        (body() + '</worldbody><actuator><position joint="j" kp="3"/></actuator><worldbody>', "other than plain motors"),
-        (
-            body(joint='<joint name="j" type="ball"/>') + '</worldbody><actuator><motor joint="j"/></actuator><worldbody>',
-            "other than plain motors",
-        ),
-    ],
-)
-def test_what_is_not_simulated_is_refused_by_name(tmp_path, inside, message):
-    xml = f'<mujoco><compiler balanceinertia="true"/><worldbody>{inside}</worldbody></mujoco>'
-    with pytest.raises(ValueError, match=message):
-        trees.load(tmp_path, xml)
-
-
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="none.xml does not exist"):
-        load_mjcf(tmp_path / "none.xml")
-
-
-def test_the_plane_says_where_the_ground_and_up_are(tmp_path):
-    plane = '<geom type="plane" size="1 1 1" pos="0 0 3" zaxis="0 0 1"/><geom type="plane" size="1 1 1" contype="0" conaffinity="0"/>'
-    contact = '<custom><numeric name="contact" data="1 2 3 4"/></custom>'
-    xml = f'<mujoco><compiler balanceinertia="true"/>{contact}<worldbody>{plane}{body()}</worldbody></mujoco>'
-    model = trees.load(tmp_path, xml)
-    assert (model.up.tolist(), model.ground) == ([0.0, 0.0, 1.0], 3.0)
-    assert (model.contacts[0].ke, model.contacts[0].kd, model.contacts[0].kf, model.contacts[0].mu) == (1, 2, 3, 4)
-
-
-def test_without_a_plane_up_is_against_gravity_and_nothing_touches(tmp_path):
-    model = trees.load(tmp_path, f'<mujoco><compiler balanceinertia="true"/><worldbody>{body()}</worldbody></mujoco>')
-    assert (model.up.tolist(), model.contacts) == ([0.0, 0.0, 1.0], [])
-
-
 def test_wrong_widths_are_named_by_the_converters(robot):
     with pytest.raises(ValueError, match=rf"coordinates must have shape \(N, {robot.nq}\), got \(2, 3\)"):
         to_mujoco(robot, torch.zeros(2, 3), torch.zeros(2, robot.nd))
@@ -210,8 +130,8 @@ def test_cotangents_are_left_alone_and_second_derivatives_refused(robot):
 
 
 def test_several_free_robots_in_one_file(tmp_path):
-    xml = f"<mujoco><compiler balanceinertia='true'/><worldbody>{2 * body(joint='<freejoint/>')}</worldbody></mujoco>"
-    model = trees.load(tmp_path, xml)
+    body = '<body><freejoint/><inertial pos="0 0 0" mass="1" diaginertia="1 1 1"/><geom size="0.1"/></body>'
+    model = trees.load(tmp_path, f"<mujoco><worldbody>{2 * body}</worldbody></mujoco>")
     assert [link.parent for link in model.links] == [-1, -1]
     q = torch.tensor([[0.0, 0, 0, 0, 0, 0, 1, 20.0, 0, 0, 0, 0, 0, 1]])
     qdd = Simulator(model, 1).acceleration(q, torch.zeros(1, 12), torch.zeros(1, 12))

@@ -47,7 +47,7 @@ def text(kinds: list[str], seed: int, ground: bool = False, limits: bool = False
 
     plane = '<geom type="plane" size="9 9 1" zaxis="0 1 0"/>' if ground else ""
     limit = '<numeric name="limit" data="200 2"/>' if limits else ""
-    return f"""<mujoco><compiler angle="radian"/><option gravity="{gravity}"><flag contact="disable" constraint="disable"/></option>
+    return f"""<mujoco><compiler angle="radian"/><option gravity="{gravity}"/>
       <custom><numeric name="contact" data="3000 500 30 0.7"/>{limit}</custom>
       <worldbody>{plane}{"".join(map(body_text, children[-1]))}</worldbody></mujoco>"""
 

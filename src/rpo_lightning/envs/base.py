@@ -8,7 +8,9 @@ observations.
 from __future__ import annotations
 
 import difflib
+import inspect
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -67,6 +69,9 @@ class ArticulatedEnv(ABC):
     obs_dim: ClassVar[int]
     action_dim: ClassVar[int]
     robot: ClassVar[str | Path]
+    contact: ClassVar[tuple[float, float, float, float] | None] = None  # of `load_mjcf`, as are the next two
+    limit: ClassVar[tuple[float, float] | None] = None
+    drop: ClassVar[tuple[str, ...]] = ()
     episode_length: ClassVar[int] = 1000
     dt: ClassVar[float] = 1.0 / 60.0
     substeps: ClassVar[int] = 16
@@ -128,9 +133,21 @@ class ArticulatedEnv(ABC):
 
     @classmethod
     def load_robot(cls) -> Model:
-        """Read the robot: a file of this package by name, any other by path."""
+        """Read the robot: a file beside the task's own, one of this package by name, any other by path.
+
+        Raises:
+            FileNotFoundError: if there is no such file, with the places looked at.
+        """
         with as_file(files("rpo_lightning") / "robots" / str(cls.robot)) as packaged:
-            return load_mjcf(packaged if packaged.is_file() else cls.robot)
+            places = [packaged, Path.cwd() / cls.robot]
+            owner = next(c for c in cls.__mro__ if "robot" in vars(c))
+            with suppress(TypeError, OSError):  # a class typed into an interpreter has no file
+                places.insert(0, Path(inspect.getfile(owner)).resolve().parent / cls.robot)
+            found = next((place for place in places if place.is_file()), None)
+            if found is None:
+                tried = ", ".join(map(str, dict.fromkeys(places)))
+                raise FileNotFoundError(f"{cls.name}: the robot {cls.robot} does not exist, looked for {tried}")
+            return load_mjcf(found, cls.contact, cls.limit, cls.drop)
 
     # ---- the environment's surface -------------------------------------------------------------------------------
 

@@ -54,7 +54,7 @@ def _kinematics(model: Model, q: Sequence[Scalar], origin: Vector) -> list[_Fram
             turned = rotation(quat)
             columns = [(turned @ e, cross(position, turned @ e)) for e in _UNIT]
         elif link.joint is Joint.REVOLUTE:
-            half = 0.5 * values[0]
+            half = 0.5 * (values[0] - link.ref)
             quat = quat_multiply(quat, [*(sin(half) * axis), cos(half)])
             turned = rotation(quat)
             direction = turned @ axis
@@ -62,7 +62,7 @@ def _kinematics(model: Model, q: Sequence[Scalar], origin: Vector) -> list[_Fram
         else:
             turned = rotation(quat)
             direction = turned @ axis
-            position = position + direction * values[0]
+            position = position + direction * (values[0] - link.ref)
             columns = [(ZERO, direction)]
         frames.append(_Frame(quat, turned, position, columns))
     return frames

@@ -38,6 +38,7 @@ class Link:
         axis: (3,) unit vector in the joint frame (revolute, prismatic).
         pos, quat: joint frame in the parent link's frame, [m] and xyzw.
         mass, com, inertia: [kg], (3,) [m] in the link frame, (3, 3) about the centre of mass in link axes [kg m^2].
+        ref: q at which the joint is in the pose of the file (revolute, prismatic); limits and target are values of q.
         lower, upper: limits, [rad] or [m]; infinite if there are none.
         limit_ke, limit_kd: stiffness beyond the limits; damping that always acts [N m/rad, N m s/rad or N/m, N s/m].
         stiffness, target, damping: spring towards `target`, viscous damping. armature: added to the mass matrix.
@@ -52,6 +53,7 @@ class Link:
     mass: float = 0.0
     com: np.ndarray = field(default_factory=lambda: np.zeros(3))
     inertia: np.ndarray = field(default_factory=lambda: np.zeros((3, 3)))
+    ref: float = 0.0
     lower: float = -np.inf
     upper: float = np.inf
     limit_ke: float = 0.0
@@ -87,7 +89,7 @@ class Model:
     Attributes:
         up: (3,) unit normal of the ground plane. ground: its height along `up` [m].
         actuators: (dof, gear) of each actuator, [N m] or [N] per unit of action, in the file's order.
-        start: (nq,) start pose; without one, joints at zero and quaternions at identity.
+        start: (nq,) start pose; without one, joints at their `ref` and quaternions at identity.
     """
 
     links: list[Link]
@@ -112,8 +114,8 @@ class Model:
         if not self.start.size:
             self.start = np.zeros(self.nq)
             for index, link in enumerate(self.links):
-                if link.joint in (Joint.FREE, Joint.BALL):
-                    self.start[self.q_start[index + 1] - 1] = 1.0
+                quaternion = link.joint in (Joint.FREE, Joint.BALL)
+                self.start[self.q_start[index + 1] - 1] = 1.0 if quaternion else link.ref
 
     @property
     def nq(self) -> int:

@@ -1,0 +1,261 @@
+"""What the engine does not simulate is refused by name; dropping it gives the robot without it."""
+
+import dataclasses
+import re
+
+import mujoco
+import numpy as np
+import pytest
+
+from rpo_lightning.sim import load_mjcf, mjcf_support
+from tests.sim.test_mjcf import CONTACT, LIMIT, PLANE, SHIFTED, body, file, load
+
+OLD = tuple(map(int, mujoco.__version__.split(".")[:2])) < (4, 0)
+LAWS = CONTACT + LIMIT
+BALL, FREE = '<joint name="j" type="ball"/>', '<freejoint name="j"/>'
+HINGE, SPHERE = '<joint name="j"/>', '<geom name="g" size="0.1"/>'
+ACTUATED = body(HINGE + '<site name="s"/><site name="r"/>', attributes='name="b"')
+GROUNDED = PLANE + body(FREE + SPHERE)
+PID = '<extension><plugin plugin="mujoco.pid"/></extension>'
+
+
+def acts(motor):
+    return file(ACTUATED, f"<actuator>{motor}</actuator>")
+
+
+MOTOR = acts('<motor name="a" joint="j"/>')
+TWO_BODIES = file(body(HINGE, attributes='name="b"') + body("<joint/>", attributes='name="c"'), LAWS)
+ON_THE_GROUND, IN_THE_AIR = file(GROUNDED, LAWS), file(PLANE + body(FREE), LAWS)
+
+
+def swap(text, old, new):
+    assert old in text
+    return text.replace(old, new)
+
+
+def at_the_end(text, more):
+    return swap(text, "</mujoco>", f"{more}</mujoco>")
+
+
+# (key, what the message names, file, the same file without what is dropped)
+CASES = [
+    ("actuator", "actuator 'a'", acts('<position name="a" joint="j" kp="3"/>'), file(ACTUATED)),
+    ("actuator", "actuator 'a'", acts('<velocity name="a" joint="j" kv="3"/>'), file(ACTUATED)),
+    ("actuator", "actuator 'a'", acts('<damper name="a" joint="j" kv="3" ctrlrange="0 1"/>'), file(ACTUATED)),
+    ("actuator", "actuator 'a'", acts('<cylinder name="a" joint="j" timeconst="3"/>'), file(ACTUATED)),
+    ("actuator", "actuator 'a'", acts('<muscle name="a" joint="j" lengthrange="0 1"/>'), file(ACTUATED)),
+    ("actuator", "actuator 'a'", acts('<adhesion name="a" body="b" ctrlrange="0 1"/>'), file(ACTUATED)),
+    ("actuator", "actuator 'a'", acts('<motor name="a" site="s"/>'), file(ACTUATED)),
+    ("actuator", "actuator 'a'", acts('<general name="a" joint="j" biastype="affine" biasprm="0 1 0"/>'), file(ACTUATED)),
+    ("actuator", "actuator 'a'", acts('<general name="a" joint="j" gaintype="affine" gainprm="1 1 0"/>'), file(ACTUATED)),
+    ("actuator", "actuator 'a'", acts('<general name="a" joint="j" dyntype="integrator"/>'), file(ACTUATED)),
+    (
+        "actuator",
+        "actuator 'a'",
+        swap(acts('<plugin name="a" joint="j" plugin="mujoco.pid"/>'), "<mujoco>", f"<mujoco>{PID}"),
+        file(ACTUATED),
+    ),
+    (
+        "actuator",
+        "actuator number 0",
+        acts('<motor joint="j" group="2"/><motor joint="j" gear="7"/>').replace(
+            "<mujoco>", '<mujoco><option actuatorgroupdisable="2"/>'
+        ),
+        acts('<motor joint="j" gear="7"/>'),
+    ),
+    (
+        "actuator",
+        "actuator 'a'",
+        swap(MOTOR, "<mujoco>", '<mujoco><option><flag actuation="disable"/></option>'),
+        file(ACTUATED),
+    ),
+    ("actuator", "actuator 'a'", swap(MOTOR, HINGE, BALL), swap(file(ACTUATED), HINGE, BALL)),
+    ("align", "joint 'j'", file(body(swap(FREE, "/>", ' align="true"/>') + SPHERE, SHIFTED)), file(body(FREE + SPHERE, SHIFTED))),
+    ("align", "joint 'j'", file(body(FREE + SPHERE, SHIFTED), '<compiler alignfree="true"/>'), file(body(FREE + SPHERE, SHIFTED))),
+    ("ball-limit", "joint 'j'", file(body(swap(BALL, "/>", ' range="0 30"/>')), LIMIT), file(body(BALL), LIMIT)),
+    ("ball-spring", "joint 'j'", file(body(swap(BALL, "/>", ' stiffness="3"/>'))), file(body(BALL))),
+    ("ctrlrange", "actuator 'a'", swap(MOTOR, "/></actuator>", ' ctrlrange="-1 2" gear="3"/></actuator>'),
+     swap(MOTOR, "/></actuator>", ' gear="3"/></actuator>')),
+    ("ctrlrange", "actuator 'a'", swap(MOTOR, "/></actuator>", ' ctrlrange="0 1"/></actuator>'), MOTOR),
+    ("equality", "equality 'e'", at_the_end(TWO_BODIES, '<equality><weld name="e" body1="b" body2="c"/></equality>'), TWO_BODIES),
+    ("equality", "equality number 0", at_the_end(TWO_BODIES, '<equality><joint joint1="j"/></equality>'), TWO_BODIES),
+    ("flex", "flex 'f'", file('<body name="b">' + HINGE + SPHERE + "</body>", """<deformable><flex name="f" dim="2" body="b"
+        vertex="0 0 0 0 1 0 1 0 0" element="0 1 2"/></deformable>"""), file('<body name="b">' + HINGE + SPHERE + "</body>")),
+    ("fluid", "option density", swap(file(), "<mujoco>", '<mujoco><option density="3"/>'), file()),
+    ("fluid", "option viscosity", swap(file(), "<mujoco>", '<mujoco><option viscosity="3" wind="1 0 0"/>'), file()),
+    ("forcerange", "actuator 'a'", swap(MOTOR, "/></actuator>", ' gear="9" ctrlrange="-2 2" forcerange="-3 1.9"/></actuator>'),
+     swap(MOTOR, "/></actuator>", ' gear="9" ctrlrange="-2 2"/></actuator>')),
+    ("forcerange", "actuator 'a'", swap(MOTOR, "/></actuator>", ' forcerange="-0.9 3"/></actuator>'), MOTOR),
+    ("forcerange", "joint 'j'", swap(swap(MOTOR, "/></actuator>", ' gear="-9"/></actuator>'), HINGE,
+     '<joint name="j" actuatorfrcrange="-9 8"/>'), swap(MOTOR, "/></actuator>", ' gear="-9"/></actuator>')),
+    *(
+        ("free-joint", "joint 'j'", file(body(f'<joint name="j" type="free" {loss}="3"/>')), file(body(FREE)))
+        for loss in ("stiffness", "damping", "armature")
+    ),
+    ("frictionloss", "joint 'j'", file(body(swap(HINGE, "/>", ' frictionloss="3"/>'))), file(body(HINGE))),
+    *(
+        ("geom", f"geom 'g', {kind}", swap(ON_THE_GROUND, 'name="g"', f'name="g" type="{kind}"').replace('"0.1"', '"0.1 0.2 0.3"'),
+         IN_THE_AIR)
+        for kind in ("cylinder", "ellipsoid")
+    ),
+    ("geom", "geom 'g', mesh", at_the_end(swap(ON_THE_GROUND, 'size="0.1"', 'type="mesh" mesh="m"'),
+     '<asset><mesh name="m" vertex="0 0 0 1 0 0 0 1 0 0 0 1"/></asset>'), IN_THE_AIR),
+    ("gravcomp", "body 'b'", file(body(attributes='name="b" gravcomp="1"')), file()),
+    ("margin", "geom 'g'", swap(ON_THE_GROUND, 'size="0.1"', 'size="0.1" margin="0.01"'), ON_THE_GROUND),
+    ("margin", "geom 'g'", swap(ON_THE_GROUND, 'size="0.1"', 'size="0.1" gap="0.01"'), ON_THE_GROUND),
+    ("margin", "geom 'floor'", swap(ON_THE_GROUND, 'name="floor"', 'name="floor" margin="0.01"'), ON_THE_GROUND),
+    ("margin", "option o_margin", at_the_end(ON_THE_GROUND, '<option o_margin="1"><flag override="enable"/></option>'), ON_THE_GROUND),
+    ("margin", "joint 'j'", file(body(swap(HINGE, "/>", ' range="0 30" margin="0.1"/>')), LIMIT),
+     file(body(swap(HINGE, "/>", ' range="0 30"/>')), LIMIT)),
+    ("mocap", "body 'm'", file(body() + '<body name="m" mocap="true"/>'), file(body() + "<body/>")),
+    ("obstacle", "geom 'wall'", file('<geom name="wall" type="box" size="1 1 1"/>' + GROUNDED, LAWS), ON_THE_GROUND),
+    ("obstacle", "geom 'wall'", file('<body mocap="true"><geom name="wall" size="1"/></body>' + GROUNDED, LAWS), ON_THE_GROUND),
+    ("obstacle", "geom 'wall'", file(PLANE + '<geom name="wall" type="plane" size="1 1 1" zaxis="1 0 0"/>' + body(FREE + SPHERE), LAWS),
+     ON_THE_GROUND),
+    ("pair", "pair 'p'", at_the_end(ON_THE_GROUND, '<contact><pair name="p" geom1="g" geom2="floor"/></contact>'), ON_THE_GROUND),
+    ("tendon", "tendon 't'", at_the_end(MOTOR, '<tendon><fixed name="t"><joint joint="j" coef="1"/></fixed></tendon>'), MOTOR),
+    ("tendon", "tendon 't'", at_the_end(MOTOR, '<tendon><spatial name="t"><site site="s"/><site site="r"/></spatial></tendon>'), MOTOR),
+    *(("user", "geom 'g'", swap(ON_THE_GROUND, 'size="0.1"', f'size="0.1" user="{user}"'), ON_THE_GROUND)
+      for user in ("1 2 3", "0 0 0 0", "1 2 3 -4", "1 2 3 4 5")),
+    ("user", "geom 'floor'", swap(ON_THE_GROUND, 'name="floor"', 'name="floor" user="1 2 3 4"'), ON_THE_GROUND),
+]  # fmt: skip
+NEWER_CASES = [
+    ("actuator", "actuator 'a'", acts('<motor name="a" joint="j" delay="0.1" nsample="90"/>'), file(ACTUATED)),
+    ("actuator", "actuator 'a'", acts('<motor name="a" joint="j" armature="0.1"/>'), file(ACTUATED)),
+    ("actuator", "actuator 'a'", acts('<motor name="a" joint="j" damping="0.1"/>'), file(ACTUATED)),
+    ("actuator", "actuator 'a'", acts('<motor name="a" joint="j" damping="0 1"/>'), file(ACTUATED)),
+    ("actuator", "actuator 'a'", acts('<dcmotor name="a" joint="j" motorconst="1" resistance="1"/>'), file(ACTUATED)),
+    ("adhesion", "geom 'g'", swap(ON_THE_GROUND, 'size="0.1"', 'size="0.1" adhesion="3"'), ON_THE_GROUND),
+    ("nonlinear", "joint 'j'", file(body(swap(HINGE, "/>", ' stiffness="3 1"/>'))), file(body(swap(HINGE, "/>", ' stiffness="3"/>')))),
+    ("nonlinear", "joint 'j'", file(body(swap(HINGE, "/>", ' damping="3 0 1"/>'))), file(body(swap(HINGE, "/>", ' damping="3"/>')))),
+    ("springyield", "joint 'j'", file(body(swap(HINGE, "/>", ' stiffness="3" springyield="1"/>'))),
+     file(body(swap(HINGE, "/>", ' stiffness="3"/>')))),
+    ("surfacevel", "geom 'floor'", swap(ON_THE_GROUND, 'name="floor"', 'name="floor" surfacevel="1 0 0 0 0 0"'), ON_THE_GROUND),
+]  # fmt: skip
+NEWER = pytest.mark.skipif(OLD, reason="MuJoCo cannot say this before version 4")
+
+
+def contents(model):
+    """Everything in a model, for comparison."""
+    state = dataclasses.asdict(model)
+    for link in state["links"]:
+        del link["name"]
+    return repr(state)
+
+
+@pytest.mark.parametrize(
+    ("key", "named", "xml", "without"), [*CASES, *(pytest.param(*case, marks=NEWER) for case in NEWER_CASES)]
+)
+def test_what_is_not_simulated_is_refused_or_dropped(tmp_path, key, named, xml, without):
+    advice = f'remove it from the file, or drop it knowingly with drop=["{key}"]'
+    phrase = re.escape(f"{tmp_path / 'robot.xml'}: {mjcf_support.REFUSED[key]} is not simulated (found in ")
+    also = ["mocap"] if key == "obstacle" else []
+    with pytest.raises(ValueError, match=f"^{phrase}.*{re.escape(named)}.*; {re.escape(advice)}$"):
+        load_text(tmp_path, xml, also)
+    assert contents(load_text(tmp_path, xml, [key, *also])) == contents(load_text(tmp_path, without, ()))
+
+
+def load_text(tmp_path, xml, drop):
+    (tmp_path / "robot.xml").write_text(xml)
+    return load_mjcf(tmp_path / "robot.xml", drop=drop)
+
+
+def test_every_key_has_a_case():
+    """Except for plugins on bodies, which MuJoCo does not ship any more."""
+    assert {case[0] for case in (*CASES, *NEWER_CASES)} | {"plugin"} == set(mjcf_support.REFUSED)
+
+
+def test_a_plugin_on_a_body_is_refused(tmp_path):
+    spec = mujoco.MjSpec.from_string(file(body(attributes='name="b"')))
+    compiled = spec.compile()
+    compiled.body_plugin[1] = 0
+    with pytest.raises(ValueError, match=r"a plugin that acts on a body is not simulated \(found in body 'b'\)"):
+        mjcf_support.check_model(spec, compiled, mjcf_support.Refusals(tmp_path, ()))
+    mjcf_support.check_model(spec, compiled, mjcf_support.Refusals(tmp_path, ["plugin"]))
+
+
+def test_long_lists_are_cut():
+    refuse = mjcf_support.Refusals("robot.xml", ())
+    with pytest.raises(ValueError, match=r"\(found in a, b, c, d and 2 more\)"):
+        refuse("tendon", "abcdef")
+    refuse("tendon", [])
+
+
+@pytest.mark.parametrize("drop", [["tendons"], "tendons", ["margin", "tendons"]])
+def test_an_unknown_key_is_answered_with_the_nearest(tmp_path, drop):
+    with pytest.raises(ValueError, match=r"called 'tendons' to drop, did you mean 'tendon'\? Keys: actuator, .*, user$"):
+        load(tmp_path, drop=drop)
+
+
+def test_a_single_key_may_stand_alone(tmp_path):
+    assert load(tmp_path, rest='<option density="3"/>', drop="fluid").links
+
+
+@pytest.mark.parametrize("flag", ["frictionloss", "constraint"])
+def test_what_the_file_disables_is_not_refused(tmp_path, flag):
+    assert load(tmp_path, body('<joint frictionloss="3"/>'), f'<option><flag {flag}="disable"/></option>').links
+
+
+def test_what_means_nothing_for_the_motion_may_be_there(tmp_path):
+    rest = """<visual><map znear="0.01"/></visual><statistic extent="2"/><size nuserdata="3"/><option timestep="0.1" integrator="RK4"
+        cone="elliptic" impratio="3" magnetic="1 1 1" wind="1 2 3"><flag energy="enable" warmstart="disable" eulerdamp="disable"/></option>
+        <asset><texture name="t" type="2d" builtin="flat" width="9" height="9"/><material name="m" texture="t"/></asset>
+        <custom><text name="a" data="b"/><numeric name="c" data="1"/></custom><sensor><jointpos joint="j"/><touch site="s"/></sensor>
+        <contact><exclude body1="b" body2="c"/></contact><keyframe><key/></keyframe>"""
+    seen = """<joint name="j" group="2" solreflimit="0.1 1" solimplimit="0.1 0.2 0.3" user="1"/><site name="s"/><light/><camera/>
+        <geom size="0.1" material="m" condim="6" friction="3 2 1" solref="0.1 1" priority="2" rgba="1 0 0 1" contype="0" user="1 2"/>"""
+    model = load(
+        tmp_path, body(seen, attributes='name="b"') + body(HINGE.replace('"j"', '"k"'), attributes='name="c"'), rest
+    )
+    assert len(model.links) == 2
+
+
+# ---- errors of another kind ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("world", "rest", "message"),
+    [
+        (body('<joint type="nonsense"/>'), "", "robot.xml: MuJoCo cannot read it"),
+        (body(inertial=""), "<actuator><motor joint='none'/></actuator>", "robot.xml: MuJoCo cannot read it"),
+        ('<geom size="1"/>', "", "robot.xml: the file has no joint"),
+        (body('<joint name="j" range="0 1"/>'), "", r"joint 'j' is limited, so limits need constants: .*limit=\(ke, kd\)"),
+        (GROUNDED, "", r"geom 'g' touches the ground, so contact needs constants: .* or contact=\(ke, kd, kf, mu\)"),
+        (
+            body('<joint name="j"/>'),
+            '<actuator><motor joint="j"/><motor name="again" joint="j"/></actuator>',
+            "actuator 'again' is the second on its joint",
+        ),
+        (None, '<custom><numeric name="contact" data="1 2 3"/></custom>', "<numeric name='contact'> needs 4 .*; got 1 2 3"),
+        (
+            None,
+            '<custom><numeric name="limit" data="0 1"/></custom>',
+            "<numeric name='limit'> needs 2 numbers .ke kd.*; got 0 1",
+        ),
+    ],
+)
+def test_errors_are_one_clear_line(tmp_path, world, rest, message):
+    with pytest.raises(ValueError, match=message) as error:
+        load(tmp_path, world, rest)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"contact": (1, 2, 3)}, r"contact= needs 4 numbers \(ke kd kf mu\), ke > 0 and the others >= 0; got 1 2 3"),
+        ({"contact": (0, 2, 3, 4)}, "contact= needs"),
+        ({"contact": (1, 2, -3, 4)}, "contact= needs"),
+        ({"contact": (1, 2, 3, np.nan)}, "contact= needs"),
+        ({"contact": ()}, "contact= needs .* got none"),
+        ({"limit": (1, np.inf)}, r"limit= needs 2 numbers \(ke kd\), ke > 0 and the others >= 0; got 1 inf"),
+    ],
+)
+def test_constants_that_make_no_sense(tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        load(tmp_path, **options)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="none.xml does not exist"):
+        load_mjcf(tmp_path / "none.xml")
