@@ -1,4 +1,4 @@
-"""`rpo-lightning fit | validate | test | predict | fabric | list`."""
+"""`rpo-lightning fit | validate | test | predict | fabric | list | check-env`."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from rpo_lightning import console, discovery, processes, runs
 from rpo_lightning.algorithms import RLModule
 from rpo_lightning.callbacks import Evaluation, Evidence, LastAndBest, Progress, StopAtBudget
 from rpo_lightning.callbacks.nan_guard import NonFiniteError
+from rpo_lightning.check_env import command as check_env
 from rpo_lightning.fabric import FabricDriver
 from rpo_lightning.rollout import RolloutDataModule
 from rpo_lightning.trajectories import record
@@ -38,6 +39,7 @@ COMMANDS = {
     "predict": "Write the trajectories of a policy to a file.",
     "fabric": "Train with Lightning Fabric instead of the Trainer, from the same file.",
     "list": "Show tasks, algorithms, callbacks and presets.",
+    "check-env": "Check a task: interface, stability, gradients by finite differences, their growth, speed.",
 }
 
 USER_ERRORS = (ValueError, TypeError, RuntimeError, OSError, ImportError, LookupError)
@@ -86,7 +88,7 @@ class RPOCLI(LightningCLI):
     """Build model, data and driver from configuration files and options.
 
     Args:
-        command: one of `COMMANDS`, except list; `run()` carries it out.
+        command: one of `COMMANDS`, except list and check-env; `run()` carries it out.
         arguments: options, as on the command line after the command.
     """
 
@@ -304,7 +306,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line.
 
     Raises:
-        SystemExit: 2 after an error of the user's making, told in one line; 1 when a run stopped itself.
+        SystemExit: 2 after an error of the user's making, told in one line; 1 when a run stopped itself or a check failed.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     console.quiet()
@@ -314,6 +316,11 @@ def main(arguments: list[str] | None = None) -> None:
         if command == "list":
             discovery.import_user_callbacks()
             print(discovery.listing())
+            return
+        if command == "check-env":
+            discovery.import_user_callbacks()
+            if check_env.main(arguments[1:], COMMANDS[command]):
+                raise SystemExit(1)
             return
         cli = RPOCLI(command, arguments[1:])
         cli.run()
