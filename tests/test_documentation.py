@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -38,7 +39,10 @@ def commands():
 def run(line, cwd):
     words = shlex.split(line)
     arguments = words[1:]
-    if words[1] in ("fit", "fabric") and "--print_config" not in words and "--model.help" not in words:
+    mine = any(word.startswith("walker.") for word in words)  # the example of docs/own_robot.md, in its own folder
+    if mine:
+        arguments += SHORT[:3] if words[1] == "fit" else []
+    elif words[1] in ("fit", "fabric") and "--print_config" not in words and "--model.help" not in words:
         arguments += SHORT
     elif words[1] in ("validate", "predict"):
         arguments += SHORT[3:]
@@ -66,6 +70,8 @@ def workplace(tmp_path_factory):
     done = run("rpo-lightning fit --config ant.yaml", path)
     assert done.returncode == 0, done.stderr
     (path / "results").symlink_to(ROOT / "results")
+    for file in (ROOT / "examples" / "walker").glob("walker.*"):
+        shutil.copy(file, path)
     return path
 
 
