@@ -55,11 +55,14 @@ def robot(file):
 
 
 def test_everything_is_read(file, robot):
-    _, model = robot
+    path, model = robot
     assert (len(model.links), len(model.contacts), len(model.actuators)) == ROBOTS[file][1:]
     assert {(c.ke, c.kd, c.kf, c.mu) for c in model.contacts} == {CONTACT}
     assert {(link.limit_ke, link.limit_kd) for link in model.links if link.joint is not Joint.FREE} == {LIMIT}
     assert (model.up.tolist(), model.ground) == ([0.0, 0.0, 1.0], 0.0)
+    mj = mujoco.MjModel.from_xml_path(str(path))
+    bounds = np.where(mj.jnt_limited[:, None], mj.jnt_range, [-np.inf, np.inf])
+    assert [[link.lower, link.upper] for link in model.links] == bounds.tolist()
 
 
 def test_accelerations_equal_mujocos(robot):
