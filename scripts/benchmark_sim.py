@@ -2,7 +2,7 @@
 
     python scripts/benchmark_sim.py --tasks ant --num-envs 128 1024 --output results/benchmarks/sim.json
 
-Medians over repetitions of a window of 32 steps, after a warm-up that compiles. The rate of a large matrix product on the
+Medians over repetitions of a window of 32 steps, after one that compiles and warms up. The rate of a large matrix product on the
 same threads is printed beside, to compare machines. Compile times are those of a fresh process that makes the task and runs
 one step and its gradient, with Warp's cache empty (cold) and filled (warm).
 """
@@ -30,10 +30,12 @@ HORIZON = 32
 
 
 def median_seconds(run: Callable[[], tuple[float, float]], repetitions: int) -> tuple[float, float]:
-    """Return the medians of a function that returns (forward, backward) seconds."""
+    """Return the medians of a function that returns (forward, backward) seconds; short runs are repeated for half a second."""
     run()
-    run()
-    forward, backward = zip(*(run() for _ in range(repetitions)), strict=True)
+    times = [run() for _ in range(repetitions)]
+    while sum(map(sum, times)) < 0.5:
+        times.append(run())
+    forward, backward = zip(*times, strict=True)
     return statistics.median(forward), statistics.median(backward)
 
 
@@ -122,7 +124,7 @@ def main() -> None:
     parser.add_argument("--num-envs", nargs="+", type=int, default=[64, 128, 256, 512, 1024, 2048, 4096, 8192])
     parser.add_argument("--threads", nargs="+", type=int, default=sorted({1, os.cpu_count() or 1}))
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--repetitions", type=int, default=7)
+    parser.add_argument("--repetitions", type=int, default=3, help="at least")
     parser.add_argument("--output", type=Path, help="write the table as JSON")
     args = parser.parse_args()
     columns = ("engine_forward_us", "engine_backward_us", "engine_us", "env_forward_us", "env_backward_us", "env_us")
