@@ -2,9 +2,9 @@
 
     python scripts/benchmark_sim.py --tasks ant --num-envs 128 1024 --output results/benchmarks/sim.json
 
-Medians over repetitions of a window of 32 steps, after one that compiles and warms up. The rate of a large matrix product on the
-same threads is printed beside, to compare machines. Compile times are those of a fresh process that makes the task and runs
-one step and its gradient, with Warp's cache empty (cold) and filled (warm).
+Medians over repetitions of a window of 32 steps, after one that compiles and warms up. The rate of a large matrix product on
+the same threads is printed beside, to compare machines. Compile times are those of a fresh process that makes the task and
+runs one step and its gradient, with Warp's cache empty (cold) and filled (warm).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ HORIZON = 32
 
 
 def median_seconds(run: Callable[[], tuple[float, float]], repetitions: int) -> tuple[float, float]:
-    """Return the medians of a function that returns (forward, backward) seconds; short runs are repeated for half a second."""
+    """Return the medians of a function that returns (forward, backward) seconds; short ones run for half a second."""
     run()
     times = [run() for _ in range(repetitions)]
     while sum(map(sum, times)) < 0.5:
