@@ -129,7 +129,16 @@ def main() -> None:
     args = parser.parse_args()
     columns = ("engine_forward_us", "engine_backward_us", "engine_us", "env_forward_us", "env_backward_us", "env_us")
     print(f"{'task':<16}{'envs':>6}{'threads':>8}" + "".join(f"{c.removesuffix('_us'):>17}" for c in columns) + "   GFLOP/s")
-    rows, compiling = [], {}
+    head = {"machine": machine(torch.device(args.device)), "commit": code_version(), "unit": "us per env step"}
+    rows: list[dict[str, float | str | int]] = []
+    compiling: dict[str, dict[str, float]] = {}
+
+    def save() -> None:
+        """Write what there is, so that an interruption loses nothing."""
+        if args.output:
+            args.output.parent.mkdir(parents=True, exist_ok=True)
+            args.output.write_text(json.dumps({**head, "compile": compiling, "rows": rows}, indent=1) + "\n")
+
     for task in args.tasks:
         for num_envs in args.num_envs:
             for threads in args.threads if args.device == "cpu" else [1]:
@@ -137,12 +146,10 @@ def main() -> None:
                 rows.append(row)
                 figures = "".join(f"{row[c]:>17.2f}" for c in columns)
                 print(f"{task:<16}{num_envs:>6}{threads:>8}{figures}{row['gemm_gflops']:>10.0f}", flush=True)
+                save()
         compiling[task] = compile_seconds(task, args.device)
+        save()
         print(f"{task:<16}compiles in {compiling[task]['cold_s']:.1f} s, {compiling[task]['warm_s']:.2f} s from the cache")
-    if args.output:
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-        head = {"machine": machine(torch.device(args.device)), "commit": code_version(), "unit": "us per env step"}
-        args.output.write_text(json.dumps({**head, "compile": compiling, "rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
