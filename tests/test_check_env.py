@@ -411,13 +411,43 @@ class InfiniteGradient(Linear):
         return step if self.progress[0] % 16 < 4 else step._replace(final_obs=self.q + zero.abs().sqrt())
 
 
+class RootOfZero(PointMass):
+    """The classic: the derivative of a root at 0, here in half of the environments."""
+
+    def step(self, action):
+        found = super().step(action)
+        half = torch.arange(self.num_envs) % 2
+        return found._replace(reward=found.reward + (half * (action[:, 0] - action[:, 0].detach())).clamp(min=0).sqrt())
+
+
+def test_a_reward_with_gradients_that_are_not_finite_fails():
+    report = check(RootOfZero, num_envs=N, horizon=4)
+    assert "failed: the gradient over 4 steps is not finite in 8 of 8" in complaints(report, GRADIENTS)
+    assert not any(verdict.level == "ok" for verdict in report[GRADIENTS].verdicts)
+    assert "explode" not in complaints(report, GRADIENTS)
+
+
+class NoVelocity(PointMass):
+    """A system without velocities."""
+
+    def get_state(self):
+        q, _, progress = super().get_state()
+        return q, q[:, :0], progress
+
+
+def test_an_environment_may_have_no_velocities():
+    section = Section("Stability")
+    check_stability(subject(NoVelocity), section)
+    assert section.table[1][-1] == "-"
+
+
 def test_gradients_that_are_not_finite_are_counted():
     env = InfiniteGradient(N)
     found = gradient_norms(env, env.state_dict(), random_actions(env, 8, 0), 1)
     assert [int((~norms.isfinite()).sum()) for _, norms in found] == [0, 0, N, N]
     report = check(InfiniteGradient, N, 8)
     assert "failed: 100% of the gradients are not finite" in complaints(report, GROWTH)
-    assert "warning: the gradient over 4 steps is not finite in 8 of 8" in complaints(report, GRADIENTS)
+    assert "failed: the gradient over 4 steps is not finite in 8 of 8" in complaints(report, GRADIENTS)
     assert len(report[GRADIENTS].result[4].exact) == 0
 
 

@@ -174,6 +174,11 @@ def test_critics_in_bf16_regress_on_the_same_targets_and_leave_the_policy_alone(
     assert len(value.unique()) > 900  # the output layer is not rounded to bf16
 
 
+def test_an_unknown_critic_precision_is_refused() -> None:
+    with pytest.raises(ValueError, match="critic_precision must be '32' or 'bf16', got 'bf16-mixed'"):
+        RPO(3, 1, total_env_steps=4096, critic_precision="bf16-mixed")  # type: ignore[arg-type]
+
+
 def test_shuffled_minibatches_cover_the_window_once_per_pass() -> None:
     module = Captured(critic_epochs=1, critic_minibatches=4, shuffle=True)
     batch = Collector(restless(), H, seed=1).collect(module)

@@ -117,6 +117,8 @@ CASES = [
     ("tendon", "tendon 't'", at_the_end(MOTOR, '<tendon><spatial name="t"><site site="s"/><site site="r"/></spatial></tendon>'), MOTOR),
     *(("user", "geom 'g'", swap(ON_THE_GROUND, 'size="0.1"', f'size="0.1" user="{user}"'), ON_THE_GROUND)
       for user in ("1 2 3", "0 0 0 0", "1 2 3 -4", "1 2 3 4 5")),
+    ("keyframe", "keyframe 'k'", file(body(HINGE), '<keyframe><key name="k" qpos="0.3" qvel="1"/></keyframe>'),
+     file(body(HINGE), '<keyframe><key name="k" qpos="0.3"/></keyframe>')),
     ("user", "geom 'floor'", swap(ON_THE_GROUND, 'name="floor"', 'name="floor" user="1 2 3 4"'), ON_THE_GROUND),
 ]  # fmt: skip
 NEWER_CASES = [

@@ -119,6 +119,8 @@ class RPO(RLModule):
         self.target_reduction = target_reduction
         self.bootstrap_state = bootstrap_state
         self.shuffle = shuffle
+        if critic_precision not in ("32", "bf16"):
+            raise ValueError(f"critic_precision must be '32' or 'bf16', got {critic_precision!r}")
         self.critic_precision = critic_precision
         self.betas = betas
         self.weight_decay = weight_decay

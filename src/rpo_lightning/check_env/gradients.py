@@ -19,6 +19,7 @@ _ROUNDING = 1e-6  # relative; what float32 leaves uncertain of a value after som
 _SHORT = 4  # up to this horizon most environments meet no contact switch, so that the median must be right
 _LIMIT = 0.01  # of a median relative error; the built-in tasks stay below 0.002
 _STRADDLING = 0.1  # share of environments that may stand at a contact switch
+_TOLERATED_NONFINITE = 0.05
 
 
 class Comparison(NamedTuple):
@@ -121,11 +122,15 @@ def _row(steps: int, found: Comparison) -> tuple[str, ...]:
 def _judge(steps: int, found: Comparison, n: int) -> list[Verdict]:
     error, verdicts = found.error(), []
     if found.nonfinite:
-        verdicts.append(Verdict("warning", f"the gradient over {steps} steps is not finite in {found.nonfinite} of {n}"))
+        grave = found.nonfinite > _TOLERATED_NONFINITE * n
+        text = f"the gradient over {steps} steps is not finite in {found.nonfinite} of {n}"
+        if grave:
+            text += "; does reward or observe divide by zero, or take the root or norm of it?"
+        verdicts.append(Verdict("failed" if grave else "warning", text))
     text = ""
-    if not len(error):
+    if not len(error) and not found.nonfinite:
         text = f"no environment can be compared over {steps} steps: all explode or are reset before"
-    elif (median := error.median().item()) > _LIMIT:
+    elif len(error) and (median := error.median().item()) > _LIMIT:
         text = f"the gradient over {steps} steps is wrong by {median:.0%} (median)"
     if text:
         verdicts.append(Verdict("failed" if steps <= _SHORT else "warning", text))
@@ -150,7 +155,9 @@ def _judge_each(steps: int, found: Comparison) -> list[Verdict]:
         which = [name for name, hit in zip(names, chosen.tolist(), strict=True) if hit]
         if which:
             verdicts.append(Verdict("failed", f"{', '.join(which)}: {text}"))
-    return verdicts or [Verdict("ok", f"the reward and each of {len(names) - 1} observations, over {steps} steps")]
+    if verdicts or found.nonfinite:
+        return verdicts
+    return [Verdict("ok", f"the reward and each of {len(names) - 1} observations, over {steps} steps")]
 
 
 class _Outcome(NamedTuple):

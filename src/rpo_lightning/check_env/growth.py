@@ -90,6 +90,8 @@ def _judge(found: list[Growth]) -> list[Verdict]:
     share = max((~norms.isfinite()).float().mean().item() if len(norms) else 0.0 for _, norms in found)
     if share > _TOLERATED_NONFINITE:
         return [Verdict("failed", f"{share:.0%} of the gradients are not finite; {text}")]
+    if not len(found[0].norms):
+        return [Verdict("warning", "no growth can be told: no environment takes a step without exploding")]
     if math.isnan(middle):
         return [Verdict("warning", "no growth can be told: the first action moves no observation")]
     if max(middle, upper) > _FACTOR_LIMIT:

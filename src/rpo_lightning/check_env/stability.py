@@ -61,13 +61,11 @@ def roll_out(env: Any, actions: Iterable[Tensor]) -> Rollout:
         velocities = _velocities(env)
         sound = (velocities.abs() < limit).all(1) & step.final_obs.isfinite().all(1) & ~env.invalid
         if first is None and not sound.all():
-            first, where = steps, names[int(before[~sound].abs().amax(0).argmax())][0]
+            first, where = steps, names[int(before[~sound].abs().amax(0).argmax())][0] if names else "nothing"
         exploded = exploded | ~sound
         life = torch.where(step.terminated & (life == 0), steps, life)
         largest = torch.maximum(largest, velocities.abs().masked_fill(exploded[:, None], 0.0).amax(0))
         before = velocities.clone()
-    fastest = int(largest.argmax())
-    name, unit = names[fastest]
     ended = life[life > 0]
     return Rollout(
         steps=steps,
@@ -76,8 +74,15 @@ def roll_out(env: Any, actions: Iterable[Tensor]) -> Rollout:
         where=where,
         terminated=len(ended) / env.num_envs,
         after=int(ended.median()) if len(ended) else None,
-        speed=f"{largest[fastest].item():.3g}{unit} ({name})",
+        speed=_fastest(largest, names),
     )
+
+
+def _fastest(largest: Tensor, names: list[tuple[str, str]]) -> str:
+    if not names:  # an environment may have no velocities
+        return "-"
+    name, unit = names[int(largest.argmax())]
+    return f"{largest.max().item():.3g}{unit} ({name})"
 
 
 @torch.no_grad()
