@@ -1,9 +1,9 @@
 """What MJCF can say and the engine does not simulate: refused by name, or dropped where the caller says so.
 
-Not here, because it means nothing for the motion: what is only seen or measured (sensors, sites, cameras, lights, materials,
-skins, statistics, keyframes after the first), and how MuJoCo solves (timestep, integrator, solver, solref, solimp, condim,
-friction, priority: the contact law of the engine has its own constants). Collisions between moving geoms are left out without
-a word, as nearly every file has them: links touch the ground and never each other.
+Not here, because it means nothing for the motion: what is only seen or measured (sensors, sites, cameras, lights,
+materials, skins, statistics, keyframes after the first), and how MuJoCo solves (timestep, integrator, solver, solref,
+solimp, condim, friction, priority: the contact law of the engine has its own constants). Collisions between moving geoms
+are left out without a word, as nearly every file has them: links touch the ground and never each other.
 """
 
 from __future__ import annotations
