@@ -4,6 +4,7 @@ import pytest
 import yaml
 from lightning import Callback
 
+from rpo_lightning import envs
 from rpo_lightning.cli import main
 from tests.command_line import CONSOLE_SCRIPT, REPOSITORY, RUN, call, finish, refused, spawn
 
@@ -186,3 +187,23 @@ class Misuse(Callback):
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
         raise ValueError("in the middle of training")
+
+
+@pytest.mark.parametrize(
+    ("task", "num_envs", "kl_coef", "entropy_coef", "budget"),
+    [  # arXiv 2508.06214, Tables 3 to 5; Hopper's budget is twice the others'
+        ("hopper", 1024, 0.2, 0.25, 20_000_000),
+        ("ant", 128, 0.25, 0.2, 10_000_000),
+        ("anymal", 128, 0.2, 0.25, 10_000_000),
+        ("humanoid", 64, 0.5, 0.5, 10_000_000),
+    ],
+)
+def test_presets_have_the_papers_hyper_parameters(task, num_envs, kl_coef, entropy_coef, budget):
+    preset = yaml.safe_load((REPOSITORY / "configs" / f"{task}.yaml").read_text())
+    model, data = preset["model"]["init_args"], preset["data"]
+    assert (data["env"], data["num_envs"], data["horizon"]) == (task, num_envs, 32)
+    assert (model["kl_coef"], model["entropy_coef"], model["total_env_steps"]) == (kl_coef, entropy_coef, budget)
+
+
+def test_every_task_has_a_preset():
+    assert {path.stem for path in CONFIGS} == set(envs.names())
