@@ -10,7 +10,7 @@ from torch import Tensor
 from rpo_lightning.check_env.report import Section, Verdict
 from rpo_lightning.check_env.subject import Subject, gradient, load, random_actions, visited_state
 
-__all__ = ["Comparison", "check_gradients", "compare"]
+__all__ = ["TOLERATED_NONFINITE", "Comparison", "check_gradients", "compare"]
 
 _HORIZONS = (1, 4, 8, 16)
 _DISCOUNT = 0.99
@@ -19,7 +19,7 @@ _ROUNDING = 1e-6  # relative; what float32 leaves uncertain of a value after som
 _SHORT = 4  # up to this horizon most environments meet no contact switch, so that the median must be right
 _LIMIT = 0.01  # of a median relative error; the built-in tasks stay below 0.002
 _STRADDLING = 0.1  # share of environments that may stand at a contact switch
-_TOLERATED_NONFINITE = 0.05
+TOLERATED_NONFINITE = 0.05  # share of environments
 
 
 class Comparison(NamedTuple):
@@ -122,7 +122,7 @@ def _row(steps: int, found: Comparison) -> tuple[str, ...]:
 def _judge(steps: int, found: Comparison, n: int) -> list[Verdict]:
     error, verdicts = found.error(), []
     if found.nonfinite:
-        grave = found.nonfinite > _TOLERATED_NONFINITE * n
+        grave = found.nonfinite > TOLERATED_NONFINITE * n
         text = f"the gradient over {steps} steps is not finite in {found.nonfinite} of {n}"
         if grave:
             text += "; does reward or observe divide by zero, or take the root or norm of it?"

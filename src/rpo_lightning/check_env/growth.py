@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from rpo_lightning.check_env.gradients import TOLERATED_NONFINITE
 from rpo_lightning.check_env.report import Section, Verdict
 from rpo_lightning.check_env.subject import Subject, gradient, load, random_actions, visited_state
 
 __all__ = ["Growth", "check_growth", "gradient_norms", "growth_factor"]
 
 _FACTOR_LIMIT = 1.15  # per step, 88 in 32 steps; the built-in tasks stay below 1.035, a falling pole of 1 m has 1.07
-_TOLERATED_NONFINITE = 0.05
 
 
 class Growth(NamedTuple):
@@ -88,7 +88,7 @@ def _judge(found: list[Growth]) -> list[Verdict]:
     middle, upper = (growth_factor(horizons, [_levels(norms)[i] for _, norms in found]) for i in (0, 1))
     text = f"per step the median changes by a factor of {middle:.3f}, the 90th percentile by {upper:.3f}"
     share = max((~norms.isfinite()).float().mean().item() if len(norms) else 0.0 for _, norms in found)
-    if share > _TOLERATED_NONFINITE:
+    if share > TOLERATED_NONFINITE:
         return [Verdict("failed", f"{share:.0%} of the gradients are not finite; {text}")]
     if not len(found[0].norms):
         return [Verdict("warning", "no growth can be told: no environment takes a step without exploding")]

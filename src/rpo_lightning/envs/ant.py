@@ -24,7 +24,3 @@ class Ant(FreeBaseEnv):
     def reward(self, obs: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
         """Return forward velocity + 0.1 uprightness + heading + height above the termination height."""
         return obs[:, 5] + self.up_weight * obs[:, 27] + obs[:, 28] + (obs[:, 0] - self.termination_height)
-
-    def failed(self, obs: torch.Tensor) -> torch.Tensor:
-        """Return which robots have fallen."""
-        return obs[:, 0] < self.termination_height

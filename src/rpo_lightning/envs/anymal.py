@@ -26,7 +26,3 @@ class Anymal(FreeBaseEnv):
         """Return forward velocity + 0.1 uprightness + heading + height above the termination height - 0.005 |action|^2."""
         moving = obs[:, 5] + self.up_weight * obs[:, 35] + obs[:, 36] + (obs[:, 0] - self.termination_height)
         return moving + self.action_weight * action.square().sum(1)
-
-    def failed(self, obs: torch.Tensor) -> torch.Tensor:
-        """Return which robots have fallen."""
-        return obs[:, 0] < self.termination_height

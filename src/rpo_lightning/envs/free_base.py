@@ -23,6 +23,7 @@ class FreeBaseEnv(ArticulatedEnv):
 
     joint_rate_scale: ClassVar[float] = 0.1
     target: ClassVar[tuple[float, float, float]] = (10000.0, 0.0, 0.0)
+    termination_height: ClassVar[float]
 
     def prepare(self) -> None:
         """Compute what turns a base quaternion and position into up, heading and direction."""
@@ -46,6 +47,10 @@ class FreeBaseEnv(ArticulatedEnv):
             up_y[:, None], heading[:, None], action,
         ]  # fmt: skip
         return torch.cat(parts, dim=1)
+
+    def failed(self, obs: torch.Tensor) -> torch.Tensor:
+        """Return which robots have fallen below `termination_height`."""
+        return obs[:, 0] < self.termination_height
 
     def random_start(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Draw starts around the start pose (dflex_tasks.md 2): positions, tilt, joints and rates uniform."""

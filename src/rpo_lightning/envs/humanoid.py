@@ -33,7 +33,3 @@ class Humanoid(FreeBaseEnv):
         standing = torch.where(height < 0.0, -200.0 * height * height, self.height_weight * height)
         moving = obs[:, 5] + self.up_weight * obs[:, 53] + obs[:, 54] + standing
         return moving + self.action_weight * action.square().sum(1)
-
-    def failed(self, obs: torch.Tensor) -> torch.Tensor:
-        """Return which robots have fallen."""
-        return obs[:, 0] < self.termination_height
