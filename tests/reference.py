@@ -35,7 +35,7 @@ def window_objective(
     obs = env.detach()
     for t in range(horizon):
         policy = agent.policy(obs)
-        u = policy.pre_tanh(noise[t])
+        u = policy.sample(noise[t])
         if delta is not None:
             u = u + delta[t]
         step = env.step(u.tanh())

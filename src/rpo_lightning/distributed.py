@@ -1,10 +1,12 @@
 """Reductions over processes that cost nothing in a single one."""
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["any_rank", "max_over_ranks", "mean_over_ranks", "rank", "sum_over_ranks", "world_size"]
+__all__ = ["any_rank", "gather_over_ranks", "max_over_ranks", "mean_over_ranks", "rank", "sum_over_ranks", "world_size"]
 
 
 def _initialized() -> bool:
@@ -48,3 +50,12 @@ def any_rank(flag: bool, device: torch.device) -> bool:
     if not _initialized():
         return flag
     return bool(sum_over_ranks(torch.tensor(float(flag), device=device)))
+
+
+def gather_over_ranks(value: Any) -> list[Any]:
+    """Return the values of all processes, in order of rank; every process must call it."""
+    if world_size() == 1:
+        return [value]
+    values = [None] * world_size()
+    dist.all_gather_object(values, value)
+    return values

@@ -1,27 +1,41 @@
 """Loss terms of the actor: pure functions of tensors with leading dimensions (H, N)."""
 
+import torch
 from torch import Tensor
 
-from rpo_lightning.nn import SquashedGaussian
+from rpo_lightning.nn import Gaussian
 
-__all__ = ["entropy_bonus", "gaussian_kl", "importance_ratio", "inside_clip", "regenerate", "weighted_mean"]
+__all__ = [
+    "clipped_surrogate",
+    "entropy_bonus",
+    "gaussian_kl",
+    "importance_ratio",
+    "inside_clip",
+    "regenerate",
+    "weighted_mean",
+]
 
 LOG_RATIO_LIMIT = 20.0
 
 
-def regenerate(policy: SquashedGaussian, pre_tanh: Tensor) -> Tensor:
+def regenerate(policy: Gaussian, sample: Tensor, source: Gaussian | None = None) -> Tensor:
     """Regenerate stored samples u (..., A) by the policy: equal to u, but carrying d/dtheta (RPO eq. 10).
 
     The noise f^-1(u) = (u - mean) / std that yields u is held fixed.
+
+    Args:
+        policy: that regenerates.
+        sample: u.
+        source: take the noise that yields u from this policy instead; the result is then no longer u.
     """
-    noise = (pre_tanh - policy.mean.detach()) / policy.std.detach()
-    return policy.pre_tanh(noise)
+    source = (policy if source is None else source).detach()
+    return policy.sample((sample - source.mean) / source.std)
 
 
-def importance_ratio(new: SquashedGaussian, old: SquashedGaussian, pre_tanh: Tensor) -> Tensor:
+def importance_ratio(new: Gaussian, old: Gaussian, sample: Tensor) -> Tensor:
     """Return pi_new / pi_old (...,) at u (..., A), jointly over dimensions, cut from the graph."""
     new, old = new.detach(), old.detach()
-    log_ratio = new.log_prob(pre_tanh) - old.log_prob(pre_tanh)
+    log_ratio = new.log_prob(sample) - old.log_prob(sample)
     return log_ratio.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp()
 
 
@@ -30,7 +44,16 @@ def inside_clip(ratio: Tensor, clip_low: float, clip_high: float) -> Tensor:
     return (ratio >= 1.0 - clip_low) & (ratio <= 1.0 + clip_high)
 
 
-def gaussian_kl(old: SquashedGaussian, new: SquashedGaussian) -> Tensor:
+def clipped_surrogate(log_ratio: Tensor, advantage: Tensor, clip: float) -> Tensor:
+    """Return PPO's objective (...,): min(rho A, clip(rho, 1 - clip, 1 + clip) A), rho = exp(log_ratio) with its graph.
+
+    arXiv 1707.06347, eq. 7.
+    """
+    ratio = log_ratio.exp()
+    return torch.minimum(ratio * advantage, ratio.clamp(1.0 - clip, 1.0 + clip) * advantage)
+
+
+def gaussian_kl(old: Gaussian, new: Gaussian) -> Tensor:
     """Return KL(old || new) (...,), summed over dimensions; the tanh leaves it unchanged."""
     variance_ratio = (2.0 * (old.log_std - new.log_std)).exp()
     distance = ((old.mean - new.mean) / new.std).square()

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-__all__ = ["lambda_return", "segment_discounts"]
+__all__ = ["lambda_return", "segment_discounts", "segment_ends"]
 
 
 def lambda_return(reward: Tensor, next_value: Tensor, done: Tensor, discount: float, td_lambda: float) -> Tensor:
@@ -36,3 +36,10 @@ def segment_discounts(done: Tensor, discount: float) -> Tensor:
     start = torch.where(done, time + 1, 0).cummax(0).values.roll(1, 0)
     start[0] = 0
     return discount ** (time - start).to(torch.get_default_dtype())
+
+
+def segment_ends(done: Tensor) -> Tensor:
+    """Mark the last step of every segment (H, N): a done, or the window's end."""
+    ends = done.clone()
+    ends[-1] = True
+    return ends

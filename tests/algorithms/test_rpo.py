@@ -50,8 +50,10 @@ class Captured(RPO):
         """Keep the diagnostics."""
         self.hooked.append(args[-1])
 
-    def _entropy(self, policy: Any, generator: torch.Generator) -> Tensor:
-        return super()._entropy(policy, generator) if self.entropy_noise is None else policy.entropy(self.entropy_noise)
+    def sampled_entropy(self, policy: Any, generator: torch.Generator) -> Tensor:
+        return (
+            super().sampled_entropy(policy, generator) if self.entropy_noise is None else policy.entropy(self.entropy_noise)
+        )
 
 
 def restless() -> PointMass:
@@ -118,10 +120,10 @@ def test_samples_outside_the_clip_contribute_nothing_and_stay_in_the_denominator
         if hasattr(layer, "weight"):
             layer.weight.data += 0.1
     new = module.actor(x)
-    ratio = (new.log_prob(batch.pre_tanh) - old.log_prob(batch.pre_tanh)).exp().detach()
+    ratio = (new.log_prob(batch.sample) - old.log_prob(batch.sample)).exp().detach()
     inside = (ratio >= 0.2) & (ratio <= 2.0)
     assert 0 < inside.sum() < inside.numel()
-    noise = ((batch.pre_tanh - new.mean) / new.std).detach()
+    noise = ((batch.sample - new.mean) / new.std).detach()
     total = sum(
         ratio[t, n] * (batch.action_grad[t, n] * (new.mean + new.std * noise)[t, n]).sum()
         for t, n in inside.nonzero().tolist()
@@ -142,7 +144,7 @@ def test_critic_regresses_on_soft_lambda_returns_in_consecutive_minibatches() ->
     module = Captured(critic_epochs=1, critic_minibatches=4, entropy_coef=0.3)
     batch = Collector(restless(), H, seed=1).collect(module)
     x = module.normalizer(batch.obs)
-    module.fit_critic(batch, x, Any, torch.Generator())
+    module.fit_critic(batch, x, batch.reward + batch.bonus, Any, torch.Generator())
     target = brute_force_lambda_return(batch.reward + batch.bonus, batch.next_value, batch.done, 0.99, 0.95)
     assert len(module.gradients) == 4
     for i, ours in enumerate(module.gradients):
@@ -185,7 +187,7 @@ def test_shuffled_minibatches_cover_the_window_once_per_pass() -> None:
     seen = []
     module.critic.forward = lambda x: seen.append(x) or torch.zeros(2, len(x), requires_grad=True)
     module.apply_gradients = lambda *args: torch.zeros(())
-    module.fit_critic(batch, module.normalizer(batch.obs), Any, torch.Generator().manual_seed(0))
+    module.fit_critic(batch, module.normalizer(batch.obs), batch.reward, Any, torch.Generator().manual_seed(0))
     rows, expected = torch.cat(seen), module.normalizer(batch.obs).flatten(0, 1)
     assert not torch.equal(rows, expected)
     assert sorted(rows.tolist()) == sorted(expected.tolist())

@@ -175,7 +175,7 @@ def guard(tmp_path, **options):
     return guard
 
 
-@pytest.mark.parametrize("field", ["obs", "pre_tanh", "reward", "bonus", "next_value", "action_grad"])
+@pytest.mark.parametrize("field", ["obs", "sample", "reward", "bonus", "next_value", "action_grad"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_guard_names_and_keeps_the_first_bad_value_and_skips_the_update(field, value, tmp_path, caplog):
     batch, module = window(), Listener()
@@ -189,14 +189,14 @@ def test_guard_names_and_keeps_the_first_bad_value_and_skips_the_update(field, v
     dump = torch.load(tmp_path / "nan/iteration_7_rank_0.pt", weights_only=True)
     assert (dump["env"], dump["step"], dump["quantity"]) == (1, 2, field)
     assert torch.equal(
-        dump["window"]["pre_tanh"].nan_to_num(9.0), replace(batch, **{field: bad}).pre_tanh[:, 1].nan_to_num(9.0)
+        dump["window"]["sample"].nan_to_num(9.0), replace(batch, **{field: bad}).sample[:, 1].nan_to_num(9.0)
     )
     # the start state and the actions replay the window
     env = PointMass(1)
     q, qd, progress = dump["start_state"]
     env.set_state(q[None], qd[None], progress[None])
     for t in range(2):
-        torch.testing.assert_close(env.step(batch.pre_tanh[t, 1:2].tanh()).reward[0], batch.reward[t, 1])
+        torch.testing.assert_close(env.step(batch.sample[t, 1:2].tanh()).reward[0], batch.reward[t, 1])
 
 
 def test_guard_names_the_earliest_of_several_quantities(tmp_path, caplog):

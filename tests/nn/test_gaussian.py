@@ -14,7 +14,7 @@ def policy() -> SquashedGaussian:
 
 def test_densities_before_and_after_the_tanh() -> None:
     p = policy()
-    u = p.pre_tanh(torch.randn(2, 2, generator=torch.Generator().manual_seed(0)).double())
+    u = p.sample(torch.randn(2, 2, generator=torch.Generator().manual_seed(0)).double())
     before = td.Normal(p.mean, p.std)
     torch.testing.assert_close(p.log_prob(u), before.log_prob(u).sum(-1))
     after = td.TransformedDistribution(before, td.TanhTransform())
@@ -30,7 +30,7 @@ def test_action_density_is_finite_where_tanh_saturates() -> None:
 def test_entropy_estimate_has_the_mean_and_the_gradient_of_minus_log_prob() -> None:
     p = policy()
     noise = torch.randn(100_000, 2, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    estimate, sampled = p.entropy(noise), -p.action_log_prob(p.pre_tanh(noise))
+    estimate, sampled = p.entropy(noise), -p.action_log_prob(p.sample(noise))
     assert (estimate.mean(0) - sampled.mean(0)).abs().max() < 0.02
     leaves = (p.mean, p.log_std)
     for ours, theirs in zip(

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rpo_lightning.algorithms import RPO
+from rpo_lightning.algorithms import RPO, ActorCritic
 from rpo_lightning.nn import SquashedGaussian
 from rpo_lightning.rollout import Collector, RolloutBatch
 from tests.reference import window_noise, window_objective
@@ -79,7 +79,7 @@ def test_collecting_writes_no_parameter_gradient_and_leaves_no_graph() -> None:
     batch = Collector(Restless(), horizon=4, seed=1).collect(module)
     assert all(param.grad is None for param in module.parameters())
     tensors = [value for value in vars(batch).values() if isinstance(value, Tensor)]
-    assert len(tensors) == 14
+    assert len(tensors) == 16
     assert not any(tensor.requires_grad for tensor in tensors)
     assert not any(tensor.requires_grad for tensor in batch.start_state)
 
@@ -102,8 +102,9 @@ class LinearAgent:
     discount = 0.5
     needs_action_grad = True
     bootstrap_state = "next"
+    window_objective = ActorCritic.window_objective
 
-    def policy(self, obs: Tensor) -> SquashedGaussian:
+    def behaviour(self, obs: Tensor) -> SquashedGaussian:
         """Return a policy that does not look at the state."""
         return SquashedGaussian(torch.zeros_like(obs), torch.full_like(obs, -20.0))
 
@@ -198,7 +199,7 @@ def test_the_bonus_reaches_actions_only_through_states() -> None:
     """Its noise is drawn apart from the action's, so the direct path is not in the action-gradient."""
 
     class Bonus(LinearAgent):
-        def policy(self, obs: Tensor) -> SquashedGaussian:
+        def behaviour(self, obs: Tensor) -> SquashedGaussian:
             return SquashedGaussian(0.0 * obs, 0.0 * obs - 20.0)
 
         def value(self, obs: Tensor) -> Tensor:
@@ -237,5 +238,5 @@ def test_state_dict_continues_the_same_windows() -> None:
     ours, theirs = straight.collect(module), resumed.collect(module)
     assert ours.seed == theirs.seed
     assert resumed.windows == 2
-    for name in ("obs", "pre_tanh", "action_grad", "bonus", "next_value", "episode_return"):
+    for name in ("obs", "sample", "action_grad", "bonus", "next_value", "episode_return"):
         assert torch.equal(getattr(ours, name).nan_to_num(-1), getattr(theirs, name).nan_to_num(-1)), name

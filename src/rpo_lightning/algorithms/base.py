@@ -13,31 +13,42 @@ from torch import Tensor, nn
 from rpo_lightning.algorithms.episodes import EndedEpisodes
 from rpo_lightning.allocator import keep_freed_memory
 from rpo_lightning.distributed import any_rank, mean_over_ranks, sum_over_ranks, world_size
-from rpo_lightning.nn import SquashedGaussian
-from rpo_lightning.rollout import RolloutBatch
+from rpo_lightning.losses import gaussian_kl
+from rpo_lightning.nn import Gaussian, RunningNormalizer
+from rpo_lightning.rollout import RolloutBatch, Window
 
 __all__ = ["LRSchedule", "RLModule"]
 
-LRSchedule = Literal["exponential", "linear", "constant"]
+LRSchedule = Literal["exponential", "linear", "constant", "kl"]
 EPISODE_WINDOW = 100
+
+SCHEDULE_KL = 0.008
+"""KL(old || new) that schedule "kl" aims at, within a factor of two."""
+SCHEDULE_STEP = 1.5
+SCHEDULE_RANGE = (0.002, 20.0)
+"""Bounds of the factor on the initial rates: 1e-6 and 1e-2 at the usual 5e-4."""
 
 
 class RLModule(LightningModule):
     """Base of the algorithms: one batch is one window and one iteration.
 
-    Subclasses define `policy`, `value`, `update` and `configure_optimizers`.
+    Subclasses define `policy`, `update` and `configure_optimizers`, and, with `needs_action_grad`, `window_objective`.
 
     Args:
         obs_dim: observation dimension D.
         action_dim: action dimension A.
         total_env_steps: budget, summed over ranks; sets the learning-rate schedule too.
         discount: gamma.
-        lr_schedule: how the learning rates fall from their first value to `final_lr` over the budget.
+        lr_schedule: exponential or linear: fall of the learning rates from their first value to `final_lr` over the budget;
+            constant; kl: moved to keep KL(old || new) near 0.008.
         final_lr: learning rate at the end of the budget.
     """
 
-    name: ClassVar[str]
+    name: str
     needs_action_grad: ClassVar[bool] = True
+    bootstrap_state: Literal["next", "current"] = "next"
+    actor: nn.Module
+    normalizer: RunningNormalizer
 
     def __init__(
         self,
@@ -49,6 +60,7 @@ class RLModule(LightningModule):
         final_lr: float,
     ) -> None:
         super().__init__()
+        self.save_hyperparameters()
         keep_freed_memory()
         self.automatic_optimization = False
         self.obs_dim = obs_dim
@@ -57,6 +69,7 @@ class RLModule(LightningModule):
         self.discount = discount
         self.lr_schedule = lr_schedule
         self.final_lr = final_lr
+        self.lr_factor = 1.0
         self.iteration = 0
         self.env_steps = 0
         self.nonfinite_updates = 0
@@ -77,12 +90,24 @@ class RLModule(LightningModule):
         """Whether the budget of environment steps is spent."""
         return self.env_steps >= self.total_env_steps
 
-    def policy(self, obs: Tensor) -> SquashedGaussian:
+    def policy(self, obs: Tensor) -> Gaussian:
         """Return the action distribution (..., A) at raw observations (..., D)."""
-        raise NotImplementedError
+        return self.actor(self.normalizer(obs))
 
-    def value(self, obs: Tensor) -> Tensor:
-        """Return the value (...,) of raw observations (..., D)."""
+    def behaviour(self, obs: Tensor) -> Gaussian:
+        """Return the distribution (..., A) that explores at raw observations (..., D)."""
+        return self.policy(obs)
+
+    def target_value(self, obs: Tensor) -> Tensor:
+        """Return the value (...,) stored with the window; 0 for algorithms that have no state values."""
+        return torch.zeros_like(obs[..., 0])
+
+    def reward_bonus(self, policy: Any, generator: torch.Generator) -> Tensor:
+        """Return the bonus (...,) that belongs to the reward; 0 without entropy regularisation."""
+        return torch.zeros_like(policy.mean[..., 0])
+
+    def window_objective(self, window: Window) -> Tensor:
+        """Return the scalar that the cached action-gradients are gradients of."""
         raise NotImplementedError
 
     def update(self, batch: RolloutBatch) -> dict[str, Tensor | float]:
@@ -96,7 +121,7 @@ class RLModule(LightningModule):
         if deterministic:
             return policy.mode
         noise = torch.randn(policy.mean.shape, generator=generator, device=obs.device, dtype=obs.dtype)
-        return policy.pre_tanh(noise).tanh()
+        return policy.action(policy.sample(noise))
 
     def training_step(self, batch: RolloutBatch, batch_idx: int) -> dict[str, float]:
         """Run one iteration and return its metrics."""
@@ -147,26 +172,46 @@ class RLModule(LightningModule):
         return norm
 
     def learning_rate(self, initial: float) -> float:
-        """Return the learning rate of this iteration, a function of `env_steps` alone."""
+        """Return the learning rate of this iteration: a function of `env_steps`, but for schedule "kl"."""
         progress = min(self.env_steps / self.total_env_steps, 1.0)
         if self.lr_schedule == "exponential":
             return initial * (self.final_lr / initial) ** progress
         if self.lr_schedule == "linear":
             return initial + (self.final_lr - initial) * progress
-        return initial
+        return initial * self.lr_factor
+
+    def adapt_learning_rate(self, kl: Tensor) -> None:
+        """Under schedule "kl", lower the learning rates after too large a step and raise them after too small a one."""
+        if self.lr_schedule != "kl":
+            return
+        if kl > 2.0 * SCHEDULE_KL:
+            self.lr_factor /= SCHEDULE_STEP
+        elif kl < 0.5 * SCHEDULE_KL:
+            self.lr_factor *= SCHEDULE_STEP
+        self.lr_factor = min(max(self.lr_factor, SCHEDULE_RANGE[0]), SCHEDULE_RANGE[1])
+
+    def measure_step(self, old: Gaussian, new: Gaussian) -> dict[str, Tensor]:
+        """Return how far the update has moved the policy over the window, and what the exploration is now."""
+        means = torch.stack([gaussian_kl(old, new).mean(), new.std.mean()]).detach()
+        kl, std = mean_over_ranks(means)
+        return {"actor/kl": kl, "actor/std": std}
 
     def scheduled_optimizers(self, *initial: float) -> list[torch.optim.Optimizer]:
         """Return torch's optimizers with this iteration's learning rates set.
 
         Args:
-            initial: learning rate of each optimizer at the start of the run.
+            initial: learning rate of each optimizer at the start of the run; those beyond keep theirs.
         """
-        wrappers: Any = self.optimizers(use_pl_optimizer=False)
+        wrappers = self._wrappers(use_pl_optimizer=False)
         optimizers = [getattr(wrapper, "optimizer", wrapper) for wrapper in wrappers]
-        for optimizer, rate in zip(optimizers, initial, strict=True):
+        for optimizer, rate in zip(optimizers, initial, strict=False):
             for group in optimizer.param_groups:
                 group["lr"] = self.learning_rate(rate)
         return optimizers
+
+    def _wrappers(self, use_pl_optimizer: bool = True) -> list[Any]:
+        wrappers: Any = self.optimizers(use_pl_optimizer=use_pl_optimizer)
+        return wrappers if isinstance(wrappers, list) else [wrappers]
 
     def _count_iteration(self) -> None:
         """Make Lightning's `global_step`, which counts optimizer steps, count iterations.
@@ -176,8 +221,7 @@ class RLModule(LightningModule):
         for param in self.parameters():
             param.grad = None
         if self.fabric is None:
-            wrappers: Any = self.optimizers()
-            wrappers[-1].step()
+            self._wrappers()[-1].step()
 
     def hook(self, name: str, *args: Any) -> None:
         """Call `name(module, *args)` on every callback that has it."""
@@ -206,6 +250,7 @@ class RLModule(LightningModule):
             "iteration": self.iteration,
             "env_steps": self.env_steps,
             "nonfinite_updates": self.nonfinite_updates,
+            "lr_factor": self.lr_factor,
             "episodes": self._episodes,
         }
 
@@ -226,6 +271,7 @@ class RLModule(LightningModule):
         self.iteration = state["iteration"]
         self.env_steps = state["env_steps"]
         self.nonfinite_updates = state["nonfinite_updates"]
+        self.lr_factor = state["lr_factor"]
         self._episodes = [list(window) for window in state["episodes"]]
 
     def _window_metrics(self, batch: RolloutBatch) -> dict[str, Tensor]:

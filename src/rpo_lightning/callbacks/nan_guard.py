@@ -16,7 +16,7 @@ from rpo_lightning.runs import write_atomically
 
 log = logging.getLogger("rpo_lightning")
 
-QUANTITIES = ("obs", "pre_tanh", "reward", "bonus", "next_value", "action_grad")
+QUANTITIES = ("obs", "sample", "reward", "bonus", "next_value", "action_grad")
 
 
 class NonFiniteError(RuntimeError):

@@ -1,9 +1,24 @@
-"""Networks: actor, critic ensemble, observation normaliser, squashed Gaussian."""
+"""Networks: actors, critics, observation normaliser, Gaussian policies."""
 
 from rpo_lightning.nn.actor import Actor
 from rpo_lightning.nn.critic import CriticEnsemble
-from rpo_lightning.nn.gaussian import SquashedGaussian
+from rpo_lightning.nn.gaussian import ClippedGaussian, Gaussian, SquashedGaussian, UniformAction
 from rpo_lightning.nn.mlp import MLP, orthogonal_linear
 from rpo_lightning.nn.normalizer import RunningNormalizer
+from rpo_lightning.nn.original import OriginalActor, original_critic
+from rpo_lightning.nn.shared import SharedActorCritic
 
-__all__ = ["MLP", "Actor", "CriticEnsemble", "RunningNormalizer", "SquashedGaussian", "orthogonal_linear"]
+__all__ = [
+    "MLP",
+    "Actor",
+    "ClippedGaussian",
+    "CriticEnsemble",
+    "Gaussian",
+    "OriginalActor",
+    "RunningNormalizer",
+    "SharedActorCritic",
+    "SquashedGaussian",
+    "UniformAction",
+    "original_critic",
+    "orthogonal_linear",
+]

@@ -1,6 +1,6 @@
-"""The ensemble of state-value networks."""
+"""The ensemble of value networks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,17 +11,20 @@ __all__ = ["CriticEnsemble"]
 
 
 class CriticEnsemble(nn.ModuleList):
-    """Independent state-value networks.
+    """Independent value networks: of states, or of states and actions side by side.
 
     Args:
-        obs_dim: D.
+        inputs: D, or D + A.
         hidden: sizes of the hidden layers.
         size: number of critics C.
+        network: (inputs, hidden, 1) -> module of each.
     """
 
-    def __init__(self, obs_dim: int, hidden: Sequence[int], size: int) -> None:
-        super().__init__(MLP(obs_dim, hidden, 1) for _ in range(size))
+    def __init__(
+        self, inputs: int, hidden: Sequence[int], size: int, network: Callable[[int, Sequence[int], int], nn.Module] = MLP
+    ) -> None:
+        super().__init__(network(inputs, hidden, 1) for _ in range(size))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return every critic's value (C, ...) of normalised observations (..., D)."""
+        """Return every critic's value (C, ...) at inputs (..., D)."""
         return torch.stack([critic(x).squeeze(-1) for critic in self])

@@ -1,14 +1,18 @@
-"""The tanh-squashed Gaussian policy, kept in the space before the tanh."""
+"""Gaussian policies, kept in the space of their samples before tanh or clipping."""
 
 from __future__ import annotations
 
 import math
 from functools import cached_property
+from typing import TypeVar
 
+import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-__all__ = ["SquashedGaussian"]
+__all__ = ["ClippedGaussian", "Gaussian", "SquashedGaussian", "UniformAction"]
+
+Self = TypeVar("Self", bound="Gaussian")
 
 
 def _log_tanh_slope(u: Tensor) -> Tensor:
@@ -16,11 +20,8 @@ def _log_tanh_slope(u: Tensor) -> Tensor:
     return 2.0 * (math.log(2.0) - u - softplus(-2.0 * u))
 
 
-class SquashedGaussian:
-    """Actions a = tanh(u) with u ~ N(mean, exp(log_std)^2), independent per dimension.
-
-    Everything the algorithms cache and compare lives before the tanh: densities there differ from those of
-    a by a factor that all policies share, so ratios and KL are the same and atanh(a) is never needed.
+class Gaussian:
+    """Samples u ~ N(mean, exp(log_std)^2), independent per dimension; subclasses make actions of them.
 
     Args:
         mean: (..., A).
@@ -33,26 +34,46 @@ class SquashedGaussian:
 
     @cached_property
     def std(self) -> Tensor:
-        """Standard deviation before the tanh, (..., A)."""
+        """Standard deviation of u, (..., A)."""
         return self.log_std.exp()
 
     @property
     def mode(self) -> Tensor:
-        """The deterministic action tanh(mean), (..., A)."""
-        return self.mean.tanh()
+        """The deterministic action, that of the mean, (..., A)."""
+        return self.action(self.mean)
 
-    def detach(self) -> SquashedGaussian:
+    def detach(self: Self) -> Self:
         """Return the same distribution cut from the graph."""
-        return SquashedGaussian(self.mean.detach(), self.log_std.detach())
+        return type(self)(self.mean.detach(), self.log_std.detach())
 
-    def pre_tanh(self, noise: Tensor) -> Tensor:
+    def sample(self, noise: Tensor) -> Tensor:
         """Map standard normal noise (..., A) to u = mean + std * noise."""
         return self.mean + self.std * noise
 
+    def action(self, u: Tensor) -> Tensor:
+        """Map samples u (..., A) to actions in [-1, 1]."""
+        raise NotImplementedError
+
     def log_prob(self, u: Tensor) -> Tensor:
-        """Log density (...,) of u (..., A) before the tanh."""
+        """Log density (...,) of the sample u (..., A)."""
         z = (u - self.mean) / self.std
         return (-0.5 * z.square() - self.log_std - 0.5 * math.log(2 * math.pi)).sum(-1)
+
+    def sample_entropy(self) -> Tensor:
+        """Entropy (..., A) of u in nats, per dimension."""
+        return self.log_std + 0.5 * math.log(2 * math.pi * math.e)
+
+
+class SquashedGaussian(Gaussian):
+    """Actions a = tanh(u).
+
+    Everything the algorithms cache and compare lives before the tanh: densities there differ from those of
+    a by a factor that all policies share, so ratios and KL are the same and atanh(a) is never needed.
+    """
+
+    def action(self, u: Tensor) -> Tensor:
+        """Return tanh(u)."""
+        return u.tanh()
 
     def action_log_prob(self, u: Tensor) -> Tensor:
         """Log density (...,) of the action tanh(u)."""
@@ -64,5 +85,21 @@ class SquashedGaussian:
         The Gaussian part is exact and only the tanh's share is sampled; mean and gradient are those of -log pi
         at the sample.
         """
-        gaussian = self.log_std + 0.5 * math.log(2 * math.pi * math.e)
-        return (gaussian + _log_tanh_slope(self.pre_tanh(noise))).sum(-1)
+        return (self.sample_entropy() + _log_tanh_slope(self.sample(noise))).sum(-1)
+
+
+class UniformAction(SquashedGaussian):
+    """Actions uniform in [-1, 1], for exploration before there is anything to learn from; mean and std are unused."""
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """Map standard normal noise to u with tanh(u) uniform."""
+        bound = 1.0 - torch.finfo(noise.dtype).eps
+        return torch.erf(noise / math.sqrt(2.0)).clamp(-bound, bound).atanh()
+
+
+class ClippedGaussian(Gaussian):
+    """Actions are samples clipped to [-1, 1]; densities are those of the sample, as PPO has it."""
+
+    def action(self, u: Tensor) -> Tensor:
+        """Return u clipped to [-1, 1]."""
+        return u.clamp(-1.0, 1.0)

@@ -9,17 +9,18 @@ from torch import Tensor, nn
 __all__ = ["MLP", "orthogonal_linear"]
 
 
-def orthogonal_linear(inputs: int, outputs: int, blocks: int = 1) -> nn.Linear:
-    """Build a linear layer with orthogonal weights of gain 1 and zero biases.
+def orthogonal_linear(inputs: int, outputs: int, blocks: int = 1, gain: float = 1.0) -> nn.Linear:
+    """Build a linear layer with orthogonal weights and zero biases.
 
     Args:
         inputs: features in.
         outputs: features out, over all blocks.
         blocks: independent heads stacked in the output; each is orthogonal by itself.
+        gain: of the weights.
     """
     layer = nn.Linear(inputs, outputs)
     for block in layer.weight.data.chunk(blocks):
-        nn.init.orthogonal_(block)
+        nn.init.orthogonal_(block, gain)
     nn.init.zeros_(layer.bias)
     return layer
 

@@ -17,14 +17,16 @@ class RunningNormalizer(nn.Module):
 
     Args:
         size: observation dimension D.
+        limit: normalised values are clamped to [-limit, limit]; none by default.
     """
 
     mean: Tensor
     var: Tensor
     count: Tensor
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, limit: float | None = None) -> None:
         super().__init__()
+        self.limit = limit
         self.register_buffer("mean", torch.zeros(size, dtype=torch.float64))
         self.register_buffer("var", torch.ones(size, dtype=torch.float64))
         self.register_buffer("count", torch.ones((), dtype=torch.float64))
@@ -32,7 +34,13 @@ class RunningNormalizer(nn.Module):
     def forward(self, obs: Tensor) -> Tensor:
         """Return (obs - mean) / sqrt(var + 1e-5) in obs's dtype; gradient flows to obs (..., D)."""
         scale = (self.var + EPSILON).rsqrt().to(obs.dtype)
-        return (obs - self.mean.to(obs.dtype)) * scale
+        normalized = (obs - self.mean.to(obs.dtype)) * scale
+        return normalized if self.limit is None else normalized.clamp(-self.limit, self.limit)
+
+    def inverse(self, normalized: Tensor) -> Tensor:
+        """Return what `forward` without a limit would map to `normalized` (..., D)."""
+        scale = (self.var + EPSILON).sqrt().to(normalized.dtype)
+        return normalized * scale + self.mean.to(normalized.dtype)
 
     @torch.no_grad()
     def update(self, obs: Tensor) -> None:

@@ -1,7 +1,18 @@
 """Collecting windows of experience, with action-gradients where the algorithm asks for them."""
 
 from rpo_lightning.rollout.batch import RolloutBatch
-from rpo_lightning.rollout.collector import Agent, Collector, Env
+from rpo_lightning.rollout.collector import Agent, Collector, Env, Window
 from rpo_lightning.rollout.datamodule import RolloutDataModule, RolloutLoader
+from rpo_lightning.rollout.replay import ReplayBuffer, Transitions
 
-__all__ = ["Agent", "Collector", "Env", "RolloutBatch", "RolloutDataModule", "RolloutLoader"]
+__all__ = [
+    "Agent",
+    "Collector",
+    "Env",
+    "ReplayBuffer",
+    "RolloutBatch",
+    "RolloutDataModule",
+    "RolloutLoader",
+    "Transitions",
+    "Window",
+]

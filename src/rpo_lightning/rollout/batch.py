@@ -13,10 +13,10 @@ class RolloutBatch:
 
     obs: Tensor
     """Raw observations acted on, (H, N, D)."""
-    pre_tanh: Tensor
-    """Samples u before the tanh, (H, N, A)."""
+    sample: Tensor
+    """Samples u of the Gaussian, before tanh or clipping, (H, N, A)."""
     mean: Tensor
-    """Mean of the behaviour policy before the tanh, (H, N, A)."""
+    """Mean of u under the behaviour policy, (H, N, A)."""
     log_std: Tensor
     """Log standard deviation of the behaviour policy, (H, N, A)."""
     reward: Tensor
@@ -29,10 +29,14 @@ class RolloutBatch:
     """Episode ended by the time limit at this step, (H, N) bool."""
     invalid: Tensor
     """The simulation was found non-finite at this step, (H, N) bool."""
+    final_obs: Tensor
+    """Raw observation of the state reached, before any reset; 0 where not `alive`, (H, N, D)."""
+    alive: Tensor
+    """The state reached has a future: not failed, nor broken, (H, N) bool."""
     next_value: Tensor
-    """Value of the state reached, before any reset; 0 where terminated, (H, N)."""
+    """Value of the state reached, before any reset; 0 where not `alive`, (H, N)."""
     action_grad: Tensor | None
-    """d(sum of window returns)/du through dynamics and policy, (H, N, A)."""
+    """d(sum of window objectives)/du through dynamics and policy, (H, N, A)."""
     nonfinite_grad: Tensor
     """Rows of `action_grad` that were not finite and are now 0, (H, N) bool."""
     episode_return: Tensor

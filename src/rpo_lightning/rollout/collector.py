@@ -1,16 +1,18 @@
 """Collecting one window with a single backward pass through the simulation."""
 
+from __future__ import annotations
+
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
-from rpo_lightning.nn import SquashedGaussian
-from rpo_lightning.returns import segment_discounts
+from rpo_lightning.nn import Gaussian
 from rpo_lightning.rollout.batch import RolloutBatch
 
-__all__ = ["Agent", "Collector", "Env"]
+__all__ = ["Agent", "Collector", "Env", "Window"]
 
 STATE_LIMIT = 1e6
 """A reached observation beyond this, or not finite, has value 0."""
@@ -50,25 +52,40 @@ class Env(Protocol):
 class Agent(Protocol):
     """What the collector asks of an algorithm. Observations are raw, leading dimensions arbitrary."""
 
-    discount: float
     needs_action_grad: bool
     bootstrap_state: Literal["next", "current"]
 
-    def policy(self, obs: Tensor) -> SquashedGaussian:
-        """Return the action distribution."""
-        ...
-
-    def value(self, obs: Tensor) -> Tensor:
-        """Return the value that ends the actor's window return."""
+    def behaviour(self, obs: Tensor) -> Gaussian:
+        """Return the action distribution that explores."""
         ...
 
     def target_value(self, obs: Tensor) -> Tensor:
         """Return the value that critic targets bootstrap from."""
         ...
 
-    def reward_bonus(self, policy: SquashedGaussian, generator: torch.Generator) -> Tensor:
+    def reward_bonus(self, policy: Any, generator: torch.Generator) -> Tensor:
         """Return the scaled bonus added to the reward."""
         ...
+
+    def window_objective(self, window: Window) -> Tensor:
+        """Return what the action-gradients are gradients of, summed over environments."""
+        ...
+
+
+@dataclass
+class Window:
+    """What an objective is made of; time-major tensors that carry the simulation's graph."""
+
+    obs: Tensor
+    """Raw observations acted on, (H, N, D)."""
+    reward: Tensor
+    """Rewards and bonus, (H, N)."""
+    done: Tensor
+    """Episode ended at this step, (H, N) bool."""
+    reached: Tensor
+    """Raw observation whose value stands for the state reached, (H, N, D)."""
+    alive: Tensor
+    """That state has a value: not failed, nor broken, (H, N) bool."""
 
 
 class Collector:
@@ -117,9 +134,9 @@ class Collector:
 
         observations, means, log_stds, samples, steps, invalid = [], [], [], [], [], []
         for noise_t, delta_t in zip(noise, delta.unbind(), strict=True):
-            policy = agent.policy(obs)
-            sample = policy.pre_tanh(noise_t) + delta_t
-            step = env.step(sample.tanh())
+            policy = agent.behaviour(obs)
+            sample = policy.sample(noise_t) + delta_t
+            step = env.step(policy.action(sample))
             observations.append(obs)
             means.append(policy.mean)
             log_stds.append(policy.log_std)
@@ -128,7 +145,7 @@ class Collector:
             invalid.append(env.invalid.clone())
             obs = step.obs
 
-        policy = SquashedGaussian(torch.stack(means), torch.stack(log_stds))
+        policy = type(policy)(torch.stack(means), torch.stack(log_stds))
         observation, final_obs = torch.stack(observations), torch.stack([step.final_obs for step in steps])
         reward = torch.stack([step.reward for step in steps])
         terminated = torch.stack([step.terminated for step in steps])
@@ -138,16 +155,15 @@ class Collector:
         reached = final_obs
         if agent.bootstrap_state == "current":
             reached = torch.where(truncated[..., None], final_obs, observation)
-        alive = ~terminated & (reached.detach().abs() <= STATE_LIMIT).all(-1)
+        alive = ~terminated & (final_obs.detach().abs() <= STATE_LIMIT).all(-1)
         with torch.no_grad():
             value = agent.target_value(torch.where(alive[..., None], reached, 0.0))
             next_value = torch.where(alive, value, 0.0)
 
         action_grad, nonfinite = None, torch.zeros_like(terminated)
         if agent.needs_action_grad:
-            done = terminated | truncated
-            objective = self._window_return(agent, reward + bonus, done, alive, reached)
-            (action_grad,) = torch.autograd.grad(objective, delta)
+            window = Window(observation, reward + bonus, terminated | truncated, reached, alive)
+            (action_grad,) = torch.autograd.grad(agent.window_objective(window), delta)
             nonfinite = ~action_grad.isfinite().all(-1)
             action_grad = torch.where(nonfinite[..., None], 0.0, action_grad)
 
@@ -155,7 +171,7 @@ class Collector:
         episode_return, episode_length = self._episodes(reward, terminated | truncated)
         return {
             "obs": observation.detach(),
-            "pre_tanh": torch.stack(samples),
+            "sample": torch.stack(samples),
             "mean": policy.mean.detach(),
             "log_std": policy.log_std.detach(),
             "reward": reward,
@@ -163,6 +179,8 @@ class Collector:
             "terminated": terminated,
             "truncated": truncated,
             "invalid": torch.stack(invalid),
+            "final_obs": torch.where(alive[..., None], final_obs, 0.0).detach(),
+            "alive": alive,
             "next_value": next_value,
             "action_grad": action_grad,
             "nonfinite_grad": nonfinite,
@@ -170,19 +188,6 @@ class Collector:
             "episode_length": episode_length,
             "start_state": start_state,
         }
-
-    @staticmethod
-    def _window_return(agent: Agent, reward: Tensor, done: Tensor, alive: Tensor, reached: Tensor) -> Tensor:
-        """Sum over environments of the discounted return of every segment, with the critic at its end.
-
-        The critic is differentiated only where a segment ends and the state reached has a value.
-        """
-        weight = segment_discounts(done, agent.discount)
-        ends = done.clone()
-        ends[-1] = True
-        ends &= alive
-        bootstrap = weight[ends] * agent.discount * agent.value(reached[ends])
-        return (weight * reward).sum() + bootstrap.sum()
 
     def _episodes(self, reward: Tensor, done: Tensor) -> tuple[Tensor, Tensor]:
         """Return the returns and lengths of the episodes that ended, NaN elsewhere; carry on the others."""

@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from lightning import LightningDataModule
 
-from rpo_lightning.distributed import rank, world_size
+from rpo_lightning.distributed import gather_over_ranks, rank, world_size
 from rpo_lightning.rollout.batch import RolloutBatch
 from rpo_lightning.rollout.collector import Agent, Collector, Env
 
@@ -142,11 +141,8 @@ class RolloutDataModule(LightningDataModule):
         """Return the collectors' states of all ranks; every rank must call it."""
         if self.collector is None:
             return {}
-        states: list[Any] = [self.collector.state_dict()]
-        if world_size() > 1:
-            own, states = states[0], [None] * world_size()
-            dist.all_gather_object(states, own)
-        return {"env": self.env_name, "num_envs": self.num_envs, "ranks": states}
+        ranks = gather_over_ranks(self.collector.state_dict())
+        return {"env": self.env_name, "num_envs": self.num_envs, "ranks": ranks}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore this rank's state, at once or when `setup` builds the collector.

@@ -1,0 +1,178 @@
+"""Proximal Policy Optimization (arXiv 1707.06347), for what it gains without gradients of the simulation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from rpo_lightning.algorithms.base import LRSchedule, RLModule
+from rpo_lightning.distributed import max_over_ranks, mean_over_ranks
+from rpo_lightning.losses import clipped_surrogate, gaussian_kl
+from rpo_lightning.nn import ClippedGaussian, RunningNormalizer, SharedActorCritic
+from rpo_lightning.returns import lambda_return
+from rpo_lightning.rollout import RolloutBatch
+
+__all__ = ["PPO"]
+
+NORMALIZED_LIMIT = 5.0
+"""Normalised observations and value targets are clamped to this."""
+
+
+class PPO(RLModule):
+    """Several epochs of minibatches on the clipped surrogate and the value, with one network for both.
+
+    Args:
+        obs_dim: observation dimension D.
+        action_dim: action dimension A.
+        total_env_steps: budget, summed over ranks; sets the learning-rate schedule too.
+        discount: gamma.
+        td_lambda: lambda of the generalised advantage estimate.
+        actor_epochs: passes over the window.
+        minibatch_size: samples of a gradient step, per process.
+        actor_lr: learning rate at the start.
+        lr_schedule: kl: moved after every epoch to keep the KL of an epoch near 0.008; exponential or linear: fall over
+            the budget; constant.
+        final_lr: learning rate at the end of the budget.
+        clip: ratios count up to 1 - clip and 1 + clip.
+        value_coef: weight of the mean squared error of the normalised value.
+        entropy_coef: weight of the Gaussian's entropy, nats summed over dimensions.
+        timeout_bootstrap: whether an episode cut off by the time limit is continued by the value of the state reached;
+            False: the time limit counts as failure, as in the code of the papers compared to.
+        max_grad_norm: gradients are clipped to this norm.
+        hidden: hidden sizes of the shared trunk.
+        betas: AdamW's.
+        weight_decay: AdamW's.
+    """
+
+    name = "ppo"
+    needs_action_grad = False
+    actor: SharedActorCritic
+
+    def __init__(
+        self,
+        obs_dim: int,
+        action_dim: int,
+        total_env_steps: int,
+        discount: float = 0.99,
+        td_lambda: float = 0.95,
+        actor_epochs: int = 5,
+        minibatch_size: int = 2048,
+        actor_lr: float = 5e-4,
+        lr_schedule: LRSchedule = "kl",
+        final_lr: float = 1e-5,
+        clip: float = 0.2,
+        value_coef: float = 2.0,
+        entropy_coef: float = 0.0,
+        timeout_bootstrap: bool = True,
+        max_grad_norm: float = 0.5,
+        hidden: Sequence[int] = (400, 200, 100),
+        betas: tuple[float, float] = (0.9, 0.999),
+        weight_decay: float = 0.01,
+    ) -> None:
+        super().__init__(obs_dim, action_dim, total_env_steps, discount, lr_schedule, final_lr)
+        self.td_lambda = td_lambda
+        self.actor_epochs = actor_epochs
+        self.minibatch_size = minibatch_size
+        self.actor_lr = actor_lr
+        self.clip = clip
+        self.value_coef = value_coef
+        self.entropy_coef = entropy_coef
+        self.timeout_bootstrap = timeout_bootstrap
+        self.max_grad_norm = max_grad_norm
+        self.betas = betas
+        self.weight_decay = weight_decay
+        self.normalizer = RunningNormalizer(obs_dim, limit=NORMALIZED_LIMIT)
+        self.value_normalizer = RunningNormalizer(1, limit=NORMALIZED_LIMIT)
+        self.actor = SharedActorCritic(obs_dim, action_dim, hidden)
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """Return the optimizer of the network."""
+        params = self.actor.parameters()
+        return [
+            torch.optim.AdamW(
+                params, lr=self.actor_lr, betas=self.betas, eps=1e-5, weight_decay=self.weight_decay, fused=True
+            )
+        ]
+
+    def policy(self, obs: Tensor) -> ClippedGaussian:
+        """Return the action distribution (..., A) at raw observations (..., D)."""
+        return self.actor(self.normalizer(obs))[0]
+
+    def target_value(self, obs: Tensor) -> Tensor:
+        """Return the value (...,) of raw observations (..., D), in units of the return."""
+        return self._unscaled(self.actor(self.normalizer(obs))[1])
+
+    def update(self, batch: RolloutBatch) -> dict[str, Tensor | float]:
+        """Run the epochs on one window."""
+        (optimizer,) = self.scheduled_optimizers(self.actor_lr)
+        # Actions, values and every epoch see the same normalised observations.
+        x = self.normalizer(batch.obs)
+        advantage, target = self.estimate(batch, x)
+        metrics = self.improve(batch, x, advantage, target, optimizer)
+        self.normalizer.update(batch.obs)
+        return metrics
+
+    @torch.no_grad()
+    def estimate(self, batch: RolloutBatch, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the generalised advantages and the value targets (H, N), both in units of the return."""
+        value = self._unscaled(self.actor(x)[1])
+        cut = batch.truncated & (not self.timeout_bootstrap)
+        next_value = torch.where(cut, 0.0, batch.next_value)
+        target = lambda_return(batch.reward, next_value, batch.done, self.discount, self.td_lambda)
+        return target - value, target
+
+    def improve(
+        self, batch: RolloutBatch, x: Tensor, advantage: Tensor, target: Tensor, optimizer: torch.optim.Optimizer
+    ) -> dict[str, Tensor | float]:
+        """Take the epochs' gradient steps on surrogate, value and entropy."""
+        mean, square = mean_over_ranks(torch.stack([advantage.mean(), advantage.square().mean()]))
+        advantage = (advantage - mean) / ((square - mean.square()).clamp(min=0.0).sqrt() + 1e-8)
+        self.value_normalizer.update(target[..., None])
+        target = self.value_normalizer(target[..., None]).squeeze(-1)
+        behaviour = ClippedGaussian(batch.mean, batch.log_std)
+        # A minibatch is a stretch of time of some environments.
+        columns = [x, batch.sample, behaviour.log_prob(batch.sample), advantage, target]
+        flat = [column.transpose(0, 1).flatten(0, 1) for column in columns]
+        minibatches = max(1, len(flat[0]) // self.minibatch_size)
+
+        params = list(self.actor.parameters())
+        previous, records, epochs = behaviour, [], []
+        for epoch in range(self.actor_epochs):
+            for part in zip(*(column.tensor_split(minibatches) for column in flat), strict=True):
+                x_part, sample, old_log_prob, advantage_part, target_part = part
+                policy, value = self.actor(x_part)
+                log_ratio = policy.log_prob(sample) - old_log_prob
+                surrogate = clipped_surrogate(log_ratio, advantage_part, self.clip).mean()
+                error = (value - target_part).square().mean()
+                entropy = policy.sample_entropy().sum(-1).mean()
+                loss = -surrogate + self.value_coef * error - self.entropy_coef * entropy
+                norm = self.apply_gradients(optimizer, params, loss, self.max_grad_norm)
+                records.append(torch.stack([error.detach(), entropy.detach(), norm]))
+            with torch.no_grad():
+                new = self.actor(x)[0]
+            log_ratio = new.log_prob(batch.sample) - behaviour.log_prob(batch.sample)
+            inside = (log_ratio.exp() - 1.0).abs() <= self.clip
+            moved = mean_over_ranks(torch.stack([gaussian_kl(previous, new).mean(), inside.float().mean()]))
+            top = max_over_ranks(log_ratio.max().exp())
+            epochs.append(torch.stack([moved[1], top]))
+            self.hook("on_actor_epoch_end", epoch, {"kl": moved[0], "effective_samples": moved[1], "max_ratio": top})
+            previous = new
+            self.adapt_learning_rate(moved[0])
+            for group in optimizer.param_groups:
+                group["lr"] = self.learning_rate(self.actor_lr)
+        error, entropy, norm = mean_over_ranks(torch.stack(records).mean(0))
+        kept, top = torch.stack(epochs).mean(0)
+        return {
+            **self.measure_step(behaviour, previous),
+            "lr/actor": self.learning_rate(self.actor_lr),
+            "actor/effective_samples": kept,
+            "actor/max_ratio": top,
+            "actor/grad_norm": norm,
+            "actor/entropy": entropy,
+            "critic/loss": error,
+        }
+
+    def _unscaled(self, value: Tensor) -> Tensor:
+        return self.value_normalizer.inverse(value[..., None]).squeeze(-1)
