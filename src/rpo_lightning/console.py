@@ -85,6 +85,11 @@ class FriendlyParser(LightningArgumentParser):
         if match := re.match(r"Option '(.+)' is not accepted", message):
             return f"there is no option '{match[1]}'.{nearest(match[1], [*discovery.class_options(), *options])}"
         key = match[1] if (match := re.match(r'Parser key "(.+)"', message)) else ""
+        if match := re.search(r"Unable to load config '(.+?)'", message):
+            return (
+                f"{key}: there is no file {match[1]} (seen from the file that names it). To change a preset, copy it whole: "
+                f"rpo-lightning fit --config PRESET --print_config > mine.yaml."
+            )
         if match := re.search(r"Expected a dot import path string: (\S+)", message):
             return f"{key}: there is no class '{match[1]}'.{nearest(match[1], discovery.class_names())}"
         if match := re.search(r"Problem with given class_path '(.+)':\s*(.+)", message):

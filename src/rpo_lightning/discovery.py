@@ -30,6 +30,9 @@ __all__ = [
 CALLBACKS = "callbacks"
 """Folder in the working directory whose modules are imported, so that their classes have short names."""
 
+PARTS = "parts"
+"""Folder among the presets with the sections that several of them name."""
+
 
 def nearest(name: str, names: Iterable[str], prefix: str = "") -> str:
     """Return " Did you mean 'x'?" for the closest of `names`, or nothing."""
@@ -46,9 +49,10 @@ def presets_folder() -> Path:
 
 
 def presets() -> list[str]:
-    """Return the names of the presets as `--config` takes them, for example "ant.yaml"."""
+    """Return the names of the presets as `--config` takes them, for example "ant.yaml"; their common parts are none."""
     folder = presets_folder()
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.yaml"))
+    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*.yaml")]
+    return sorted(name for name in names if not name.startswith(f"{PARTS}/"))
 
 
 def find_configs(arguments: list[str], command: str) -> list[str]:
@@ -116,8 +120,8 @@ def _subclasses(base: type) -> list[type]:
 
 
 def algorithms() -> list[type]:
-    """Return all imported algorithms."""
-    return _subclasses(RLModule)
+    """Return all imported algorithms; what has no name is a base of some."""
+    return [cls for cls in _subclasses(RLModule) if hasattr(cls, "name")]
 
 
 def callbacks() -> list[type]:

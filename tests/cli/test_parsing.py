@@ -4,20 +4,29 @@ import pytest
 import yaml
 from lightning import Callback
 
-from rpo_lightning import envs
+from rpo_lightning import discovery, envs
 from rpo_lightning.cli import main
 from tests.command_line import CONSOLE_SCRIPT, REPOSITORY, RUN, call, finish, refused, spawn
 
-CONFIGS = sorted((REPOSITORY / "configs").rglob("*.yaml"))
+PAPER_TASKS = ("hopper", "ant", "anymal", "humanoid")
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_every_preset_parses(path, folder, capsys):
+def resolved(capsys, *arguments):
+    """Return the configuration as the command line resolves it."""
     with pytest.raises(SystemExit) as stop:
-        main(["fit", "--config", str(path), "--print_config"])
-    config = yaml.safe_load(capsys.readouterr().out)
+        main(["fit", *arguments, "--print_config"])
     assert stop.value.code == 0
+    return yaml.safe_load(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("name", discovery.presets())
+def test_every_preset_is_of_the_task_and_algorithm_it_is_named_after(name, folder, capsys):
+    config = resolved(capsys, "--config", name)
+    *algorithm, task = name.removesuffix(".yaml").split("/")
+    assert config["data"]["env"] == task
+    assert config["model"]["class_path"].split(".")[-1].lower() == (algorithm or ["rpo"])[0].removesuffix("_original")
     assert config["model"]["init_args"]["total_env_steps"] > 0
+    assert config["trainer"]["check_val_every_n_epoch"] == 2
 
 
 def test_preset_is_found_from_any_directory_and_the_working_directory_comes_first(folder, capsys):
@@ -31,9 +40,7 @@ def test_preset_is_found_from_any_directory_and_the_working_directory_comes_firs
 
 
 def test_paper_hyper_parameters(folder, capsys):
-    with pytest.raises(SystemExit):
-        main(["fit", "--config", "ant.yaml", "--print_config"])
-    config = yaml.safe_load(capsys.readouterr().out)
+    config = resolved(capsys, "--config", "ant.yaml")
     paper = {
         "total_env_steps": 10_000_000, "discount": 0.99, "td_lambda": 0.95, "actor_epochs": 5, "critic_epochs": 16,
         "critic_minibatches": 4, "actor_lr": 5e-4, "critic_lr": 5e-4, "lr_schedule": "exponential", "final_lr": 1e-5,
@@ -189,21 +196,55 @@ class Misuse(Callback):
         raise ValueError("in the middle of training")
 
 
-@pytest.mark.parametrize(
-    ("task", "num_envs", "kl_coef", "entropy_coef", "budget"),
-    [  # arXiv 2508.06214, Tables 3 to 5; Hopper's budget is twice the others'
-        ("hopper", 1024, 0.2, 0.25, 20_000_000),
-        ("ant", 128, 0.25, 0.2, 10_000_000),
-        ("anymal", 128, 0.2, 0.25, 10_000_000),
-        ("humanoid", 64, 0.5, 0.5, 10_000_000),
-    ],
-)
-def test_presets_have_the_papers_hyper_parameters(task, num_envs, kl_coef, entropy_coef, budget):
-    preset = yaml.safe_load((REPOSITORY / "configs" / f"{task}.yaml").read_text())
-    model, data = preset["model"]["init_args"], preset["data"]
-    assert (data["env"], data["num_envs"], data["horizon"]) == (task, num_envs, 32)
-    assert (model["kl_coef"], model["entropy_coef"], model["total_env_steps"]) == (kl_coef, entropy_coef, budget)
+COMMON = {"discount": 0.99, "td_lambda": 0.95, "hidden": [400, 200, 100]}
+FIRST_ORDER = {**COMMON, "critic_epochs": 16, "critic_lr": 5e-4, "num_critics": 2, "betas": [0.7, 0.95]}
+TABLE_2 = {  # arXiv 2508.06214
+    "RPO": {**FIRST_ORDER, "actor_epochs": 5, "actor_lr": 5e-4, "lr_schedule": "exponential", "max_grad_norm": 0.5},
+    "SHAC": {**FIRST_ORDER, "actor_lr": 2e-3, "lr_schedule": "linear", "max_grad_norm": 0.5},
+    "SAPO": {**FIRST_ORDER, "actor_lr": 2e-3, "temperature_lr": 5e-3, "lr_schedule": "linear", "max_grad_norm": 0.5,
+             "target_entropy_per_dim": 0.5, "init_temperature": 1.0},
+    "GIPPO": {**FIRST_ORDER, "actor_epochs": 5, "actor_lr": 5e-4, "max_grad_norm": 1.0, "clip": 0.2,
+              "alpha_interval": 0.4, "alpha_factor": 1.02},
+    "PPO": {**COMMON, "actor_epochs": 5, "actor_lr": 5e-4, "lr_schedule": "kl", "max_grad_norm": 0.5,
+            "betas": [0.9, 0.999]},
+}  # fmt: skip
+TABLES_3_TO_7 = {  # num_envs, budget, RPO's KL and entropy, GI-PPO's alpha and share; Hopper's budget is twice the others'
+    "hopper": (1024, 20_000_000, 0.2, 0.25, 0.5, 0.7),
+    "ant": (128, 10_000_000, 0.25, 0.2, 0.5, 0.8),
+    "anymal": (128, 10_000_000, 0.2, 0.25, 1e-3, 0.5),
+    "humanoid": (64, 10_000_000, 0.5, 0.5, 5e-3, 0.1),
+}
 
 
-def test_every_task_has_a_preset():
-    assert {path.stem for path in CONFIGS} == set(envs.names())
+@pytest.mark.parametrize("algorithm", TABLE_2)
+@pytest.mark.parametrize("task", PAPER_TASKS)
+def test_presets_have_the_papers_hyper_parameters(task, algorithm, folder, capsys):
+    folder_name = "" if algorithm == "RPO" else f"{algorithm.lower()}/"
+    config = resolved(capsys, "--config", f"{folder_name}{task}.yaml")
+    model, data = config["model"]["init_args"], config["data"]
+    num_envs, budget, kl_coef, entropy_coef, alpha, share = TABLES_3_TO_7[task]
+    own = {"RPO": {"kl_coef": kl_coef, "entropy_coef": entropy_coef}, "GIPPO": {"alpha": alpha, "max_out_of_range": share}}
+    expected = {**TABLE_2[algorithm], **own.get(algorithm, {}), "total_env_steps": budget}
+    assert {name: model[name] for name in expected} == expected
+    assert (data["num_envs"], data["horizon"]) == (num_envs, 32)
+
+
+@pytest.mark.parametrize(("task", "n_step", "actor_lr", "tau"), [("humanoid", 3, 5e-4, 0.2), ("anymal", 10, 2e-3, 0.6)])
+def test_sac_presets_have_table_7(task, n_step, actor_lr, tau, folder, capsys):
+    model = resolved(capsys, "--config", f"sac/{task}.yaml")["model"]["init_args"]
+    assert (model["n_step"], model["actor_lr"], model["target_update"]) == (n_step, actor_lr, tau)
+
+
+def test_every_task_has_a_preset_of_every_algorithm():
+    presets = set(discovery.presets())
+    for cls in discovery.algorithms():
+        algorithm = "" if cls.__name__ == "RPO" else f"{cls.__name__.lower()}/"
+        if cls.__module__.startswith("rpo_lightning."):
+            assert {f"{algorithm}{task}.yaml" for task in envs.names()} <= presets
+
+
+def test_a_preset_taken_out_of_its_folder_says_how_to_copy_it(folder, capsys):
+    (folder / "mine.yaml").write_text((REPOSITORY / "configs/ant.yaml").read_text())
+    line = refused(capsys, "fit", "--config", "mine.yaml")
+    assert "parts/ant.yaml" in line
+    assert "--print_config > mine.yaml" in line
