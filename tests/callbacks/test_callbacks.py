@@ -302,6 +302,19 @@ def test_the_run_stops_at_its_budget(budget, done, folder):
     assert trainer.should_stop
 
 
+@pytest.mark.parametrize("driver", ["fit", "fabric"])
+def test_a_part_of_the_budget_leaves_the_schedule_alone_and_goes_on_to_the_whole(driver, folder):
+    call(driver)
+    part = ["--trainer.default_root_dir=part", "--ckpt_path=last"]
+    stop = ["--trainer.callbacks+=StopAtBudget", "--trainer.callbacks.env_steps=300"]
+    cli = RPOCLI(driver, ["--config=tiny.yaml", *part, *stop])
+    cli.run()
+    assert cli.model.env_steps == 320
+    assert cli.model.learning_rate(5e-4) == pytest.approx(5e-4 * (1e-5 / 5e-4) ** (320 / 768))
+    call(driver, *part)
+    assert differing(RUN, "part") == []
+
+
 class Writer:
     """As much of a driver as LastAndBest needs; a checkpoint holds its number."""
 
