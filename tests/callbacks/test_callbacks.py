@@ -188,9 +188,7 @@ def test_guard_names_and_keeps_the_first_bad_value_and_skips_the_update(field, v
         assert words in line
     dump = torch.load(tmp_path / "nan/iteration_7_rank_0.pt", weights_only=True)
     assert (dump["env"], dump["step"], dump["quantity"]) == (1, 2, field)
-    assert torch.equal(
-        dump["window"]["sample"].nan_to_num(9.0), replace(batch, **{field: bad}).sample[:, 1].nan_to_num(9.0)
-    )
+    assert torch.equal(dump["window"]["sample"].nan_to_num(9.0), replace(batch, **{field: bad}).sample[:, 1].nan_to_num(9.0))
     # the start state and the actions replay the window
     env = PointMass(1)
     q, qd, progress = dump["start_state"]
@@ -375,7 +373,7 @@ def test_progress_line_shows_steps_speed_times_returns_and_time_left(folder, cap
 
 def test_progress_bar_counts_environment_steps(capsys, monkeypatch):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
-    bar, module = Progress(), SimpleNamespace(env_steps=64, total_env_steps=640, name="rpo", budget_reached=False)
+    bar, module = Progress(), SimpleNamespace(env_steps=64, stop_at=640, name="rpo", budget_reached=False)
     bar.setup(SimpleNamespace(is_global_zero=True), module, "fit")
     bar.on_train_start(None, module)
     module.env_steps = 128

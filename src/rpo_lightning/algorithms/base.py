@@ -75,6 +75,8 @@ class RLModule(LightningModule):
         self.nonfinite_updates = 0
         self.skip_update = False
         """Set by a callback in `on_rollout_end`: this window changes nothing but the counters."""
+        self.stop_at = total_env_steps
+        """Environment steps at which training ends; a callback may set fewer than `total_env_steps`."""
         self.make_env: Callable[..., Any] | None = None
         """(num_envs, seed, **overrides) -> Env of the training task; set by the data module."""
         self._ended = EndedEpisodes()
@@ -87,8 +89,8 @@ class RLModule(LightningModule):
 
     @property
     def budget_reached(self) -> bool:
-        """Whether the budget of environment steps is spent."""
-        return self.env_steps >= self.total_env_steps
+        """Whether the environment steps asked for have been taken."""
+        return self.env_steps >= self.stop_at
 
     def policy(self, obs: Tensor) -> Gaussian:
         """Return the action distribution (..., A) at raw observations (..., D)."""

@@ -21,6 +21,11 @@ class StopAtBudget(Callback):
         super().__init__()
         self.env_steps = env_steps
 
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Tell the module where to stop."""
+        if self.env_steps is not None:
+            pl_module.stop_at = min(self.env_steps, pl_module.total_env_steps)
+
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Stop at once when a finished run is continued."""
         self._check(trainer, pl_module)
@@ -29,7 +34,7 @@ class StopAtBudget(Callback):
         """Stop after the iteration that used up the budget."""
         self._check(trainer, pl_module)
 
-    def _check(self, trainer: Any, pl_module: Any) -> None:
-        partly = self.env_steps is not None and pl_module.env_steps >= self.env_steps
-        if pl_module.budget_reached or partly:
+    @staticmethod
+    def _check(trainer: Any, pl_module: Any) -> None:
+        if pl_module.budget_reached:
             trainer.should_stop = True

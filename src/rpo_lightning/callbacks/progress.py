@@ -54,7 +54,7 @@ class Progress(ProgressBar):
         self._printed = self._started
         if self._enabled and sys.stderr.isatty():
             self._bar = tqdm(
-                total=pl_module.total_env_steps,
+                total=pl_module.stop_at,
                 initial=pl_module.env_steps,
                 desc=pl_module.name,
                 unit="step",
@@ -72,7 +72,7 @@ class Progress(ProgressBar):
             self._bar.set_postfix_str(self._figures(outputs), refresh=False)
         elif now - self._printed >= self.every_s or pl_module.budget_reached:
             self._printed = now
-            done, total = pl_module.env_steps, pl_module.total_env_steps
+            done, total = pl_module.env_steps, pl_module.stop_at
             speed = (done - self._first_step) / (now - self._started)
             left = max(total - done, 0) / speed
             print(
