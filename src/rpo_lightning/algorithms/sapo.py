@@ -91,7 +91,7 @@ class SAPO(ActorCritic):
         if self.entropy_coef is None:
             self.tune_temperature(metrics["actor/entropy"], temperature_optimizer)
         # The rollout's bonus was weighted by the old temperature, the targets take the new one.
-        reward = batch.reward + batch.bonus * (self.temperature / before)
+        reward = batch.reward + batch.bonus * (self.temperature / before if self.entropy_coef is None else 1.0)
         metrics |= self.fit_critic(batch, x, reward, critic_optimizer, generator)
         self.normalizer.update(batch.obs)
         return {**metrics, "actor/temperature": self.temperature}
