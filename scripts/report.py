@@ -1,0 +1,171 @@
+"""Figures, tables and one self-contained page from the runs under a results folder.
+
+    python scripts/report.py                                     # every study that has something to compare
+    python scripts/report.py fig3 table1 --results results/studies/budget_1 --output report
+    python scripts/report.py table1 --readme README.md           # also puts a table between the markers of that file
+
+Writes PNG files, report.md and report.html to the output folder. `studies.py` lists the studies, `reproduce.py` trains them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from study.figures import assign_styles
+from study.page import Block, Heading, Note, Text, markdown_table, to_html, to_markdown
+from study.recorded_runs import Group, group, read_runs
+from study.studies import STUDIES, find_study
+from study.study_figures import MEASURES, Section, figures, proposition1_figure
+from study.study_tables import (
+    RESULT_CELLS,
+    best_known_means,
+    extremes,
+    interquartile_means,
+    notes,
+    paper_cells,
+    provenance,
+    reliabilities,
+    result_cells,
+    results_table,
+)
+
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+INTRODUCTION = (
+    "Returns are those of the final weights, means over full episodes. Values over several seeds are mean +- sample "
+    "standard deviation (n - 1). The paper's values are those of its tables, at its own budget, which is printed next to "
+    "them: for runs with a smaller budget they are a direction, not a target."
+)
+
+
+def make_section(key: str, groups: Sequence[Group], smooth: int) -> Section:
+    """Return a study with its runs: on its tasks, and on others on which there is something to compare."""
+    study = find_study(key)
+    names = [variant.name for variant in study.variants]
+    others = sorted({one.task for one in groups} - set(study.tasks))
+    compared = [task for task in others if len({one.name for one in groups if one.task == task} & set(names)) > 1]
+    wanted = [(task, name) for task in (*study.tasks, *compared) for name in names]
+    found = [one for place in wanted for one in groups if (one.task, one.name) == place]
+    styles = assign_styles([variant.name for variant in other.variants] for other in STUDIES.values())
+    return Section(key, study, found, styles, smooth)
+
+
+def head(section: Section) -> list[Block]:
+    """Return the heading, and what the paper shows there: a claim to compare with, not a result of these runs."""
+    note = section.study.note
+    claim = note if note.startswith("Not in the paper") else f"In the paper: {note}"
+    return [Heading(f"{section.key}: {section.study.title}"), Text(claim)]
+
+
+def section_blocks(section: Section, groups: Sequence[Group], folder: Path) -> list[Block]:
+    """Return a study's part of the page; its figures go to `folder`."""
+    study = section.study
+    blocks = [*head(section), *notes(section), *figures(section, folder)]
+    blocks.append(results_table(section))
+    if study.metric.startswith("eval"):
+        blocks += interquartile_means(section, folder)
+        blocks += reliabilities(section, best_known_means(groups))
+    elif study.metric in MEASURES:
+        blocks += extremes(section)
+    return [*blocks, provenance(section)]
+
+
+def report(results: Path, keys: Sequence[str], output: Path, smooth: int) -> list[Group]:
+    """Write the report of the studies named, or of all with something to compare; return the groups of runs found.
+
+    Raises:
+        ValueError: if a study is unknown or has no run, or there is none at all.
+    """
+    runs, unfinished = read_runs(results)
+    groups = group(runs)
+    # it belongs to no budget: reproduce.py writes it beside the budgets' folders
+    records = [path for folder in (results, results.parent) if (path := folder / "proposition1.json").exists()]
+    blocks: list[Block] = [Heading(f"rpo-lightning: {results.resolve().name}", 1), Text(INTRODUCTION)]
+    if unfinished:
+        blocks.append(Note(f"Left out, because they have not ended: {', '.join(unfinished)}."))
+    output.mkdir(parents=True, exist_ok=True)
+    written = 0
+    for key in keys or STUDIES:
+        section = make_section(key, groups, smooth)
+        # without being asked for, a study of one curve would only repeat that of another
+        if len({one.name for one in section.groups}) > (0 if keys else 1):
+            blocks += section_blocks(section, groups, output)
+        elif not section.study.variants and records:
+            blocks += [*head(section), proposition1_figure(records[0], output)]
+        elif keys:
+            raise ValueError(f"{key}: {results} has no run of this study.")
+        else:
+            continue
+        written += 1
+    if not written:
+        raise ValueError(f"{results} has no run of any study.")
+    (output / "report.md").write_text(to_markdown(blocks))
+    (output / "report.html").write_text(to_html(blocks, output))
+    return groups
+
+
+def readme_table(groups: Sequence[Group]) -> str:
+    """Return the runs of Table 1 as a Markdown table.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    section = make_section("table1", groups, smooth=1)
+    rows = []
+    for task in section.tasks:
+        for variant in section.study.variants:
+            for one in section.of(task, variant.name):
+                machines = sorted({run.machine for run in one.runs})
+                sampled, _, size = paper_cells(task, variant.name)
+                time = f"{one.minutes:.3g} min, {'; '.join(machines)}"
+                rows.append([task, variant.label, *result_cells(one), f"{sampled} ({size} runs)", time])
+    if not rows:
+        raise ValueError("There is no run of table1 to put into the table.")
+    return markdown_table(["task", "algorithm", *RESULT_CELLS, "paper, sampled", "wall-clock per run"], rows)
+
+
+def put_between_markers(text: str, table: str) -> str:
+    """Return `text` with what stands between the markers replaced by `table`.
+
+    Raises:
+        ValueError: unless each marker is there once, in order.
+    """
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+        raise ValueError(f"There must be one {BEGIN} and after it one {END}.")
+    return re.sub(f"{BEGIN}.*{END}", lambda _: f"{BEGIN}\n{table}\n{END}", text, flags=re.DOTALL)
+
+
+def positive(text: str) -> int:
+    """Parse a number of rows."""
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return int(text)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "studies", nargs="*", metavar="STUDY", help=f"of {', '.join(STUDIES)}; all that have something to compare"
+    )
+    parser.add_argument("--results", type=Path, default=Path("results/studies/budget_0.2"), help="folder of the runs")
+    parser.add_argument("--output", type=Path, default=Path("report"), help="folder to write to")
+    parser.add_argument("--smooth", type=positive, default=3, metavar="N", help="rows of a training curve to average over")
+    parser.add_argument("--readme", type=Path, help=f"file with {BEGIN} and {END}, between which the table goes")
+    options = parser.parse_args(arguments)
+    try:
+        if options.readme is not None:
+            put_between_markers(options.readme.read_text(), "")  # before any work
+        groups = report(options.results, options.studies, options.output, options.smooth)
+        if options.readme is not None:
+            options.readme.write_text(put_between_markers(options.readme.read_text(), readme_table(groups)))
+    except (ValueError, OSError) as error:
+        print(f"report.py: error: {error}", file=sys.stderr)
+        sys.exit(2)
+    print(f"{options.output / 'report.html'} and report.md")
+
+
+if __name__ == "__main__":
+    main()

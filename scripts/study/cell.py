@@ -1,0 +1,162 @@
+"""One run of a grid: its command, its folders, its process."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from study.studies import Variant, budget_folder
+
+LOG = "train.log"
+EVIDENCE = ("summary.json", "curve.csv", "policy.pt", "config.yaml", LOG)
+GRACE_S = 60.0
+"""An interrupted run may finish its iteration; after this it is killed."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A variant on a task with a seed.
+
+    Args:
+        variant: what to train.
+        task: on what.
+        seed: of the run.
+        budget: share of the paper's environment steps.
+        runs: folder of all run folders.
+        results: folder of all results.
+        extra: further options of `rpo-lightning fit`.
+    """
+
+    variant: Variant
+    task: str
+    seed: int
+    budget: float
+    runs: Path
+    results: Path
+    extra: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.task}/{self.variant.name}/seed_{self.seed}"
+
+    @property
+    def folder(self) -> Path:
+        """The run folder; it has no budget, so that a larger one continues the run."""
+        return self.runs / str(self)
+
+    @property
+    def record(self) -> Path:
+        """The folder of the results at this budget."""
+        return self.results / budget_folder(self.budget) / str(self)
+
+    @property
+    def env_steps(self) -> int:
+        """The budget in environment steps."""
+        return self.variant.env_steps(self.task, self.budget)
+
+    @property
+    def schedule(self) -> int:
+        """Environment steps over which the learning rate falls: those of the full run, whatever share is taken."""
+        return self.variant.env_steps(self.task, max(self.budget, 1.0))
+
+    def command(self) -> list[str]:
+        """Return the command that starts the run and continues it."""
+        name = self.variant.variant
+        return [
+            *("rpo-lightning", "fit", "--config", self.variant.preset(self.task)),
+            *("--seed_everything", str(self.seed)),
+            *("--model.total_env_steps", str(self.schedule)),
+            *("--trainer.default_root_dir", str(self.folder)),
+            *("--ckpt_path", "last"),
+            # A callback's options have to follow it at once.
+            "--trainer.callbacks+=StopAtBudget",
+            f"--trainer.callbacks.env_steps={self.env_steps}",
+            "--trainer.callbacks+=Evidence",
+            f"--trainer.callbacks.results={self.results / budget_folder(self.budget)}",
+            *([] if name is None else [f"--trainer.callbacks.variant={name}"]),
+            *self.variant.overrides,
+            *self.extra,
+        ]
+
+    def summary(self) -> dict[str, Any]:
+        """Return the summary that lies among the results, or nothing."""
+        try:
+            return dict(json.loads((self.record / "summary.json").read_text()))
+        except (OSError, ValueError):
+            return {}
+
+    @property
+    def finished(self) -> bool:
+        """Whether the results hold this run with its whole budget."""
+        return self.summary().get("env_steps", 0) >= self.env_steps
+
+    @property
+    def started(self) -> bool:
+        """Whether there is a checkpoint to continue from."""
+        return (self.folder / "checkpoints" / "last.ckpt").exists()
+
+    def train(self, threads: int | None) -> str | None:
+        """Start or continue the run and wait for its end; return what went wrong, if anything did.
+
+        Args:
+            threads: OMP_NUM_THREADS; None leaves it as it is.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        environment = os.environ | ({} if threads is None else {"OMP_NUM_THREADS": str(threads)})
+        with (self.folder / LOG).open("a+", errors="replace") as log:
+            if not _lock(log):
+                return "another process is training it"
+            print("$", shlex.join(self.command()), file=log, flush=True)
+            process = subprocess.Popen(
+                [sys.executable, "-m", "rpo_lightning.cli", *self.command()[1:]],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+            )
+            try:
+                code = process.wait()
+            except BaseException:
+                _stop(process)
+                raise
+            log.seek(0)
+            last_line = log.read().splitlines()[-1]
+        if code != 0:
+            return f"exit code {code}, {last_line}"
+        self._collect()
+        return None if self.finished else f"it ended before its {self.env_steps} environment steps"
+
+    def _collect(self) -> None:
+        """Copy the log to the results, and whatever else is not there because an earlier call had other results."""
+        target = self.record
+        target.mkdir(parents=True, exist_ok=True)
+        for name in EVIDENCE:
+            if (self.folder / name).exists():
+                shutil.copyfile(self.folder / name, target / name)
+
+
+def _lock(log: TextIO) -> bool:
+    """Return whether nobody else trains this run; whoever has the log as its output holds the lock."""
+    try:
+        fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass  # a file system without locks
+    return True
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Let a run end with its iteration; Ctrl-C has reached it already, other signals have not."""
+    process.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
+        process.wait(GRACE_S)
+    process.kill()
