@@ -84,6 +84,30 @@ def test_commands_run(line, workplace):
     assert "Traceback" not in done.stderr
 
 
+def scripts():
+    """Commands of the study pages that start a script."""
+    lines = [line.strip().split(" #")[0].strip() for page in PAGES for line in page.read_text().splitlines()]
+    return sorted({line for line in lines if line.startswith("python scripts/re")})
+
+
+@pytest.mark.parametrize("line", scripts())
+def test_scripts_run(line, tmp_path):
+    words = shlex.split(line)
+    arguments = words[2:]
+    if words[1].endswith("reproduce.py") and "--list" not in words:
+        position = arguments.index("--") if "--" in arguments else len(arguments)
+        arguments.insert(position, "--dry-run")
+    elif words[1].endswith("report.py"):
+        shutil.copy(ROOT / "README.md", tmp_path)
+        arguments = [word.replace("README.md", str(tmp_path / "README.md")) for word in arguments]
+        arguments += ["--output", str(tmp_path / "report")]
+    done = subprocess.run([sys.executable, *words[1:2], *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+    if words[1].endswith("report.py"):
+        assert (tmp_path / "report/report.html").stat().st_size > 10_000
+
+
 def test_make_train_starts_and_continues(tmp_path):
     """The command behind `make train`, twice: the second call finds the run complete and changes nothing."""
     target = re.search(r"^train:.*\n\t\$\(BIN\)/(.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
