@@ -87,3 +87,53 @@ def brute_force_lambda_return(reward: Tensor, next_value: Tensor, done: Tensor, 
             weights.append(td_lambda ** (len(n_step) - 1))
             target[t, n] = sum(w * g for w, g in zip(weights, n_step, strict=True))
     return target
+
+
+def brute_force_advantages(
+    reward: Tensor, value: Tensor, next_value: Tensor, done: Tensor, discount: float, td_lambda: float
+) -> Tensor:
+    """Return generalised advantages (H, N) by A_t = delta_t + discount lambda A_{t+1}, one at a time and with the graph.
+
+    Args:
+        reward: (H, N).
+        value: of the state acted on, (H, N).
+        next_value: of the state reached, (H, N).
+        done: (H, N) bool; no A_{t+1} beyond it.
+        discount: gamma.
+        td_lambda: lambda.
+    """
+    horizon, num_envs = reward.shape
+    rows: list[list[Tensor]] = []
+    for t in reversed(range(horizon)):
+        row = [reward[t, n] + discount * next_value[t, n] - value[t, n] for n in range(num_envs)]
+        if rows:
+            row = [a if done[t, n] else a + discount * td_lambda * rows[-1][n] for n, a in enumerate(row)]
+        rows.append(row)
+    return torch.stack([torch.stack(row) for row in reversed(rows)])
+
+
+def closed_loop_advantages(env: Env, agent: Any, noise: Tensor, delta: Tensor) -> Tensor:
+    """Return the advantages (H, N) of a window acted out step by step, with their graph back to `delta`.
+
+    Args:
+        env: at the window's start; it is stepped.
+        agent: a GIPPO.
+        noise: of the actions, (H, N, A).
+        delta: added to the samples before the tanh, (H, N, A).
+    """
+    horizon, num_envs = noise.shape[:2]
+    reward, value, next_value, done = [], [], [], []
+    obs = env.detach()
+    for t in range(horizon):
+        step = env.step((agent.policy(obs).sample(noise[t]) + delta[t]).tanh())
+        reward.append(step.reward)
+        value.append(agent.value(obs))
+        reached = step.final_obs
+        if agent.bootstrap_state == "current":
+            reached = torch.stack([reached[n] if step.truncated[n] else obs[n] for n in range(num_envs)])
+        future = agent.value(reached)
+        next_value.append(torch.stack([0.0 * v if step.terminated[n] else v for n, v in enumerate(future)]))
+        done.append(step.terminated | step.truncated)
+        obs = step.obs
+    tensors = [torch.stack(rows) for rows in (reward, value, next_value, done)]
+    return brute_force_advantages(*tensors, agent.discount, agent.td_lambda)

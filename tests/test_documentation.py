@@ -94,7 +94,9 @@ def scripts():
 def test_scripts_run(line, tmp_path):
     words = shlex.split(line)
     arguments = words[2:]
-    if words[1].endswith("reproduce.py") and "--list" not in words:
+    if "proposition1" in words:
+        arguments += ["--results", str(tmp_path)]
+    elif words[1].endswith("reproduce.py") and "--list" not in words:
         position = arguments.index("--") if "--" in arguments else len(arguments)
         arguments.insert(position, "--dry-run")
     elif words[1].endswith("report.py"):

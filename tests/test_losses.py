@@ -4,7 +4,14 @@ import pytest
 import torch
 from torch import distributions as td
 
-from rpo_lightning.losses import entropy_bonus, gaussian_kl, importance_ratio, inside_clip, regenerate
+from rpo_lightning.losses import (
+    clipped_surrogate,
+    entropy_bonus,
+    gaussian_kl,
+    importance_ratio,
+    inside_clip,
+    regenerate,
+)
 from rpo_lightning.nn import SquashedGaussian
 
 
@@ -66,6 +73,25 @@ def test_clip_range_includes_its_ends() -> None:
     low, high = 0.8, 1.0
     ratio[1], ratio[3] = 1.0 - low, 1.0 + high
     assert inside_clip(ratio, low, high).tolist() == [False, True, True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "objective", "slope"),
+    [
+        (1.1, 2.0, 2.2, 2.0),  # within the range
+        (0.9, -2.0, -1.8, -2.0),
+        (1.5, 2.0, 2.4, 0.0),  # gone far enough the right way
+        (0.5, -2.0, -1.6, 0.0),
+        (0.5, 2.0, 1.0, 2.0),  # gone far the wrong way: the way back stays open
+        (1.5, -2.0, -3.0, -2.0),
+    ],
+)
+def test_clipped_surrogate_takes_the_worse_of_both(ratio: float, advantage: float, objective: float, slope: float) -> None:
+    log_ratio = torch.tensor(ratio, dtype=torch.float64).log().requires_grad_()
+    value = clipped_surrogate(log_ratio, torch.tensor(advantage), clip=0.2)
+    assert float(value) == pytest.approx(objective)
+    (gradient,) = torch.autograd.grad(value, log_ratio)
+    assert float(gradient) == pytest.approx(slope * ratio)
 
 
 @pytest.mark.parametrize(("entropy", "with_offset", "without"), [(-1.5, 0.0, -1.0), (1.5, 1.0, 1.0)])

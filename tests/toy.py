@@ -108,6 +108,18 @@ class PointMass:
         self.generator.set_state(state["generator"])
 
 
+class Opaque(PointMass):
+    """The point without gradients."""
+
+    name = "opaque"
+    differentiable = False
+
+    def step(self, action: Tensor) -> Step:
+        """Push, without a graph."""
+        assert not action.requires_grad
+        return super().step(action)
+
+
 class ScriptedEnv:
     """Position x += action + drift with reward x; episodes end when told and start at 3.
 

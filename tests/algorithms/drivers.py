@@ -11,17 +11,38 @@ import torch
 from lightning import Callback, Fabric, Trainer
 from torch import Tensor
 
-from rpo_lightning.algorithms import RPO
+from rpo_lightning.algorithms import GIPPO, PPO, RPO, SAC, SAPO, SHAC, RLModule
 from rpo_lightning.distributed import rank, world_size
 from rpo_lightning.rollout import Collector, RolloutBatch, RolloutDataModule
 from tests.toy import PointMass
 
+SMALL: dict[str, tuple[type[RLModule], dict[str, Any]]] = {
+    "rpo": (RPO, {"critic_epochs": 2, "actor_epochs": 3}),
+    "shac": (SHAC, {"critic_epochs": 2}),
+    "shac_original": (
+        SHAC,
+        {"critic_epochs": 2, "architecture": "original", "num_critics": 1, "target_smoothing": 0.2},
+    ),
+    "sapo": (SAPO, {"critic_epochs": 2}),
+    "ppo": (PPO, {"actor_epochs": 3, "minibatch_size": 32}),
+    "gippo": (GIPPO, {"critic_epochs": 2, "fit_steps": 3, "actor_epochs": 2}),
+    "sac": (SAC, {"replay_size": 200, "batch_size": 32, "gradient_rounds": 2}),
+}
+"""Options that keep a run short; the replay buffer is full, and overwritten, in the fourth window."""
+
+ALGORITHMS = tuple(SMALL)
+
+
+def make_algorithm(name: str, **options: Any) -> RLModule:
+    """Return a small module of the algorithm, always with the same weights."""
+    torch.manual_seed(0)
+    algorithm, defaults = SMALL[name]
+    return algorithm(3, 1, **{"hidden": (16, 16), "total_env_steps": 4096, **defaults, **options})
+
 
 def make_rpo(**options: Any) -> RPO:
     """Return a small RPO, always with the same weights."""
-    torch.manual_seed(0)
-    defaults = {"hidden": (16, 16), "critic_epochs": 2, "actor_epochs": 3, "total_env_steps": 4096}
-    return RPO(3, 1, **{**defaults, **options})
+    return make_algorithm("rpo", **options)
 
 
 def make_data(iterations_per_epoch: int = 4, **options: Any) -> RolloutDataModule:
@@ -79,7 +100,7 @@ def make_trainer(folder: Path | str = ".", **options: Any) -> Trainer:
     return Trainer(**{**defaults, **options})
 
 
-def run_fabric(module: RPO, data: RolloutDataModule, epochs: int = 1, **options: Any) -> list[dict[str, float]]:
+def run_fabric(module: RLModule, data: RolloutDataModule, epochs: int = 1, **options: Any) -> list[dict[str, float]]:
     """Train under Fabric and return every iteration's metrics."""
     fabric = Fabric(**{"accelerator": "cpu", "devices": 1, **options})
     fabric.launch()
@@ -101,7 +122,7 @@ class Record(Callback):
         self.metrics.append({k: v for k, v in outputs.items() if not k.startswith("time/")})
 
 
-def snapshot(module: RPO) -> dict[str, Tensor]:
+def snapshot(module: RLModule) -> dict[str, Tensor]:
     """Return a copy of all parameters and buffers."""
     return {name: value.detach().clone() for name, value in module.state_dict().items()}
 
@@ -109,4 +130,4 @@ def snapshot(module: RPO) -> dict[str, Tensor]:
 def largest_difference(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
     """Return the largest absolute difference between two snapshots."""
     assert a.keys() == b.keys()
-    return max(float((a[name] - b[name]).abs().max()) for name in a)
+    return max((float((a[name] - b[name]).abs().max()) for name in a), default=0.0)

@@ -14,8 +14,8 @@ import torch
 import rpo_lightning
 from rpo_lightning.nn import RunningNormalizer
 from rpo_lightning.rollout import Collector
-from tests.algorithms.drivers import UnionData, largest_difference, make_rpo, make_trainer, snapshot
-from tests.algorithms.two_processes import critic_loss
+from tests.algorithms.drivers import largest_difference, make_rpo, make_trainer, snapshot
+from tests.algorithms.two_processes import APART, UNION, critic_loss, on_union, union_data
 from tests.toy import PointMass
 
 ROOT = Path(__file__).parents[2]
@@ -58,26 +58,28 @@ def fabric(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
     return run_two("fabric", tmp_path_factory.mktemp("fabric"))
 
 
-@pytest.fixture(scope="module")
-def union() -> dict:
-    module = make_rpo(entropy_coef=0.0)
-    make_trainer().fit(module, datamodule=UnionData(None, iterations_per_epoch=3))
-    return snapshot(module)
+@pytest.mark.parametrize("name", UNION)
+def test_two_processes_match_one_on_the_union(name: str, trainer: list[dict], fabric: list[dict]) -> None:
+    module = on_union(name)
+    make_trainer().fit(module, datamodule=union_data())
+    for first, second in (trainer, fabric):
+        assert largest_difference(first["union"][name], second["union"][name]) == 0.0
+        assert largest_difference(first["union"][name], snapshot(module)) < 1e-6
 
 
-@pytest.mark.parametrize("driver", ["trainer", "fabric"])
-def test_two_processes_match_one_on_the_union(driver: str, union: dict, request: pytest.FixtureRequest) -> None:
-    first, second = request.getfixturevalue(driver)
-    assert largest_difference(first["union"], second["union"]) == 0.0
-    assert largest_difference(first["union"], union) < 1e-6
-
-
-def test_each_rank_resumes_its_own_simulator(trainer: list[dict]) -> None:
-    for result in trainer:
+@pytest.mark.parametrize("name", APART)
+def test_ranks_stay_equal_and_each_resumes_its_own_simulator_and_buffer(name: str, trainer: list[dict]) -> None:
+    first, second = (result["apart"][name] for result in trainer)
+    for result in (first, second):
         assert largest_difference(*result["states"]) == 0.0
         assert torch.equal(*result["positions"])
+        assert largest_difference(*({key: rows.float() for key, rows in b.items()} for b in result["buffers"])) == 0.0
         assert result["env_steps"] == 2 * 4 * 64
-    assert not torch.equal(trainer[0]["positions"][0], trainer[1]["positions"][0])
+    assert largest_difference(first["states"][0], second["states"][0]) == 0.0
+    assert not torch.equal(first["positions"][0], second["positions"][0])
+    if name == "sac":
+        assert first["buffers"][0]["obs"].shape == (25, 8, 3)
+        assert not torch.equal(first["buffers"][0]["obs"], second["buffers"][0]["obs"])
 
 
 def test_the_averaged_gradient_is_that_of_the_union(fabric: list[dict]) -> None:

@@ -14,6 +14,7 @@ from rpo_lightning.algorithms import RPO
 from rpo_lightning.losses import gaussian_kl
 from rpo_lightning.returns import segment_discounts
 from rpo_lightning.rollout import Collector, RolloutBatch
+from tests.algorithms.captured import H, N, assert_gradients_equal, captured, direct_gradient, restless
 from tests.algorithms.drivers import (
     Record,
     largest_difference,
@@ -23,63 +24,18 @@ from tests.algorithms.drivers import (
     run_fabric,
     snapshot,
 )
-from tests.reference import brute_force_lambda_return, window_noise, window_objective
+from tests.reference import brute_force_lambda_return, window_noise
 from tests.toy import PointMass
 
-H, N = 8, 6
 
-
-class Captured(RPO):
-    """Keep the gradients instead of applying them, and use given noise for entropies."""
-
-    def __init__(self, **options: Any) -> None:
-        torch.manual_seed(0)
-        super().__init__(3, 1, total_env_steps=4096, hidden=(16, 16), **options)
-        self.actor.double()
-        self.critic.double()
-        self.gradients: list[tuple[Tensor, ...]] = []
-        self.entropy_noise: Tensor | None = None
-        self.hooked: list[dict[str, Tensor]] = []
-
-    def apply_gradients(self, optimizer: Any, params: Any, loss: Tensor, max_norm: float) -> Tensor:
-        """Keep the gradient."""
-        self.gradients.append(torch.autograd.grad(loss, params))
-        return torch.zeros(())
-
-    def hook(self, name: str, *args: Any) -> None:
-        """Keep the diagnostics."""
-        self.hooked.append(args[-1])
-
-    def sampled_entropy(self, policy: Any, generator: torch.Generator) -> Tensor:
-        return (
-            super().sampled_entropy(policy, generator) if self.entropy_noise is None else policy.entropy(self.entropy_noise)
-        )
-
-
-def restless() -> PointMass:
-    return PointMass(N, seed=3, episode_length=5, limit=0.95, dtype=torch.float64)
-
-
-def actor_gradients(module: Captured, batch: RolloutBatch) -> list[tuple[Tensor, ...]]:
+def actor_gradients(module: RPO, batch: RolloutBatch) -> list[tuple[Tensor, ...]]:
     """Return the gradient of every actor epoch."""
     module.improve_actor(batch, module.normalizer(batch.obs), Any, torch.Generator().manual_seed(0))
     return module.gradients
 
 
-def direct_gradient(module: RPO, noise: tuple[Tensor, Tensor], bonus: bool) -> tuple[Tensor, ...]:
-    """Differentiate the window objective, averaged over steps, straight to the parameters: SHAC or SAPO."""
-    loss = -window_objective(restless(), module, *noise, bonus=bonus).sum() / (H * N)
-    return torch.autograd.grad(loss, list(module.actor.parameters()))
-
-
-def assert_gradients_equal(ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...]) -> None:
-    for a, b in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-7)
-    assert max(float(g.abs().max()) for g in theirs) > 0.01
-
-
 def test_one_epoch_without_regularizers_is_shac() -> None:
-    module = Captured(actor_epochs=1, kl_coef=0.0, entropy_coef=0.0)
+    module = captured(RPO, actor_epochs=1, kl_coef=0.0, entropy_coef=0.0)
     collector = Collector(restless(), H, seed=1)
     noise = window_noise(collector, 1)
     (ours,) = actor_gradients(module, collector.collect(module))
@@ -88,7 +44,7 @@ def test_one_epoch_without_regularizers_is_shac() -> None:
 
 @pytest.mark.parametrize("discounted", [True, False])
 def test_one_epoch_with_discounted_entropy_is_sapo(discounted: bool) -> None:
-    module = Captured(actor_epochs=1, entropy_coef=0.3, discounted_regularizers=discounted)
+    module = captured(RPO, actor_epochs=1, entropy_coef=0.3, discounted_regularizers=discounted)
     collector = Collector(restless(), H, seed=1)
     noise = window_noise(collector, 1)
     batch = collector.collect(module)
@@ -103,7 +59,7 @@ def test_one_epoch_with_discounted_entropy_is_sapo(discounted: bool) -> None:
 
 
 def test_first_epoch_is_on_policy_and_kl_has_no_gradient() -> None:
-    module = Captured(actor_epochs=1, kl_coef=1000.0, surrogate_coef=0.0, entropy_coef=0.0)
+    module = captured(RPO, actor_epochs=1, kl_coef=1000.0, surrogate_coef=0.0, entropy_coef=0.0)
     batch = Collector(restless(), H, seed=1).collect(module)
     (gradient,) = actor_gradients(module, batch)
     assert all(bool((g == 0).all()) for g in gradient)
@@ -112,7 +68,7 @@ def test_first_epoch_is_on_policy_and_kl_has_no_gradient() -> None:
 
 
 def test_samples_outside_the_clip_contribute_nothing_and_stay_in_the_denominator() -> None:
-    module = Captured(actor_epochs=1, kl_coef=0.0, entropy_coef=0.0)
+    module = captured(RPO, actor_epochs=1, kl_coef=0.0, entropy_coef=0.0)
     batch = Collector(restless(), H, seed=1).collect(module)
     x = module.normalizer(batch.obs)
     old = module.actor(x).detach()
@@ -140,8 +96,36 @@ def test_samples_outside_the_clip_contribute_nothing_and_stay_in_the_denominator
     assert float(module.hooked[1]["effective_samples"]) == pytest.approx(float(inside.double().mean()))
 
 
+@pytest.mark.parametrize("regenerate", [True, False])
+def test_samples_are_regenerated_or_keep_the_noise_of_the_rollout(regenerate: bool) -> None:
+    module = captured(RPO, actor_epochs=2, kl_coef=0.0, entropy_coef=0.0, regenerate_actions=regenerate)
+    batch = Collector(restless(), H, seed=1).collect(module)
+    x = module.normalizer(batch.obs)
+    old, keep_gradient = module.actor(x).detach(), module.apply_gradients
+
+    def apply(*args: Any) -> Tensor:
+        norm = keep_gradient(*args)
+        if len(module.gradients) == 1:
+            module.actor.mlp[-1].bias.data += 0.3
+        return norm
+
+    module.apply_gradients = apply
+    first, second = actor_gradients(module, batch)
+    new = module.actor(x)
+    ratio = (new.log_prob(batch.sample) - old.log_prob(batch.sample)).exp().detach()
+    keep = (ratio >= 0.2) & (ratio <= 2.0)
+    assert 0 < keep.sum() < keep.numel()
+    source = new.detach() if regenerate else old
+    sample = new.mean + new.std * (batch.sample - source.mean) / source.std
+    surrogate = (keep * ratio * (batch.action_grad * sample).sum(-1)).mean()
+    assert_gradients_equal(second, torch.autograd.grad(-surrogate, list(module.actor.parameters())))
+    # in the first epoch there is no difference
+    other = captured(RPO, actor_epochs=1, kl_coef=0.0, entropy_coef=0.0, regenerate_actions=not regenerate)
+    assert_gradients_equal(actor_gradients(other, Collector(restless(), H, seed=1).collect(other))[0], first)
+
+
 def test_critic_regresses_on_soft_lambda_returns_in_consecutive_minibatches() -> None:
-    module = Captured(critic_epochs=1, critic_minibatches=4, entropy_coef=0.3)
+    module = captured(RPO, critic_epochs=1, critic_minibatches=4, entropy_coef=0.3)
     batch = Collector(restless(), H, seed=1).collect(module)
     x = module.normalizer(batch.obs)
     module.fit_critic(batch, x, batch.reward + batch.bonus, Any, torch.Generator())
@@ -182,7 +166,7 @@ def test_an_unknown_critic_precision_is_refused() -> None:
 
 
 def test_shuffled_minibatches_cover_the_window_once_per_pass() -> None:
-    module = Captured(critic_epochs=1, critic_minibatches=4, shuffle=True)
+    module = captured(RPO, critic_epochs=1, critic_minibatches=4, shuffle=True)
     batch = Collector(restless(), H, seed=1).collect(module)
     seen = []
     module.critic.forward = lambda x: seen.append(x) or torch.zeros(2, len(x), requires_grad=True)
@@ -285,7 +269,7 @@ def test_learning_rate_follows_the_environment_steps(schedule: str, halfway: flo
 
 @pytest.mark.parametrize("discounted", [False, True])
 def test_kl_coefficient_is_a_buffer_that_acts(discounted: bool) -> None:
-    module = Captured(actor_epochs=2, surrogate_coef=0.0, entropy_coef=0.0, discounted_regularizers=discounted)
+    module = captured(RPO, actor_epochs=2, surrogate_coef=0.0, entropy_coef=0.0, discounted_regularizers=discounted)
     batch = Collector(restless(), H, seed=1).collect(module)
     x = module.normalizer(batch.obs)
     old, losses = module.actor(x).detach(), []
@@ -308,7 +292,7 @@ def test_kl_coefficient_is_a_buffer_that_acts(discounted: bool) -> None:
 
 
 def test_shares_are_reported_over_the_epochs_after_the_first() -> None:
-    module = Captured(actor_epochs=3)
+    module = captured(RPO, actor_epochs=3)
     batch = Collector(restless(), H, seed=1).collect(module)
 
     def apply(*args: Any) -> Tensor:

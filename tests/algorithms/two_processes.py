@@ -10,10 +10,12 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from rpo_lightning.algorithms import RLModule
 from rpo_lightning.distributed import rank
 from rpo_lightning.rollout import Collector
 from tests.algorithms.drivers import (
     UnionData,
+    make_algorithm,
     make_data,
     make_rpo,
     make_trainer,
@@ -23,28 +25,61 @@ from tests.algorithms.drivers import (
 )
 from tests.toy import PointMass
 
+# Nothing that every process draws for itself: noise of entropies, minibatches.
+UNION = {
+    "rpo": {"entropy_coef": 0.0},
+    "shac": {},
+    "shac_original": {},
+    "sapo": {"entropy_coef": 0.0},
+    "ppo": {"minibatch_size": 64},
+    "gippo": {},
+}
+APART = ("rpo", "ppo", "sac")
+"""Algorithms trained on every process's own environments, with the noise, minibatches and replay buffer of each."""
+
+
+def on_union(name: str) -> RLModule:
+    """Return the algorithm whose union of environments is comparable with one process."""
+    return make_algorithm(name, **UNION[name])
+
+
+def union_data() -> UnionData:
+    """Return three windows of the same environments on every process."""
+    return UnionData(None, iterations_per_epoch=3)
+
 
 def trainer(folder: Path) -> dict:
     """Train the union under the Trainer; then train apart, stop, resume."""
-    union = make_rpo(entropy_coef=0.0)
-    make_trainer(folder, strategy="ddp", devices=2).fit(union, datamodule=UnionData(None, iterations_per_epoch=3))
+    ddp = {"strategy": "ddp", "devices": 2}
+    unions = {}
+    for name in UNION:
+        module = on_union(name)
+        make_trainer(folder, **ddp).fit(module, datamodule=union_data())
+        unions[name] = snapshot(module)
 
-    states, positions = [], []
-    for resume in (None, str(folder / "step=384.ckpt")):
-        module, data = make_rpo(), make_data(4)
-        callbacks = (
-            [ModelCheckpoint(folder, filename="{step}", every_n_train_steps=3, save_top_k=-1)] if resume is None else []
-        )
-        make_trainer(folder, strategy="ddp", devices=2, callbacks=callbacks).fit(module, datamodule=data, ckpt_path=resume)
-        states.append(snapshot(module))
-        positions.append(data.collector.env.q)
-    return {"union": snapshot(union), "states": states, "positions": positions, "env_steps": module.env_steps}
+    apart = {}
+    for name in APART:
+        checkpoint = ModelCheckpoint(folder / name, filename="{step}", every_n_train_steps=3, save_top_k=-1)
+        states, positions, buffers = [], [], []
+        for resume in (None, str(folder / name / "step=384.ckpt")):
+            module, data = make_algorithm(name), make_data(4)
+            callbacks = [checkpoint] if resume is None else []
+            make_trainer(folder, **ddp, callbacks=callbacks).fit(module, datamodule=data, ckpt_path=resume)
+            states.append(snapshot(module))
+            positions.append(data.collector.env.q)
+            buffers.append(module.replay.state_dict() if name == "sac" else {})
+        apart[name] = {"states": states, "positions": positions, "buffers": buffers, "env_steps": module.env_steps}
+    return {"union": unions, "apart": apart}
 
 
 def fabric(folder: Path) -> dict:
     """Train the union under Fabric; then compare one gradient and the normaliser."""
-    union = make_rpo(entropy_coef=0.0)
-    run_fabric(union, UnionData(None, iterations_per_epoch=3), strategy="ddp", devices=2)
+    ddp = {"strategy": "ddp", "devices": 2}
+    unions = {}
+    for name in UNION:
+        module = on_union(name)
+        run_fabric(module, union_data(), **ddp)
+        unions[name] = snapshot(module)
 
     module = make_rpo(entropy_coef=0.0)
     batch = share(Collector(PointMass(8, seed=1), 8, seed=1).collect(module))
@@ -60,9 +95,9 @@ def fabric(folder: Path) -> dict:
     skipped = make_rpo()
     before = snapshot(skipped)
     data = make_data(1)
-    run_fabric(skipped, data, strategy="ddp", devices=2, callbacks=[SkipOnRankOne()])
+    run_fabric(skipped, data, **ddp, callbacks=[SkipOnRankOne()])
     return {
-        "union": snapshot(union),
+        "union": unions,
         "gradient": [parameter.grad for parameter in parameters],
         "normalizer": module.normalizer.state_dict(),
         "skipped": (before, snapshot(skipped)),

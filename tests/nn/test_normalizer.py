@@ -41,3 +41,15 @@ def test_statistics_survive_a_state_dict_in_double() -> None:
     other.load_state_dict(normalizer.state_dict())
     assert other.mean.dtype == torch.float64
     assert torch.equal(other.var, normalizer.var)
+
+
+def test_a_limit_clamps_and_the_inverse_undoes_what_is_within_it() -> None:
+    normalizer = RunningNormalizer(3, limit=5.0)
+    normalizer.update(2 + 3 * torch.randn(1000, 3, generator=torch.Generator().manual_seed(0)))
+    obs = torch.tensor([[2.0, -1.0, 5.0], [1e3, -1e3, 2.0]])
+    x = normalizer(obs)
+    assert x[1].tolist() == [5.0, -5.0, x[1, 2]]
+    assert float(x[0].abs().max()) < 2.0
+    torch.testing.assert_close(normalizer.inverse(x[0]), obs[0])
+    edge = normalizer.mean + 5.0 * (normalizer.var + 1e-5).sqrt()
+    torch.testing.assert_close(float(normalizer.inverse(x)[1, 0]), float(edge[0]))

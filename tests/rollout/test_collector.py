@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from rpo_lightning.algorithms import RPO, ActorCritic
-from rpo_lightning.nn import SquashedGaussian
-from rpo_lightning.rollout import Collector, RolloutBatch
+from rpo_lightning.nn import ClippedGaussian, SquashedGaussian
+from rpo_lightning.rollout import Collector, RolloutBatch, Window
 from tests.reference import window_noise, window_objective
-from tests.toy import PointMass, ScriptedEnv
+from tests.toy import PointMass, ScriptedEnv, Step
 
 DOUBLE = torch.float64
 
@@ -210,6 +210,77 @@ def test_the_bonus_reaches_actions_only_through_states() -> None:
 
     with_bonus = Collector(ScriptedEnv(4, 2), 4, 0).collect(Bonus()).action_grad
     torch.testing.assert_close(with_bonus[-1, 0, 0], torch.tensor(0.125))
+
+
+class Spied(ScriptedEnv):
+    """Remembers the actions it was given."""
+
+    def step(self, action: Tensor) -> Step:
+        self.actions = [*getattr(self, "actions", []), action.detach()]
+        return super().step(action)
+
+
+def test_the_behaviour_acts_and_not_the_policy() -> None:
+    class Explorer(LinearAgent):
+        def policy(self, obs: Tensor) -> SquashedGaussian:
+            raise AssertionError
+
+        def behaviour(self, obs: Tensor) -> SquashedGaussian:
+            return SquashedGaussian(0.0 * obs + 0.7, 0.0 * obs - 20.0)
+
+    env = Spied(horizon=4, num_envs=2)
+    batch = Collector(env, horizon=4, seed=0).collect(Explorer())
+    torch.testing.assert_close(batch.mean, torch.full((4, 2, 1), 0.7))
+    torch.testing.assert_close(torch.stack(env.actions), torch.full((4, 2, 1), 0.7).tanh())
+
+
+def test_a_clipped_policy_gives_the_environment_actions_within_bounds() -> None:
+    class Clipped(LinearAgent):
+        def behaviour(self, obs: Tensor) -> ClippedGaussian:
+            return ClippedGaussian(torch.zeros_like(obs), torch.ones_like(obs))
+
+    env = Spied(horizon=4, num_envs=20)
+    batch = Collector(env, horizon=4, seed=0).collect(Clipped())
+    assert (batch.sample.abs() > 1.0).any()
+    assert torch.equal(torch.stack(env.actions), batch.sample.clamp(-1.0, 1.0))
+    # beyond its bounds an action has no gradient
+    assert torch.equal(batch.action_grad == 0.0, batch.sample.abs() > 1.0)
+
+
+@pytest.mark.parametrize("bootstrap_state", ["next", "current"])
+def test_the_objective_gets_the_window_with_its_graph(bootstrap_state: str) -> None:
+    class Generous(LinearAgent):
+        def window_objective(self, window: Window) -> Tensor:
+            windows.append(window)
+            return super().window_objective(window)
+
+        def reward_bonus(self, policy: SquashedGaussian, generator: torch.Generator) -> Tensor:
+            return torch.full_like(policy.mean[..., 0], 100.0)
+
+    windows: list[Window] = []
+    agent = Generous()
+    agent.bootstrap_state = bootstrap_state
+    env = ScriptedEnv(horizon=4, num_envs=3, terminated=[(1, 0)], truncated=[(2, 1), (1, 2)], broken=5e6, drift=1.0)
+    env.broken = torch.tensor([[5.0], [5.0], [5e6]])
+    batch = Collector(env, horizon=4, seed=0).collect(agent)
+    (window,) = windows
+    # positions 1, 2, 3, ... and 3 after a reset; 5 reached where cut off, or a broken state
+    assert window.obs[..., 0].T.tolist() == [[1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 3.0, 3.0], [1.0, 2.0, 3.0, 4.0]]
+    assert window.done.T.tolist() == [[False, True, False, False], [False, False, True, False], [False, True, False, False]]
+    assert window.alive.T.tolist() == [[True, False, True, True], [True] * 4, [True, False, True, True]]
+    torch.testing.assert_close(window.reward, batch.reward + 100.0)
+    reached = {
+        "next": [[2.0, 3.0, 4.0, 5.0], [2.0, 3.0, 5.0, 4.0], [2.0, 5e6, 4.0, 5.0]],
+        "current": [[1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 5.0, 3.0], [1.0, 5e6, 3.0, 4.0]],
+    }
+    assert window.reached[..., 0].T.tolist() == reached[bootstrap_state]
+    assert window.reward.requires_grad
+    assert window.obs.requires_grad
+    # what is stored has no graph, and nothing where there is no future
+    final = torch.tensor(reached["next"]).T.where(window.alive, torch.tensor(0.0))
+    assert torch.equal(batch.final_obs[..., 0], final)
+    assert torch.equal(batch.alive, window.alive)
+    assert not batch.final_obs.requires_grad
 
 
 def test_an_agent_without_action_gradients_runs_without_a_graph() -> None:
