@@ -57,16 +57,16 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     console.quiet()
     warnings.filterwarnings("ignore")
-    seconds = {}
+    rows = {}
     print(f"{options.task}, {options.threads} threads: seconds per iteration")
     for algorithm in ALGORITHMS:
-        row = seconds[algorithm] = measure(algorithm, options.task, options.iterations)
+        row = rows[algorithm] = measure(algorithm, options.task, options.iterations)
         print(
             f"{algorithm:6} rollout {row['rollout']:.2f}, update {row['update']:.2f}, {row['steps_per_second']:,.0f} steps/s"
         )
     if options.output is not None:
         settings = {"task": options.task, "threads": options.threads, "iterations": options.iterations}
-        record = {**settings, "machine": machine(torch.device("cpu")), "commit": code_version(), "seconds": seconds}
+        record = {**settings, "machine": machine(torch.device("cpu")), "commit": code_version(), "algorithms": rows}
         options.output.parent.mkdir(parents=True, exist_ok=True)
         options.output.write_text(json.dumps(record, indent=1) + "\n")
 

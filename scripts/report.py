@@ -108,23 +108,28 @@ def report(results: Path, keys: Sequence[str], output: Path, smooth: int) -> lis
 
 
 def readme_table(groups: Sequence[Group]) -> str:
-    """Return the runs of Table 1 as a Markdown table.
+    """Return the runs of Table 1, and SAC's, as a Markdown table.
 
     Raises:
         ValueError: if there is none.
     """
-    section = make_section("table1", groups, smooth=1)
-    rows = []
-    for task in section.tasks:
-        for variant in section.study.variants:
-            for one in section.of(task, variant.name):
-                machines = sorted({run.machine for run in one.runs})
-                sampled, _, size = paper_cells(task, variant.name)
-                time = f"{one.minutes:.3g} min, {'; '.join(machines)}"
-                rows.append([task, variant.label, *result_cells(one), f"{sampled} ({size} runs)", time])
-    if not rows:
+    sections = [make_section(key, groups, smooth=1) for key in ("table1", "fig8")]
+    places = [(task, one, section) for section in sections for task in section.tasks for one in section.study.variants]
+    rows: dict[tuple[str, str], list[list[str]]] = {}
+    for task, variant, section in places:
+        sampled, _, size = paper_cells(task, variant.name)
+        paper = f"{sampled} ({size} runs)" if sampled else ""
+        found = section.of(task, variant.name)
+        rows[task, variant.name] = [
+            [task, variant.label, *result_cells(one), paper, f"{one.minutes:.3g} min"] for one in found
+        ]
+    tasks = dict.fromkeys(task for task, _ in rows)
+    table = [row for task in tasks for place, group in rows.items() if place[0] == task for row in group]
+    if not table:
         raise ValueError("There is no run of table1 to put into the table.")
-    return markdown_table(["task", "algorithm", *RESULT_CELLS, "paper, sampled", "wall-clock per run"], rows)
+    machines = sorted({run.machine for section in sections for one in section.groups for run in one.runs})
+    head = ["task", "algorithm", *RESULT_CELLS, "paper, sampled", "wall-clock per run"]
+    return f"{markdown_table(head, table)}\n\nMachine: {'; '.join(machines)}."
 
 
 def put_between_markers(text: str, table: str) -> str:

@@ -192,7 +192,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, tuple[str, ...]]:
     add("--budget", type=float, default=0.2, help="share of the paper's environment steps (default: %(default)s)")
     add("--tasks", help="separated by commas (default: the study's)")
     add("--variants", help="likewise; names as --list shows them")
-    add("--runs", type=Path, default=Path("runs"), help="folder of the run folders (default: %(default)s)")
+    add("--runs", type=Path, default=Path("runs/studies"), help="folder of the run folders (default: %(default)s)")
     add(
         "--results",
         type=Path,

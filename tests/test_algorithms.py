@@ -45,7 +45,6 @@ def test_ppo_and_sac_take_a_task_without_gradients(name, folder):
     call("fit", OPAQUE, "--trainer.callbacks+=NaNGuard", "--trainer.max_steps=2")
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="the collector refuses only when training has begun: a traceback")
 @pytest.mark.parametrize("name", [name for name in ALGORITHMS if name not in ("ppo", "sac")])
 def test_the_others_refuse_a_task_without_gradients_in_a_line(name, folder, capsys):
     configure(folder, name)

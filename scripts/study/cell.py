@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+import yaml
+
 from study.studies import Variant, budget_folder
 
 LOG = "train.log"
@@ -103,12 +105,25 @@ class Cell:
         """Whether there is a checkpoint to continue from."""
         return (self.folder / "checkpoints" / "last.ckpt").exists()
 
+    @property
+    def gone_on(self) -> int:
+        """Environment steps of the run folder's last checkpoint, if they are a window or more beyond the budget; else 0."""
+        if not self.started:
+            return 0
+        from rpo_lightning.runs import counters  # loads torch, which nothing else here needs
+
+        done = counters(self.folder / "checkpoints" / "last.ckpt")["env_steps"]
+        data = yaml.safe_load((self.folder / "config.yaml").read_text())["data"]
+        return done if done >= self.env_steps + data["num_envs"] * data["horizon"] else 0
+
     def train(self, threads: int | None) -> str | None:
         """Start or continue the run and wait for its end; return what went wrong, if anything did.
 
         Args:
             threads: OMP_NUM_THREADS; None leaves it as it is.
         """
+        if done := self.gone_on:
+            return f"it has already taken {done} steps, more than this budget: give a larger --budget or other --runs"
         self.folder.mkdir(parents=True, exist_ok=True)
         environment = os.environ | ({} if threads is None else {"OMP_NUM_THREADS": str(threads)})
         with (self.folder / LOG).open("a+", errors="replace") as log:

@@ -89,7 +89,7 @@ def figures(section: Section, folder: Path) -> list[Block]:
 
 
 def proposition1_figure(record: Path, folder: Path) -> Picture:
-    """Draw what scripts/proposition1.py measured: each estimator's mean against the exact gradient.
+    """Draw what reproduce.py proposition1 measured: each estimator's mean against the exact gradient.
 
     Raises:
         ValueError: if the file does not hold that.
@@ -104,7 +104,7 @@ def proposition1_figure(record: Path, folder: Path) -> Picture:
             "Bars: two standard errors."
         )
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{record} is no record of scripts/proposition1.py: {error!r}") from error
+        raise ValueError(f"{record} is no record of reproduce.py proposition1: {error!r}") from error
     return Picture(file, caption)
 
 

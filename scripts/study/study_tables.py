@@ -36,7 +36,7 @@ def notes(section: Section) -> list[Block]:
     blocks: list[Block] = [Note(f"No complete run of: {'; '.join(missing)}.")] if missing else []
     if not all(group.complete for group in section.groups):
         text = (
-            "Some runs stopped before their learning-rate schedule ended. They are marked incomplete, drawn dotted (bars: "
+            "Some runs stopped before their budget was used up. They are marked incomplete, drawn dotted (bars: "
             "hatched), averaged only with runs that stopped at the same step, and left out of aggregates."
         )
         blocks.append(Note(text))
@@ -185,11 +185,16 @@ def number(values: Sequence[float]) -> str:
 
 
 def _by_share(section: Section) -> dict[tuple[str, float], list[Group]]:
-    """Sort complete groups by variant and budget; tasks differ in steps, so the share of the full budget counts."""
+    """Sort complete groups by variant and budget; tasks differ in steps, so the share of the full budget counts.
+
+    Of several schedules of a task at the same budget, the longest counts.
+    """
     shares: dict[tuple[str, float], list[Group]] = {}
     for group in section.groups:
         if group.complete:
-            shares.setdefault((group.name, round(group.budget / BUDGET[group.task], 6)), []).append(group)
+            same = shares.setdefault((group.name, round(group.budget / BUDGET[group.task], 6)), [])
+            if group.task not in {other.task for other in same}:
+                same.append(group)
     return shares
 
 

@@ -137,7 +137,10 @@ def class_names() -> list[str]:
 
 def class_options() -> list[str]:
     """Return the names of the arguments that algorithms and callbacks take."""
-    return [name for cls in (*algorithms(), *callbacks()) for name in inspect.signature(cls).parameters]
+    bases = dict.fromkeys(base for cls in (*algorithms(), *callbacks()) for base in cls.__mro__ if base is not object)
+    constructors = [vars(base)["__init__"] for base in bases if "__init__" in vars(base)]
+    parameters = [each for constructor in constructors for each in inspect.signature(constructor).parameters.values()]
+    return [each.name for each in parameters if each.kind == each.POSITIONAL_OR_KEYWORD and each.name != "self"]
 
 
 def listing() -> str:

@@ -49,7 +49,8 @@ def clipped_surrogate(log_ratio: Tensor, advantage: Tensor, clip: float) -> Tens
 
     arXiv 1707.06347, eq. 7.
     """
-    ratio = log_ratio.exp()
+    # Beyond the limit the exponential, and its derivative times 0, would not be numbers.
+    ratio = log_ratio.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp()
     return torch.minimum(ratio * advantage, ratio.clamp(1.0 - clip, 1.0 + clip) * advantage)
 
 

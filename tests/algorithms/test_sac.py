@@ -219,7 +219,6 @@ def test_bootstrapping_needs_no_state_values() -> None:
     assert not batch.next_value.any()
 
 
-@pytest.mark.xfail(strict=True, reason="n-step returns run on across a window that NaNGuard has left out")
 def test_no_return_crosses_a_window_that_was_left_out() -> None:
     module = small(n_step=3, random_windows=99)
 

@@ -366,10 +366,10 @@ def test_readme_gets_the_table_once(results):
     make(results, "wall_clock", "--readme", str(readme))
     once = readme.read_text()
     assert once.startswith("before\n<!-- results:begin -->\n| task |")
-    assert once.endswith("|\n<!-- results:end -->\nafter\n")
+    assert once.endswith("|\n\nMachine: 2 cores.\n<!-- results:end -->\nafter\n")
     assert "old" not in once
     assert once.count("| task |") == 1
-    row = "| ant | RPO | 2 M | 0, 1 | 7100 +- 141 | 7242 +- 144 | 8891 +- 440 (10 M, 24 runs) | 10 min, 2 cores |"
+    row = "| ant | RPO | 2 M | 0, 1 | 7100 +- 141 | 7242 +- 144 | 8891 +- 440 (10 M, 24 runs) | 10 min |"
     assert row in once.splitlines()
     make(results, "wall_clock", "--readme", str(readme))
     assert readme.read_text() == once

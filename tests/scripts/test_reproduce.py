@@ -80,7 +80,7 @@ def call(*arguments):
 
 def test_one_run_is_killed_one_broken_one_finishes_and_the_next_call_goes_on(toy, started):
     killed, broken, good = (f"point_mass/{name}/seed_0" for name in ("rpo", "rpo-broken", "rpo-no_kl"))
-    last = toy / "runs" / killed / "checkpoints/last.ckpt"
+    last = toy / "runs/studies" / killed / "checkpoints/last.ckpt"
 
     def kill_first(process):
         while process is started[0] and not last.exists() and process.poll() is None:
@@ -103,7 +103,7 @@ def test_one_run_is_killed_one_broken_one_finishes_and_the_next_call_goes_on(toy
     assert err[0] == "2 of 3 runs failed:"
     assert len(err) == 3
     for line, words in ((err[1], (killed, "exit code -9")), (err[2], (broken, "exit code 2", "no_such_option"))):
-        for word in (*words, f"runs/{words[0]}/train.log"):
+        for word in (*words, f"runs/studies/{words[0]}/train.log"):
             assert word in line
 
     # what is there
@@ -112,8 +112,8 @@ def test_one_run_is_killed_one_broken_one_finishes_and_the_next_call_goes_on(toy
     assert summary["command"] in (toy / RECORD / good / "train.log").read_text()
     assert [process.env["OMP_NUM_THREADS"] for process in started] == ["1"] * 3
     assert {path.name for path in toy.iterdir()} == {"point_mass.yaml", "runs", "results"}
-    assert {path.name for path in (toy / "runs").iterdir()} == {"point_mass", "hydra"}
-    assert [path.name for path in (toy / "runs/hydra").rglob("*")] == ["multirun.yaml"]
+    assert {path.name for path in (toy / "runs/studies").iterdir()} == {"point_mass", "hydra"}
+    assert [path.name for path in (toy / "runs/studies/hydra").rglob("*")] == ["multirun.yaml"]
 
     # the same call again
     code, out, err = call("--variants=rpo,rpo-no_kl", "--budget=3", "--threads=1")
@@ -133,10 +133,15 @@ def test_a_larger_budget_continues_the_run_and_keeps_both_results(toy, started):
         summary = json.loads((toy / f"results/studies/budget_{budget}/point_mass/rpo/seed_0/summary.json").read_text())
         assert summary["env_steps"] == steps
     assert "continues" in out[0]
+    # what has gone on is not what a smaller budget would have given
+    code, _, err = call("--variants=rpo", "--budget=0.25")
+    assert code == 1
+    assert "it has already taken 768 steps" in err[1]
+    assert not (toy / "results/studies/budget_0.25").exists()
 
 
 def test_results_that_are_gone_are_filled_from_a_complete_run(toy, started, monkeypatch):
-    folder = toy / "runs/point_mass/rpo/seed_0"
+    folder = toy / "runs/studies/point_mass/rpo/seed_0"
     folder.mkdir(parents=True)
     for name in FILES:
         (folder / name).write_text(json.dumps({"env_steps": 768}))
@@ -160,7 +165,7 @@ def test_ctrl_c_ends_the_run_and_says_that_one_can_go_on(toy, started, monkeypat
 
 
 def test_run_that_another_process_trains_is_left_alone(toy, started):
-    log = toy / "runs/point_mass/rpo/seed_0/train.log"
+    log = toy / "runs/studies/point_mass/rpo/seed_0/train.log"
     log.parent.mkdir(parents=True)
     with log.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -105,10 +105,6 @@ class ActorCritic(RLModule):
             for network, rate in ((self.actor, self.actor_lr), (self.critic, self.critic_lr))
         ]
 
-    def policy(self, obs: Tensor) -> SquashedGaussian:
-        """Return the action distribution (..., A) at raw observations (..., D)."""
-        return self.actor(self.normalizer(obs))
-
     def value(self, obs: Tensor) -> Tensor:
         """Return the mean of the critics (...,) at raw observations (..., D)."""
         return self._values(obs).mean(0)
@@ -159,15 +155,9 @@ class ActorCritic(RLModule):
                 loss = (value - target_part).square().mean()
                 self.apply_gradients(optimizer, params, loss, self.max_grad_norm)
                 losses.append(loss.detach())
-        self._smooth_target()
+        if self.target_critic is not None:
+            self.target_critic.follow(self.critic, 1.0 - self.target_smoothing)
         return {"critic/loss": mean_over_ranks(torch.stack(losses).mean()), "lr/critic": self.learning_rate(self.critic_lr)}
-
-    @torch.no_grad()
-    def _smooth_target(self) -> None:
-        if self.target_critic is None:
-            return
-        for target, param in zip(self.target_critic.parameters(), self.critic.parameters(), strict=True):
-            target.lerp_(param, 1.0 - self.target_smoothing)
 
     def sampled_entropy(self, policy: SquashedGaussian, generator: torch.Generator) -> Tensor:
         """Estimate the action's entropy (...,) in nats from one fresh sample per state."""

@@ -180,9 +180,9 @@ class RLModule(LightningModule):
             return initial * (self.final_lr / initial) ** progress
         if self.lr_schedule == "linear":
             return initial + (self.final_lr - initial) * progress
-        return initial * self.lr_factor
+        return initial * self.lr_factor if self.lr_schedule == "kl" else initial
 
-    def adapt_learning_rate(self, kl: Tensor) -> None:
+    def adapt_learning_rate(self, kl: Tensor | float) -> None:
         """Under schedule "kl", lower the learning rates after too large a step and raise them after too small a one."""
         if self.lr_schedule != "kl":
             return

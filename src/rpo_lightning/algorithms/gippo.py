@@ -13,7 +13,7 @@ from torch import Tensor
 from rpo_lightning.algorithms.actor_critic import ActorCritic
 from rpo_lightning.algorithms.base import LRSchedule
 from rpo_lightning.distributed import max_over_ranks, mean_over_ranks
-from rpo_lightning.losses import clipped_surrogate, gaussian_kl, regenerate
+from rpo_lightning.losses import clipped_surrogate, gaussian_kl, inside_clip, regenerate
 from rpo_lightning.nn import SquashedGaussian
 from rpo_lightning.returns import lambda_return, segment_discounts
 from rpo_lightning.rollout import RolloutBatch, Window
@@ -86,6 +86,11 @@ class GIPPO(ActorCritic):
             target_smoothing=target_smoothing,
             **options,
         )
+        if not 0.0 < alpha_interval < 1.0 or fit_steps < 1 or actor_epochs < 1:
+            raise ValueError(
+                "GIPPO needs 0 < alpha_interval < 1, fit_steps and actor_epochs of at least 1, not "
+                f"{alpha_interval}, {fit_steps}, {actor_epochs}."
+            )
         self.alpha_interval = alpha_interval
         self.alpha_factor = alpha_factor
         self.max_out_of_range = max_out_of_range
@@ -127,13 +132,14 @@ class GIPPO(ActorCritic):
         x = self.normalizer(batch.obs)
         with torch.no_grad():
             old = self.actor(x)
-            value = self.value(batch.obs)
+            value = self.target_value(batch.obs)
         target = lambda_return(batch.reward, batch.next_value, batch.done, self.discount, self.td_lambda)
         advantage = target - value
         metrics = self.follow_gradients(batch, x, old, advantage, fit_optimizer)
         metrics |= self.correct(batch, x, old, advantage, actor_optimizer)
         nats = mean_over_ranks(self.sampled_entropy(old, generator).mean())
         metrics |= self.fit_critic(batch, x, batch.reward, critic_optimizer, generator)
+        self.adapt_learning_rate(metrics["actor/kl"])
         self.normalizer.update(batch.obs)
         return {**metrics, "actor/entropy": nats}
 
@@ -189,10 +195,9 @@ class GIPPO(ActorCritic):
         _, norm = self._descend(surrogate, self.actor_epochs, optimizer, rate)
         with torch.no_grad():
             new = self.actor(x)
-        ratio = (new.log_prob(batch.sample) - reference).exp()
-        kept = mean_over_ranks(((ratio - 1.0).abs() <= self.clip).float().mean())
+        ratio = (new.log_prob(batch.sample) - reference).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp()
+        kept = mean_over_ranks(inside_clip(ratio, self.clip, self.clip).float().mean())
         step = self.measure_step(old, new)
-        self.adapt_learning_rate(step["actor/kl"])
         return {
             **step,
             "lr/actor": rate,

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rpo_lightning.algorithms.base import LRSchedule, RLModule
 from rpo_lightning.distributed import max_over_ranks, mean_over_ranks
-from rpo_lightning.losses import clipped_surrogate, gaussian_kl
+from rpo_lightning.losses import clipped_surrogate, gaussian_kl, importance_ratio, inside_clip
 from rpo_lightning.nn import ClippedGaussian, RunningNormalizer, SharedActorCritic
 from rpo_lightning.returns import lambda_return
 from rpo_lightning.rollout import RolloutBatch
@@ -73,6 +73,8 @@ class PPO(RLModule):
     ) -> None:
         super().__init__(obs_dim, action_dim, total_env_steps, discount, lr_schedule, final_lr)
         self.td_lambda = td_lambda
+        if actor_epochs < 1:
+            raise ValueError(f"actor_epochs must be at least 1, not {actor_epochs}.")
         self.actor_epochs = actor_epochs
         self.minibatch_size = minibatch_size
         self.actor_lr = actor_lr
@@ -152,10 +154,10 @@ class PPO(RLModule):
                 records.append(torch.stack([error.detach(), entropy.detach(), norm]))
             with torch.no_grad():
                 new = self.actor(x)[0]
-            log_ratio = new.log_prob(batch.sample) - behaviour.log_prob(batch.sample)
-            inside = (log_ratio.exp() - 1.0).abs() <= self.clip
+            ratio = importance_ratio(new, behaviour, batch.sample)
+            inside = inside_clip(ratio, self.clip, self.clip)
             moved = mean_over_ranks(torch.stack([gaussian_kl(previous, new).mean(), inside.float().mean()]))
-            top = max_over_ranks(log_ratio.max().exp())
+            top = max_over_ranks(ratio.max())
             epochs.append(torch.stack([moved[1], top]))
             self.hook("on_actor_epoch_end", epoch, {"kl": moved[0], "effective_samples": moved[1], "max_ratio": top})
             previous = new

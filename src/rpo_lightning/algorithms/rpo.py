@@ -80,6 +80,8 @@ class RPO(ActorCritic):
             target_reduction=target_reduction,
             **options,
         )
+        if actor_epochs < 1:
+            raise ValueError(f"actor_epochs must be at least 1, not {actor_epochs}.")
         self.actor_epochs = actor_epochs
         self.surrogate_coef = surrogate_coef
         self.entropy_coef = entropy_coef
@@ -115,6 +117,7 @@ class RPO(ActorCritic):
         x = self.normalizer(batch.obs)
         metrics = self.improve_actor(batch, x, actor_optimizer, generator)
         metrics |= self.fit_critic(batch, x, batch.reward + batch.bonus, critic_optimizer, generator)
+        self.adapt_learning_rate(metrics["actor/kl"])
         self.normalizer.update(batch.obs)
         return metrics
 
@@ -154,11 +157,9 @@ class RPO(ActorCritic):
         kept, top = torch.stack(epochs[1:] or epochs)[:, :2].mean(0)
         nats, norm = torch.stack(epochs)[:, 2:].mean(0)
         step = self.measure_step(old, new)
-        rate = self.learning_rate(self.actor_lr)
-        self.adapt_learning_rate(step["actor/kl"])
         return {
             **step,
-            "lr/actor": rate,
+            "lr/actor": self.learning_rate(self.actor_lr),
             "actor/kl_coef": self.kl_coef,
             "actor/effective_samples": kept,
             "actor/max_ratio": top,

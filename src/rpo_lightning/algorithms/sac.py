@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from rpo_lightning.algorithms.base import LRSchedule, RLModule
 from rpo_lightning.distributed import gather_over_ranks, mean_over_ranks, rank
-from rpo_lightning.nn import Actor, CriticEnsemble, RunningNormalizer, SquashedGaussian, UniformAction
+from rpo_lightning.nn import Actor, CriticEnsemble, Gaussian, RunningNormalizer, SquashedGaussian, UniformAction
 from rpo_lightning.rollout import ReplayBuffer, RolloutBatch, Transitions
 
 __all__ = ["SAC"]
@@ -79,6 +79,8 @@ class SAC(RLModule):
         weight_decay: float = 0.01,
     ) -> None:
         super().__init__(obs_dim, action_dim, total_env_steps, discount, lr_schedule, final_lr)
+        if not init_temperature > 0.0:
+            raise ValueError(f"init_temperature must be above 0, not {init_temperature}.")
         self.n_step = n_step
         self.batch_size = batch_size
         self.gradient_rounds = gradient_rounds
@@ -97,6 +99,8 @@ class SAC(RLModule):
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
         self.log_temperature = nn.Parameter(torch.tensor(math.log(init_temperature)))
         self.replay = ReplayBuffer(replay_size)
+        self.replayed = -1
+        """Iteration of the newest window in the buffer."""
         self._restored: dict[str, Tensor] | None = None
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
@@ -107,11 +111,7 @@ class SAC(RLModule):
         ]
         return [*networks, torch.optim.AdamW([self.log_temperature], lr=self.temperature_lr, weight_decay=0.0)]
 
-    def policy(self, obs: Tensor) -> SquashedGaussian:
-        """Return the action distribution (..., A) at raw observations (..., D)."""
-        return self.actor(self.normalizer(obs))
-
-    def behaviour(self, obs: Tensor) -> SquashedGaussian:
+    def behaviour(self, obs: Tensor) -> Gaussian:
         """Return the policy, or uniform actions while there is nothing to learn from."""
         policy = self.policy(obs)
         return policy if self.iteration >= self.random_windows else UniformAction(policy.mean, policy.log_std)
@@ -121,7 +121,9 @@ class SAC(RLModule):
         if self._restored is not None:
             self.replay.load_state_dict(self._restored, self.device)
             self._restored = None
-        self.replay.add(batch, batch.sample.tanh())
+        # A window that was skipped is missing between the last one and this.
+        self.replay.add(batch, batch.sample.tanh(), consecutive=self.iteration == self.replayed + 1)
+        self.replayed = self.iteration
         metrics: dict[str, Tensor | float] = {}
         if self.iteration >= self.random_windows:
             metrics = self.learn(batch)
@@ -141,7 +143,7 @@ class SAC(RLModule):
             critic_loss = self.fit_critic(drawn, x, optimizers[1], generator)
             norm, entropy = self.improve_actor(x, optimizers[0], generator)
             self.tune_temperature(entropy, optimizers[2])
-            self._follow_critic()
+            self.target_critic.follow(self.critic, self.target_update)
             records.append(torch.stack([critic_loss, norm, entropy]))
         loss, norm, entropy = mean_over_ranks(torch.stack(records).mean(0))
         with torch.no_grad():
@@ -198,11 +200,12 @@ class SAC(RLModule):
         """Store the counters and every process's replay buffer; every process must call it."""
         super().on_save_checkpoint(checkpoint)
         state = self.replay.state_dict() if self._restored is None else self._restored
-        checkpoint["rpo_lightning"]["replay"] = gather_over_ranks(state)
+        checkpoint["rpo_lightning"] |= {"replay": gather_over_ranks(state), "replayed": self.replayed}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the counters and this process's replay buffer, which waits for the first window."""
         super().on_load_checkpoint(checkpoint)
+        self.replayed = checkpoint["rpo_lightning"]["replayed"]
         buffers = checkpoint["rpo_lightning"]["replay"]
         # With another number of processes the data module refuses to go on; to evaluate, none is needed.
         self._restored = buffers[rank()] if rank() < len(buffers) else None
@@ -211,8 +214,3 @@ class SAC(RLModule):
     def _noise(policy: SquashedGaussian, generator: torch.Generator) -> Tensor:
         shape, dtype = policy.mean.shape, policy.mean.dtype
         return torch.randn(shape, generator=generator, device=generator.device, dtype=dtype)
-
-    @torch.no_grad()
-    def _follow_critic(self) -> None:
-        for target, param in zip(self.target_critic.parameters(), self.critic.parameters(), strict=True):
-            target.lerp_(param, self.target_update)

@@ -54,6 +54,8 @@ class SAPO(ActorCritic):
         **options: Any,
     ) -> None:
         super().__init__(obs_dim, action_dim, total_env_steps, actor_lr=actor_lr, lr_schedule=lr_schedule, **options)
+        if not init_temperature > 0.0:
+            raise ValueError(f"init_temperature must be above 0, not {init_temperature}; entropy_coef may be 0.")
         self.entropy_coef = entropy_coef
         self.temperature_lr = temperature_lr
         self.target_entropy = target_entropy_per_dim * action_dim
@@ -93,6 +95,7 @@ class SAPO(ActorCritic):
         # The rollout's bonus was weighted by the old temperature, the targets take the new one.
         reward = batch.reward + batch.bonus * (self.temperature / before if self.entropy_coef is None else 1.0)
         metrics |= self.fit_critic(batch, x, reward, critic_optimizer, generator)
+        self.adapt_learning_rate(metrics["actor/kl"])
         self.normalizer.update(batch.obs)
         return {**metrics, "actor/temperature": self.temperature}
 
@@ -114,10 +117,8 @@ class SAPO(ActorCritic):
         norm = self.apply_gradients(optimizer, list(self.actor.parameters()), -objective, self.max_grad_norm)
 
         step = self.measure_step(old, self.actor(x))
-        rate = self.learning_rate(self.actor_lr)
-        self.adapt_learning_rate(step["actor/kl"])
         nats = mean_over_ranks(entropy.mean().detach())
-        return {**step, "lr/actor": rate, "actor/grad_norm": norm, "actor/entropy": nats}
+        return {**step, "lr/actor": self.learning_rate(self.actor_lr), "actor/grad_norm": norm, "actor/entropy": nats}
 
     def tune_temperature(self, entropy: Tensor, optimizer: torch.optim.Optimizer) -> None:
         """Raise the temperature where the mean entropy [nats] is below the target, lower it where it is above."""

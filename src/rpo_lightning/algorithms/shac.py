@@ -66,6 +66,7 @@ class SHAC(ActorCritic):
         x = self.normalizer(batch.obs)
         metrics = self.improve_actor(batch, x, actor_optimizer, generator)
         metrics |= self.fit_critic(batch, x, batch.reward, critic_optimizer, generator)
+        self.adapt_learning_rate(metrics["actor/kl"])
         self.normalizer.update(batch.obs)
         return metrics
 
@@ -82,6 +83,4 @@ class SHAC(ActorCritic):
 
         entropy = mean_over_ranks(self.sampled_entropy(old, generator).mean().detach())
         step = self.measure_step(old, self.actor(x))
-        rate = self.learning_rate(self.actor_lr)
-        self.adapt_learning_rate(step["actor/kl"])
-        return {**step, "lr/actor": rate, "actor/grad_norm": norm, "actor/entropy": entropy}
+        return {**step, "lr/actor": self.learning_rate(self.actor_lr), "actor/grad_norm": norm, "actor/entropy": entropy}

@@ -10,8 +10,9 @@ from lightning.pytorch.callbacks import Callback
 class EffectiveSamples(Callback):
     """Log, for every actor epoch, the share of samples inside the clip range and the largest probability ratio.
 
-    Metrics `effective_samples/epoch_<m>` and `max_ratio/epoch_<m>`, m = 1..M; epoch 1 is on-policy (1 and 1).
-    `actor/effective_samples`, their mean over epochs 2..M, is logged by the algorithm itself.
+    Metrics `effective_samples/epoch_<m>` and `max_ratio/epoch_<m>`, m = 1..M; RPO measures before an epoch's step,
+    so that its epoch 1 is on-policy (1 and 1), PPO after it. `actor/effective_samples` is logged by the algorithm itself: of
+    RPO the mean over epochs 2..M, of PPO over all, of GI-PPO the share after the last.
     """
 
     def __init__(self) -> None:

@@ -28,3 +28,9 @@ class CriticEnsemble(nn.ModuleList):
     def forward(self, x: Tensor) -> Tensor:
         """Return every critic's value (C, ...) at inputs (..., D)."""
         return torch.stack([critic(x).squeeze(-1) for critic in self])
+
+    @torch.no_grad()
+    def follow(self, other: nn.Module, share: float) -> None:
+        """Move every weight by `share` of the way to another ensemble's."""
+        for mine, theirs in zip(self.parameters(), other.parameters(), strict=True):
+            mine.lerp_(theirs, share)

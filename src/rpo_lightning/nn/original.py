@@ -7,16 +7,16 @@ import torch
 from torch import Tensor, nn
 
 from rpo_lightning.nn.gaussian import SquashedGaussian
-from rpo_lightning.nn.mlp import orthogonal_linear
+from rpo_lightning.nn.mlp import MLP, orthogonal_linear
 
 __all__ = ["OriginalActor", "original_critic"]
 
 INITIAL_LOG_STD = -1.0
 
 
-def original_critic(inputs: int, hidden: Sequence[int], outputs: int) -> nn.Sequential:
+def original_critic(inputs: int, hidden: Sequence[int], outputs: int) -> MLP:
     """Build hidden layers Linear -> ELU -> LayerNorm and a linear output, orthogonal with gain sqrt(2)."""
-    return _layers(inputs, hidden, outputs, lambda i, o: orthogonal_linear(i, o, gain=math.sqrt(2.0)))
+    return _OriginalMLP(inputs, hidden, outputs, lambda i, o: orthogonal_linear(i, o, gain=math.sqrt(2.0)))
 
 
 class OriginalActor(nn.Module):
@@ -32,7 +32,7 @@ class OriginalActor(nn.Module):
 
     def __init__(self, obs_dim: int, action_dim: int, hidden: Sequence[int]) -> None:
         super().__init__()
-        self.mlp = _layers(obs_dim, hidden, action_dim, nn.Linear)
+        self.mlp = _OriginalMLP(obs_dim, hidden, action_dim, nn.Linear)
         self.log_std = nn.Parameter(torch.full((action_dim,), INITIAL_LOG_STD))
 
     def forward(self, x: Tensor) -> SquashedGaussian:
@@ -41,9 +41,12 @@ class OriginalActor(nn.Module):
         return SquashedGaussian(mean, self.log_std.expand_as(mean))
 
 
-def _layers(inputs: int, hidden: Sequence[int], outputs: int, linear: Callable[[int, int], nn.Linear]) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for size in hidden:
-        layers += [linear(inputs, size), nn.ELU(), nn.LayerNorm(size)]
-        inputs = size
-    return nn.Sequential(*layers, linear(inputs, outputs))
+class _OriginalMLP(MLP):
+    """Other layers, the same forward pass."""
+
+    def __init__(self, inputs: int, hidden: Sequence[int], outputs: int, linear: Callable[[int, int], nn.Linear]) -> None:
+        layers: list[nn.Module] = []
+        for size in hidden:
+            layers += [linear(inputs, size), nn.ELU(), nn.LayerNorm(size)]
+            inputs = size
+        nn.Sequential.__init__(self, *layers, linear(inputs, outputs))

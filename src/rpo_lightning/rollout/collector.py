@@ -105,8 +105,8 @@ class Collector:
         self._return = torch.zeros(env.num_envs, device=env.device)
         self._length = torch.zeros(env.num_envs, device=env.device)
 
-    def collect(self, agent: Agent) -> RolloutBatch:
-        """Collect one window.
+    def check(self, agent: Agent) -> None:
+        """Check that the environment gives what the agent learns from.
 
         Raises:
             ValueError: the agent needs action-gradients and the environment has none.
@@ -116,6 +116,14 @@ class Collector:
                 f"{type(self.env).__name__} is not differentiable, but {type(agent).__name__} learns from "
                 "action-gradients: choose a differentiable environment or another algorithm."
             )
+
+    def collect(self, agent: Agent) -> RolloutBatch:
+        """Collect one window.
+
+        Raises:
+            ValueError: the agent needs action-gradients and the environment has none.
+        """
+        self.check(agent)
         started = perf_counter()
         with torch.set_grad_enabled(agent.needs_action_grad):
             fields = self._roll_out(agent)

@@ -101,13 +101,18 @@ class RolloutDataModule(LightningDataModule):
         return self
 
     def setup(self, stage: str | None = None) -> None:
-        """Attach the Trainer's module; for training, build the environments and the collector."""
+        """Attach the Trainer's module; for training, build the environments and the collector.
+
+        Raises:
+            ValueError: the module needs action-gradients and the environment has none.
+        """
         if self.trainer is not None:
             self.attach(self.trainer.lightning_module)
         if stage not in (None, "fit") or self.collector is not None:
             return
         seed = self.seed + RANK_SEED_STRIDE * rank()
         self.collector = Collector(self.make_env(self.num_envs, seed), self.horizon, seed)
+        self.collector.check(self.agent)
         if self._pending is not None:
             self.load_state_dict(self._pending)
 

@@ -44,8 +44,13 @@ class ReplayBuffer:
     def __len__(self) -> int:
         return self._size * self._rows["reward"].shape[1] if self._rows else 0
 
-    def add(self, batch: RolloutBatch, action: Tensor) -> None:
-        """Append a window; action (H, N, A) is what the environment was given.
+    def add(self, batch: RolloutBatch, action: Tensor, consecutive: bool = True) -> None:
+        """Append a window.
+
+        Args:
+            batch: the window.
+            action: what the environment was given, (H, N, A).
+            consecutive: whether it begins where the last one ended; if not, no return is summed across the gap.
 
         Raises:
             ValueError: the window is larger than the buffer.
@@ -61,6 +66,8 @@ class ReplayBuffer:
             )
         if not self._rows:
             self._rows = {name: value.new_zeros(length, *value.shape[1:]) for name, value in window.items()}
+        if not consecutive and self._size:
+            self._rows["done"][self._head - 1] = True
         rows = (self._head + torch.arange(steps, device=action.device)) % length
         for name, value in window.items():
             self._rows[name][rows] = value
@@ -110,13 +117,14 @@ class ReplayBuffer:
         return len(self._rows["reward"])
 
     def load_state_dict(self, state: dict[str, Tensor], device: torch.device) -> None:
-        """Restore what `state_dict` returned."""
+        """Restore what `state_dict` returned; of more than the capacity the newest."""
         if not state:
             return
-        self._size, num_envs = state["reward"].shape
+        steps, num_envs = state["reward"].shape
         length = self.capacity // num_envs
+        self._size = min(steps, length)
         self._head = self._size % length
         self._rows = {}
         for name, value in state.items():
             self._rows[name] = value.new_zeros(length, *value.shape[1:], device=device)
-            self._rows[name][: self._size] = value
+            self._rows[name][: self._size] = value[steps - self._size :]
