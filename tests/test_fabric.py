@@ -96,6 +96,17 @@ def test_fabric_names_what_it_ignores(folder, capsys):
     assert line == "fabric ignores trainer.max_time, trainer.gradient_clip_val, LearningRateMonitor."
 
 
+def test_fabric_reads_a_configuration_made_of_parts(folder):
+    whole = yaml.safe_load((folder / "tiny.yaml").read_text())
+    for section in ("data", "trainer"):
+        (folder / f"{section}.yaml").write_text(yaml.safe_dump(whole[section]))
+        whole[section] = f"{section}.yaml"
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(whole))
+    call("fit")
+    call("fabric", *FABRIC)
+    assert differing(RUN, "fabric") == []
+
+
 def test_fabric_refuses_a_checkpoint_without_a_simulator(folder, capsys):
     call("fit", "--trainer.max_steps=1")
     content = torch.load(RUN / LAST, weights_only=True)

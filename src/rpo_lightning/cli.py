@@ -247,7 +247,8 @@ class RPOCLI(LightningCLI):
         ignored = [
             f"trainer.{name}"
             for name, value in {**self.config["trainer"]}.items()
-            if name not in FABRIC_USES and value != defaults[name]
+            # a section read from a file of its own also has that file's name
+            if name in defaults and name not in FABRIC_USES and value != defaults[name]
         ]
         # Lightning's own callbacks ask the Trainer for more than Fabric has.
         foreign = [c for c in settings["callbacks"] if type(c).__module__.startswith("lightning.")]
