@@ -94,6 +94,16 @@ def test_clipped_surrogate_takes_the_worse_of_both(ratio: float, advantage: floa
     assert float(gradient) == pytest.approx(slope * ratio)
 
 
+@pytest.mark.parametrize("advantage", [2.0, 0.0, -2.0])
+@pytest.mark.parametrize("log_ratio", [200.0, -200.0])
+def test_clipped_surrogate_of_a_policy_far_away_is_finite(log_ratio: float, advantage: float) -> None:
+    leaf = torch.tensor(log_ratio, requires_grad=True)
+    value = clipped_surrogate(leaf, torch.tensor(advantage), clip=0.2)
+    (gradient,) = torch.autograd.grad(value, leaf)
+    assert value.isfinite()
+    assert gradient.isfinite()
+
+
 @pytest.mark.parametrize(("entropy", "with_offset", "without"), [(-1.5, 0.0, -1.0), (1.5, 1.0, 1.0)])
 def test_entropy_bonus_scale(entropy: float, with_offset: float, without: float) -> None:
     value = torch.tensor(entropy)

@@ -193,8 +193,7 @@ def test_every_schedule_moves_the_rates_of_actor_and_critics(name: str, schedule
             continue
         assert row["lr/actor"] == pytest.approx(rates[0])
         assert rates[1] == pytest.approx(expected(5e-4))
-        if schedule != "kl":
-            assert row["lr/critic"] == pytest.approx(rates[1])
+        assert row["lr/critic"] == pytest.approx(rates[1])
         if name in ("sapo", "sac"):
             assert rates[2] == 5e-3
         if schedule == "kl":
@@ -256,6 +255,22 @@ def test_only_algorithms_without_action_gradients_take_any_environment(name: str
 def test_an_unknown_option_is_refused(name: str) -> None:
     with pytest.raises(TypeError, match="unexpected keyword argument 'horizon_length'"):
         make_algorithm(name, horizon_length=3)
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "message"),
+    [
+        ("rpo", {"actor_epochs": 0}, "actor_epochs must be at least 1, not 0"),
+        ("ppo", {"actor_epochs": 0}, "actor_epochs must be at least 1, not 0"),
+        ("gippo", {"alpha_interval": 1.0}, "GIPPO needs 0 < alpha_interval < 1"),
+        ("gippo", {"fit_steps": 0}, "fit_steps and actor_epochs of at least 1"),
+        ("sapo", {"init_temperature": 0.0}, "init_temperature must be above 0, not 0.0"),
+        ("sac", {"init_temperature": 0.0}, "init_temperature must be above 0, not 0.0"),
+    ],
+)
+def test_values_that_cannot_work_are_refused(name: str, option: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_algorithm(name, **option)
 
 
 @pytest.mark.parametrize("name", ["rpo", "shac", "shac_original", "sapo", "gippo"])

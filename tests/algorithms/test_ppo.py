@@ -145,6 +145,8 @@ def test_other_schedules_do_not_see_the_kl(schedule: str) -> None:
     module = captured(PPO, lr_schedule=schedule)
     module.adapt_learning_rate(torch.tensor(1.0))
     assert module.lr_factor == 1.0
+    module.lr_factor = 2.0  # of a checkpoint whose run had schedule kl
+    assert module.learning_rate(5e-4) == 5e-4
 
 
 def test_every_epoch_moves_the_rate_by_its_own_kl() -> None:

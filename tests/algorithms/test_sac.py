@@ -201,6 +201,7 @@ def test_every_checkpoint_holds_the_buffer_even_before_it_is_used_again() -> Non
     restored = small()
     restored.on_load_checkpoint(first)
     restored.on_save_checkpoint(second)
+    assert restored.replayed == module.replayed == 2
     expected = module.replay.state_dict()
     for checkpoint in (first, second):
         (state,) = checkpoint["rpo_lightning"]["replay"]

@@ -53,3 +53,12 @@ def test_critic_starts_orthogonal_with_gain_root_two_and_without_bias() -> None:
         gram = layer.weight @ layer.weight.T if rows <= columns else layer.weight.T @ layer.weight
         torch.testing.assert_close(gram, 2.0 * torch.eye(min(rows, columns)), atol=1e-5, rtol=0)
         assert not layer.bias.any()
+
+
+def test_critic_keeps_its_output_out_of_bf16() -> None:
+    torch.manual_seed(0)
+    critic = original_critic(6, (16, 8), 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        value = critic(torch.randn(500, 6)) + 300.0
+    assert value.dtype == torch.float32
+    assert len(value.unique()) > 450

@@ -107,6 +107,37 @@ def test_a_state_dict_draws_and_goes_on_as_the_original(windows: int) -> None:
     assert all(torch.equal(state[name], kept[name]) for name in kept)
 
 
+@pytest.mark.parametrize("gap", [1, 5, 6])
+def test_no_return_is_summed_across_a_gap(gap: int) -> None:
+    """Before window 5 the ring's next row is its first."""
+    buffer, steps = ReplayBuffer(CAPACITY), filled(7)[1]
+    for index in range(gap + 1):
+        window = random_window(index)
+        buffer.add(window, window.action, consecutive=index != gap)
+    steps = {name: rows[: (gap + 1) * H] for name, rows in steps.items()}
+    steps["done"][gap * H - 1] = True
+    place = {float(steps["obs"][t, n]): (t, n) for t in range((gap + 1) * H) for n in range(N)}
+    drawn, before = draw(buffer), 0
+    for row, obs in enumerate(drawn.obs):
+        t, n = place[float(obs)]
+        reward, discount, next_obs, _ = brute_force(steps, t, n, 3, 0.9)
+        assert float(drawn.reward[row]) == pytest.approx(reward, abs=1e-5)
+        assert float(drawn.discount[row]) == pytest.approx(discount)
+        assert float(drawn.next_obs[row]) == next_obs
+        before += t == gap * H - 1
+    assert before
+
+
+def test_a_smaller_buffer_takes_the_newest_of_a_state() -> None:
+    buffer, steps = filled(6)
+    smaller = ReplayBuffer(7 * N)
+    smaller.load_state_dict(buffer.state_dict(), torch.device("cpu"))
+    assert torch.equal(smaller.state_dict()["obs"], steps["obs"][-7:])
+    window = random_window(6)
+    smaller.add(window, window.action)
+    assert torch.equal(smaller.state_dict()["obs"], torch.cat([steps["obs"][-3:], window.obs]))
+
+
 def test_a_state_holds_only_what_has_been_kept_oldest_first() -> None:
     state = filled(1)[0].state_dict()
     assert state["reward"].shape == (H, N)
