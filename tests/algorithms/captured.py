@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rpo_lightning.algorithms import RLModule
-from rpo_lightning.nn import SquashedGaussian
 from tests.reference import window_objective
 from tests.toy import PointMass
 
@@ -64,15 +63,3 @@ def assert_gradients_equal(ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...])
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-7)
     assert max(float(g.abs().max()) for g in theirs) > 0.01
-
-
-class FreeActor(nn.Module):
-    """A policy whose mean and log standard deviation are its parameters, whatever the observation."""
-
-    def __init__(self, mean: Tensor, log_std: Tensor) -> None:
-        super().__init__()
-        self.mean, self.log_std = nn.Parameter(mean.clone()), nn.Parameter(log_std.clone())
-
-    def forward(self, x: Tensor) -> SquashedGaussian:
-        """Return the policy."""
-        return SquashedGaussian(1.0 * self.mean, 1.0 * self.log_std)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,8 @@ from torch import Tensor
 from rpo_lightning.algorithms import GIPPO
 from rpo_lightning.nn import SquashedGaussian
 from rpo_lightning.rollout import Collector, RolloutBatch
-from tests.algorithms.captured import FreeActor, H, N, assert_gradients_equal, captured, restless
+from tests.algorithms.captured import H, N, assert_gradients_equal, captured, restless
+from tests.algorithms.free_policy import FreeActor, follow, stand_in
 from tests.reference import brute_force_advantages, closed_loop_advantages, window_noise
 from tests.toy import PointMass
 
@@ -72,39 +72,8 @@ def test_values_come_from_the_slow_copy_of_the_critics() -> None:
 # The step along them, with a policy made of free numbers
 
 
-def stand_in(action_dim: int = 1, **options: Any) -> tuple[GIPPO, Any, SquashedGaussian]:
-    """Return a module with a free policy N(0, 0.5), and a window without gradients whose samples are its means."""
-    module = captured(GIPPO, **options)
-    shape = (H, N, action_dim)
-    module.actor = FreeActor(torch.zeros(shape, dtype=DOUBLE), torch.full(shape, math.log(0.5), dtype=DOUBLE))
-    old = SquashedGaussian(torch.zeros(shape, dtype=DOUBLE), torch.full(shape, math.log(0.5), dtype=DOUBLE))
-    zeros = torch.zeros(shape, dtype=DOUBLE)
-    return module, SimpleNamespace(sample=zeros, action_grad=zeros, done=torch.zeros(H, N, dtype=torch.bool)), old
-
-
 def standard_normal(seed: int, action_dim: int = 1) -> Tensor:
     return torch.randn(H, N, action_dim, generator=torch.Generator().manual_seed(seed), dtype=DOUBLE)
-
-
-def follow(
-    module: GIPPO,
-    batch: Any,
-    old: SquashedGaussian,
-    move: Callable[[], Any],
-    advantage: float | Tensor = 0.0,
-    fitted: bool = True,
-) -> float:
-    """Let the fit do what `move` does, and return the factor by which alpha has changed."""
-
-    def descend(loss_of: Callable[[], Tensor], steps: int, optimizer: Any, rate: float) -> tuple[bool, Tensor]:
-        move()
-        return fitted, torch.zeros(())
-
-    module._descend = descend
-    before = float(module.alpha)
-    advantage = torch.as_tensor(advantage, dtype=DOUBLE).expand(H, N)
-    module.follow_gradients(batch, None, old, advantage, None)
-    return float(module.alpha) / before
 
 
 def test_the_policy_is_fitted_to_the_samples_moved_along_the_gradients() -> None:

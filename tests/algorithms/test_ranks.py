@@ -40,7 +40,7 @@ def run_two(task: str, folder: Path) -> list[dict]:
         for index in ("0", "1")
     ]
     try:
-        outputs = [process.communicate(timeout=120)[0] for process in processes]
+        outputs = [process.communicate(timeout=300)[0] for process in processes]
     finally:
         for process in processes:
             process.kill()
@@ -82,6 +82,14 @@ def test_ranks_stay_equal_and_each_resumes_its_own_simulator_and_buffer(name: st
         assert not torch.equal(first["buffers"][0]["obs"], second["buffers"][0]["obs"])
 
 
+@pytest.mark.parametrize("name", [*UNION, "sac"])
+def test_metrics_are_equal_on_all_ranks(name: str, trainer: list[dict]) -> None:
+    """A callback may decide by them."""
+    first, second = (result["metrics"][name] for result in trainer)
+    assert len(first) >= 3
+    assert first == second
+
+
 def test_the_averaged_gradient_is_that_of_the_union(fabric: list[dict]) -> None:
     module = make_rpo(entropy_coef=0.0)
     batch = Collector(PointMass(8, seed=1), 8, seed=1).collect(module)
@@ -104,6 +112,15 @@ def test_the_normaliser_is_equal_on_all_ranks_and_saw_all_data(fabric: list[dict
 def test_a_skip_on_one_rank_skips_on_both(fabric: list[dict]) -> None:
     for result in fabric:
         assert largest_difference(*result["skipped"]) == 0.0
+
+
+def test_what_one_rank_alone_sees_is_decided_by_both(fabric: list[dict]) -> None:
+    """A rank that went another way would wait for the other for ever."""
+    for result in fabric:
+        decided = result["decisions"]
+        assert decided["factor"] == pytest.approx(1 / 1.02)  # one policy has become too wide
+        assert decided["max_ratio"] == 1.0  # one is far away: ratios are to the alpha policy everywhere
+        assert (decided["fitted"], decided["calls"]) == (False, 16)  # the mean of both losses rises
 
 
 def test_ranks_explore_with_different_noise(fabric: list[dict]) -> None:

@@ -10,10 +10,11 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from rpo_lightning.algorithms import RLModule
+from rpo_lightning.algorithms import GIPPO, RLModule
 from rpo_lightning.distributed import rank
 from rpo_lightning.rollout import Collector
 from tests.algorithms.drivers import (
+    Record,
     UnionData,
     make_algorithm,
     make_data,
@@ -23,6 +24,7 @@ from tests.algorithms.drivers import (
     share,
     snapshot,
 )
+from tests.algorithms.free_policy import FreeActor, follow, stand_in
 from tests.toy import PointMass
 
 # Nothing that every process draws for itself: noise of entropies, minibatches.
@@ -51,25 +53,26 @@ def union_data() -> UnionData:
 def trainer(folder: Path) -> dict:
     """Train the union under the Trainer; then train apart, stop, resume."""
     ddp = {"strategy": "ddp", "devices": 2}
-    unions = {}
+    unions, metrics = {}, {}
     for name in UNION:
-        module = on_union(name)
-        make_trainer(folder, **ddp).fit(module, datamodule=union_data())
-        unions[name] = snapshot(module)
+        module, record = on_union(name), Record()
+        make_trainer(folder, **ddp, callbacks=[record]).fit(module, datamodule=union_data())
+        unions[name], metrics[name] = snapshot(module), record.metrics
 
     apart = {}
     for name in APART:
         checkpoint = ModelCheckpoint(folder / name, filename="{step}", every_n_train_steps=3, save_top_k=-1)
         states, positions, buffers = [], [], []
         for resume in (None, str(folder / name / "step=384.ckpt")):
-            module, data = make_algorithm(name), make_data(4)
-            callbacks = [checkpoint] if resume is None else []
+            module, data, record = make_algorithm(name), make_data(4), Record()
+            callbacks = [record, checkpoint] if resume is None else [record]
             make_trainer(folder, **ddp, callbacks=callbacks).fit(module, datamodule=data, ckpt_path=resume)
             states.append(snapshot(module))
             positions.append(data.collector.env.q)
             buffers.append(module.replay.state_dict() if name == "sac" else {})
+            metrics.setdefault(name, []).extend(record.metrics)
         apart[name] = {"states": states, "positions": positions, "buffers": buffers, "env_steps": module.env_steps}
-    return {"union": unions, "apart": apart}
+    return {"union": unions, "apart": apart, "metrics": metrics}
 
 
 def fabric(folder: Path) -> dict:
@@ -102,7 +105,34 @@ def fabric(folder: Path) -> dict:
         "normalizer": module.normalizer.state_dict(),
         "skipped": (before, snapshot(skipped)),
         "noise": data.collector.generator.get_state(),
+        "decisions": decisions(),
     }
+
+
+def decisions() -> dict:
+    """Return what GI-PPO decides where one rank alone sees a reason."""
+    module, batch, old = stand_in(max_out_of_range=1.0)
+
+    def widen() -> None:
+        module.actor.log_std.data[2, 3] += rank()
+
+    factor = follow(module, batch, old, widen)
+
+    module, batch, old = stand_in()
+    module.actor.mean.data[0] += 0.2 + 5.0 * rank()  # far from the old policy
+    module._descend = lambda *args: (True, torch.zeros(()))
+    metrics = module.correct(batch, None, old, torch.ones(8, 6, dtype=torch.float64), None)
+
+    module, calls = GIPPO(3, 1, 4096, hidden=(4,)), []
+    module.actor = FreeActor(torch.zeros(1), torch.zeros(1))
+    optimizer = torch.optim.AdamW(module.actor.parameters(), lr=0.1)
+
+    def rising_on_rank_zero() -> torch.Tensor:
+        calls.append(rank())
+        return module.actor.mean.sum() + module.actor.log_std.sum() + (10.0 * (len(calls) % 2 == 0) if rank() == 0 else 0.0)
+
+    fitted, _ = module._descend(rising_on_rank_zero, 1, optimizer, 0.1)
+    return {"factor": factor, "max_ratio": float(metrics["actor/max_ratio"]), "fitted": fitted, "calls": len(calls)}
 
 
 def critic_loss(module: object, batch: object) -> torch.Tensor:
