@@ -39,13 +39,16 @@ def test_validate_reproduces_the_summary_from_the_policy_alone(name, folder, cap
 OPAQUE = "--data.env=tests.toy.Opaque"
 
 
-@pytest.mark.parametrize("name", ["ppo", "sac"])
-def test_ppo_and_sac_take_a_task_without_gradients(name, folder):
+WITHOUT_GRADIENTS = ("ppo", "reppo", "sac")
+
+
+@pytest.mark.parametrize("name", WITHOUT_GRADIENTS)
+def test_some_take_a_task_without_gradients(name, folder):
     configure(folder, name)
     call("fit", OPAQUE, "--trainer.callbacks+=NaNGuard", "--trainer.max_steps=2")
 
 
-@pytest.mark.parametrize("name", [name for name in ALGORITHMS if name not in ("ppo", "sac")])
+@pytest.mark.parametrize("name", [name for name in ALGORITHMS if name not in WITHOUT_GRADIENTS])
 def test_the_others_refuse_a_task_without_gradients_in_a_line(name, folder, capsys):
     configure(folder, name)
     line = refused(capsys, "fit", "--config", "tiny.yaml", OPAQUE)

@@ -11,7 +11,7 @@ import torch
 from lightning import Callback, Fabric, Trainer
 from torch import Tensor
 
-from rpo_lightning.algorithms import GIPPO, PPO, RPO, SAC, SAPO, SHAC, RLModule
+from rpo_lightning.algorithms import GIPPO, PPO, REPPO, RPO, SAC, SAPO, SHAC, RLModule
 from rpo_lightning.distributed import rank, world_size
 from rpo_lightning.rollout import Collector, RolloutBatch, RolloutDataModule
 from tests.toy import PointMass
@@ -26,6 +26,7 @@ SMALL: dict[str, tuple[type[RLModule], dict[str, Any]]] = {
     "sapo": (SAPO, {"critic_epochs": 2}),
     "ppo": (PPO, {"actor_epochs": 3, "minibatch_size": 32}),
     "gippo": (GIPPO, {"critic_epochs": 2, "fit_steps": 3, "actor_epochs": 2}),
+    "reppo": (REPPO, {"epochs": 2, "minibatch_size": 32, "critic_width": 16}),
     "sac": (SAC, {"replay_size": 200, "batch_size": 32, "gradient_rounds": 2}),
 }
 """Options that keep a run short; the replay buffer is full, and overwritten, in the fourth window."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from tests.algorithms.drivers import (
 from tests.toy import Opaque
 
 EVERY = pytest.mark.parametrize("name", ALGORITHMS)
-WITHOUT_GRADIENTS = ("ppo", "sac")
+WITHOUT_GRADIENTS = ("ppo", "reppo", "sac")
 STOP = 5
 """Iterations before the run is continued: the second epoch of four has begun, the replay buffer has wrapped."""
 
@@ -110,6 +111,10 @@ def test_a_continued_run_is_the_straight_one(name: str, run: Any, straight: Any,
         assert not torch.equal(fast, slow)
     if name in ("sapo", "sac"):
         assert float(content["state_dict"]["log_temperature"]) != 0.0
+    if name == "reppo":
+        multipliers = [float(content["state_dict"][key]) for key in ("log_temperature", "log_kl_coef")]
+        assert all(abs(value - math.log(0.01)) > 1e-4 for value in multipliers)
+        assert float(content["state_dict"]["scaler.largest"]) > 0.0
 
 
 @EVERY
@@ -164,7 +169,7 @@ def test_metrics_that_every_algorithm_reports(name: str, straight: Any) -> None:
 @EVERY
 @pytest.mark.parametrize("schedule", ["exponential", "linear", "constant", "kl"])
 def test_every_schedule_moves_the_rates_of_actor_and_critics(name: str, schedule: str) -> None:
-    options = {"random_windows": 0} if name == "sac" else {}
+    options = {"sac": {"random_windows": 0}, "reppo": {"critic_lr": 5e-4}}.get(name, {})
     module = make_algorithm(name, lr_schedule=schedule, actor_lr=1e-4, total_env_steps=256, **options)
     apply, first = module.apply_gradients, []
 
@@ -196,6 +201,8 @@ def test_every_schedule_moves_the_rates_of_actor_and_critics(name: str, schedule
         assert row["lr/critic"] == pytest.approx(rates[1])
         if name in ("sapo", "sac"):
             assert rates[2] == 5e-3
+        if name == "reppo":
+            assert rates[2] == 3e-4
         if schedule == "kl":
             factor *= 1.5 if row["actor/kl"] < 0.004 else 1 / 1.5 if row["actor/kl"] > 0.016 else 1.0
             factors.add(factor)
@@ -265,6 +272,10 @@ def test_an_unknown_option_is_refused(name: str) -> None:
         ("gippo", {"alpha_interval": 1.0}, "GIPPO needs 0 < alpha_interval < 1"),
         ("gippo", {"fit_steps": 0}, "fit_steps and actor_epochs of at least 1"),
         ("sapo", {"init_temperature": 0.0}, "init_temperature must be above 0, not 0.0"),
+        ("reppo", {"epochs": 0}, "epochs must be above 0, not 0"),
+        ("reppo", {"kl_target": 0.0}, "kl_target must be above 0, not 0.0"),
+        ("reppo", {"norm": "batch"}, "norm must be one of layer, rms, none, not 'batch'"),
+        ("reppo", {"value_range": (1.0, 1.0)}, "values need a range and at least two bins"),
         ("sac", {"init_temperature": 0.0}, "init_temperature must be above 0, not 0.0"),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from time import perf_counter
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from lightning import LightningModule
@@ -45,7 +45,7 @@ class RLModule(LightningModule):
     """
 
     name: str
-    needs_action_grad: ClassVar[bool] = True
+    needs_action_grad: bool = True
     bootstrap_state: Literal["next", "current"] = "next"
     actor: nn.Module
     normalizer: RunningNormalizer

@@ -24,8 +24,10 @@ class Env(Protocol):
     num_envs: int
     obs_dim: int
     action_dim: int
+    max_episode_steps: int
     device: torch.device
     differentiable: bool
+    progress: Tensor
     invalid: Tensor
 
     def step(self, action: Tensor) -> Any:
@@ -95,15 +97,21 @@ class Collector:
         env: environments, already reset.
         horizon: H.
         seed: of the exploration noise.
+        random_progress: begin every environment at a random step of its first episode, so that their time limits do not
+            fall together.
     """
 
-    def __init__(self, env: Env, horizon: int, seed: int) -> None:
+    def __init__(self, env: Env, horizon: int, seed: int, random_progress: bool = False) -> None:
         self.env = env
         self.horizon = horizon
         self.windows = 0
         self.generator = torch.Generator(env.device).manual_seed(seed)
+        if random_progress:
+            shape, limit = (env.num_envs,), env.max_episode_steps
+            env.progress = torch.randint(limit, shape, generator=self.generator, device=env.device)
         self._return = torch.zeros(env.num_envs, device=env.device)
         self._length = torch.zeros(env.num_envs, device=env.device)
+        self._match_episodes()
 
     def check(self, agent: Agent) -> None:
         """Check that the environment gives what the agent learns from.
@@ -226,3 +234,11 @@ class Collector:
         self.windows = state["windows"]
         self._return = state["return"].to(self.env.device)
         self._length = state["length"].to(self.env.device)
+        self._match_episodes()
+
+    def _match_episodes(self) -> None:
+        """Begin to count where the environments are; returns whose beginning is unknown become NaN until the next reset."""
+        progress = self.env.get_state()[2].to(self._length.dtype)
+        unknown = torch.where(progress == 0, 0.0, torch.nan)
+        self._return = torch.where(self._length == progress, self._return, unknown)
+        self._length = progress

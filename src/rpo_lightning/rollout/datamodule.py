@@ -43,6 +43,8 @@ class RolloutDataModule(LightningDataModule):
         horizon: steps per window, H.
         iterations_per_epoch: windows between evaluations and checkpoints.
         seed: of exploration and initial states; every rank adds 1000 times its index.
+        random_progress: begin every environment at a random step of its first episode, so that their time limits do not
+            fall together.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class RolloutDataModule(LightningDataModule):
         horizon: int = 32,
         iterations_per_epoch: int = 50,
         seed: int = 0,
+        random_progress: bool = False,
     ) -> None:
         super().__init__()
         self.env = env
@@ -59,6 +62,7 @@ class RolloutDataModule(LightningDataModule):
         self.horizon = horizon
         self.iterations_per_epoch = iterations_per_epoch
         self.seed = seed
+        self.random_progress = random_progress
         self.agent: Any = None
         self.collector: Collector | None = None
         self._pending: dict[str, Any] | None = None
@@ -111,7 +115,7 @@ class RolloutDataModule(LightningDataModule):
         if stage not in (None, "fit") or self.collector is not None:
             return
         seed = self.seed + RANK_SEED_STRIDE * rank()
-        self.collector = Collector(self.make_env(self.num_envs, seed), self.horizon, seed)
+        self.collector = Collector(self.make_env(self.num_envs, seed), self.horizon, seed, self.random_progress)
         self.collector.check(self.agent)
         if self._pending is not None:
             self.load_state_dict(self._pending)

@@ -1,0 +1,100 @@
+"""The networks of REPPO (arXiv 2507.11019): an actor with a least spread, and a critic of states and actions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from rpo_lightning.nn.gaussian import SquashedGaussian
+from rpo_lightning.nn.hl_gauss import HLGauss
+
+__all__ = ["ActionValue", "MinStdActor", "Norm"]
+
+Norm = Literal["layer", "rms", "none"]
+
+_NORMS: dict[str, type[nn.Module]] = {"layer": nn.LayerNorm, "rms": nn.RMSNorm, "none": nn.Identity}
+ZERO_LOGIT = 40.9
+"""Times the shares of the value 0: the logits at first, which outweigh what a fresh network says."""
+
+
+def block(inputs: int, outputs: int, norm: Norm) -> list[nn.Module]:
+    """Return Linear -> norm -> SiLU."""
+    if norm not in _NORMS:
+        raise ValueError(f"norm must be one of {', '.join(_NORMS)}, not {norm!r}.")
+    return [nn.Linear(inputs, outputs), _NORMS[norm](outputs), nn.SiLU()]
+
+
+class MinStdActor(nn.Module):
+    """Map normalised observations to a squashed Gaussian of standard deviation exp(s) + min_std.
+
+    Args:
+        obs_dim: D.
+        action_dim: A.
+        hidden: sizes of the hidden layers.
+        norm: of the hidden layers.
+        min_std: least standard deviation, before the tanh.
+    """
+
+    def __init__(self, obs_dim: int, action_dim: int, hidden: Sequence[int], norm: Norm, min_std: float) -> None:
+        super().__init__()
+        sizes = [obs_dim, *hidden]
+        layers = [layer for inputs, outputs in zip(sizes, hidden, strict=False) for layer in block(inputs, outputs, norm)]
+        self.mlp = nn.Sequential(*layers, nn.Linear(sizes[-1], 2 * action_dim))
+        self.register_buffer("log_min_std", torch.tensor(math.log(min_std) if min_std > 0.0 else -math.inf), False)
+
+    log_min_std: Tensor
+
+    def forward(self, x: Tensor) -> SquashedGaussian:
+        """Return the action distribution (..., A) at normalised observations (..., D)."""
+        mean, log_std = self.mlp(x).chunk(2, dim=-1)
+        return SquashedGaussian(mean, torch.logaddexp(log_std, self.log_min_std))
+
+
+class ActionValue(nn.Module):
+    """Value of a state and an action, and a prediction of the features that the next pair will have.
+
+    Encoder -> feature e; head: SiLU(e) -> value; predictor: SiLU(e) -> feature of the next state and action.
+
+    Args:
+        obs_dim: D.
+        action_dim: A.
+        width: of every layer.
+        norm: of the hidden layers.
+        bins: what the head classifies into; None: the head gives the value itself.
+    """
+
+    def __init__(self, obs_dim: int, action_dim: int, width: int, norm: Norm, bins: HLGauss | None) -> None:
+        super().__init__()
+        self.bins = bins
+        self.encoder = nn.Sequential(*block(obs_dim + action_dim, width, norm), nn.Linear(width, width))
+        self.head = nn.Sequential(nn.SiLU(), *block(width, width, norm))
+        self.output = nn.Linear(width, 1 if bins is None else bins.bins)
+        self.predictor = nn.Sequential(nn.SiLU(), *block(width, width, norm), nn.Linear(width, width))
+        start = torch.zeros(1) if bins is None else ZERO_LOGIT * bins.encode(torch.zeros(()))
+        self.offset = nn.Parameter(start)
+
+    def forward(self, x: Tensor, action: Tensor) -> Tensor:
+        """Return the values (...,) of actions (..., A) at normalised observations (..., D)."""
+        return self.value(self.outputs(self.encode(x, action)))
+
+    def encode(self, x: Tensor, action: Tensor) -> Tensor:
+        """Return the features (..., width)."""
+        return self.encoder(torch.cat([x, action], -1))
+
+    def outputs(self, feature: Tensor) -> Tensor:
+        """Return the head's outputs (..., bins or 1) at features; under autocast the last layer keeps its own precision."""
+        hidden = self.head(feature)
+        with torch.autocast(hidden.device.type, enabled=False):
+            return self.output(hidden.to(self.offset.dtype)) + self.offset
+
+    def value(self, outputs: Tensor) -> Tensor:
+        """Return the values (...,) that the head's outputs stand for."""
+        return outputs.squeeze(-1) if self.bins is None else self.bins.decode(outputs)
+
+    def loss(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """Return the error (...,) of the head's outputs: cross-entropy, or half the square without bins."""
+        return 0.5 * (outputs.squeeze(-1) - target).square() if self.bins is None else self.bins.loss(outputs, target)

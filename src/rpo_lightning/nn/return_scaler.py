@@ -1,0 +1,48 @@
+"""The unit of rewards that puts every task's returns in the same range."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from rpo_lightning.distributed import max_over_ranks
+from rpo_lightning.returns import segment_discounts
+
+__all__ = ["ReturnScaler"]
+
+
+class ReturnScaler(nn.Module):
+    """Divide rewards so that discounted returns stay within +-limit, learned from the largest one seen.
+
+    A window of H steps sees only part of an endless return: the largest |sum of gamma^k r_k| of its segments, divided by
+    1 - gamma^H, stands for the whole. It only grows, so the unit settles.
+
+    Args:
+        discount: gamma.
+        limit: to which the largest return is mapped.
+    """
+
+    largest: Tensor
+
+    def __init__(self, discount: float, limit: float) -> None:
+        super().__init__()
+        self.discount = discount
+        self.limit = limit
+        self.register_buffer("largest", torch.zeros(()))
+
+    @property
+    def scale(self) -> Tensor:
+        """Rewards per unit (), 1 before the first reward that is not 0."""
+        return torch.where(self.largest > 0.0, self.largest / self.limit, 1.0)
+
+    @torch.no_grad()
+    def update(self, reward: Tensor, done: Tensor) -> None:
+        """Take in the rewards (H, N) of a window, in which episodes ended at `done` (H, N)."""
+        weighted = segment_discounts(done, self.discount) * reward
+        total = peak = torch.zeros_like(reward[0])
+        for reward_t, done_t in zip(weighted, done, strict=True):
+            total = total + reward_t
+            peak = torch.maximum(peak, total.abs())
+            total = torch.where(done_t, 0.0, total)
+        seen = max_over_ranks(peak.max() / (1.0 - self.discount ** len(reward)))
+        self.largest.copy_(torch.maximum(self.largest, seen))
