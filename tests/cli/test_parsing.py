@@ -22,9 +22,9 @@ def resolved(capsys, *arguments):
 @pytest.mark.parametrize("name", discovery.presets())
 def test_every_preset_is_of_the_task_and_algorithm_it_is_named_after(name, folder, capsys):
     config = resolved(capsys, "--config", name)
-    *algorithm, task = name.removesuffix(".yaml").split("/")
-    assert config["data"]["env"] == task
-    assert config["model"]["class_path"].split(".")[-1].lower() == (algorithm or ["rpo"])[0].removesuffix("_original")
+    algorithm = config["model"]["class_path"].split(".")[-1].lower()
+    folders = {"rpo": [""], "shac": ["shac/", "shac_original/"]}.get(algorithm, [f"{algorithm}/"])
+    assert name in [f"{place}{config['data']['env']}.yaml" for place in folders]
     assert config["model"]["init_args"]["total_env_steps"] > 0
     assert config["trainer"]["check_val_every_n_epoch"] == 2
 
@@ -82,7 +82,7 @@ def test_mistake_in_an_option(arguments, named, folder, capsys):
     [
         ("num_envs", "num_env", ["'num_env'", "'num_envs'"]),
         ("actor_epochs", "actor_epoch", ["'actor_epoch'", "'actor_epochs'"]),
-        ("class_path: RPO", "class_path: RPPO", ["'RPPO'", "'RPO'"]),
+        ("class_path: RPO", "class_path: RPOO", ["'RPOO'", "'RPO'"]),
         ("Evaluation", "Evalution", ["'Evalution'", "'Evaluation'"]),
         ("episodes", "episode", ["'episode'", "'episodes'"]),
         ("Evaluation", "missing.Thing", ["missing.Thing", "No module named 'missing'"]),
@@ -235,12 +235,31 @@ def test_sac_presets_have_table_7(task, n_step, actor_lr, tau, folder, capsys):
     assert (model["n_step"], model["actor_lr"], model["target_update"]) == (n_step, actor_lr, tau)
 
 
+REPPO_SMALL = {  # arXiv 2507.11019, batches of 32 thousand on the control suite
+    "epochs": 8, "minibatch_size": 2048, "discount": 0.99, "td_lambda": 0.95, "actor_lr": 3e-4, "critic_lr": 3e-4,
+    "max_grad_norm": 0.5, "bins": 151, "kl_target": 0.1, "kl_samples": 16, "init_temperature": 0.01, "init_kl_coef": 0.01,
+    "target_entropy_per_dim": 0.5, "aux_coef": 1.0, "hidden": [512, 512], "critic_width": 512, "lr_schedule": "constant",
+    "total_env_steps": 50_000_000,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("task", ["cheetah_run", "fish_swim"])
+def test_reppo_presets_have_its_paper_s_hyper_parameters(task, folder, capsys):
+    config = resolved(capsys, "--config", f"reppo/dmc/{task}.yaml")
+    model, data = config["model"]["init_args"], config["data"]
+    assert {name: model[name] for name in REPPO_SMALL} == REPPO_SMALL
+    assert (data["num_envs"], data["horizon"], data["random_progress"]) == (1024, 32, True)
+
+
 def test_every_task_has_a_preset_of_every_algorithm():
     presets = set(discovery.presets())
     for cls in discovery.algorithms():
         algorithm = "" if cls.__name__ == "RPO" else f"{cls.__name__.lower()}/"
         if cls.__module__.startswith("rpo_lightning."):
-            assert {f"{algorithm}{task}.yaml" for task in envs.names()} <= presets
+            # REPPO's paper compares these two on the control suite
+            suite = cls.__name__ in ("PPO", "REPPO")
+            tasks = [task for task in envs.names() if suite or not task.startswith("dmc/")]
+            assert {f"{algorithm}{task}.yaml" for task in tasks} <= presets
 
 
 def test_a_preset_taken_out_of_its_folder_says_how_to_copy_it(folder, capsys):

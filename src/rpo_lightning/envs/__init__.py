@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from rpo_lightning.envs.dmc import TASKS as _CONTROL_TASKS
+
 __all__ = ["env_class", "make", "names"]
 
 _TASKS = {
@@ -18,6 +20,13 @@ _TASKS = {
     "double_pendulum": "rpo_lightning.envs.double_pendulum.DoublePendulum",
     "hopper": "rpo_lightning.envs.hopper.Hopper",
     "humanoid": "rpo_lightning.envs.humanoid.Humanoid",
+    **_CONTROL_TASKS,
+}
+
+# tasks of other libraries, `family/name`: the module whose `named` makes their classes
+_FAMILIES = {
+    "gymnasium": "rpo_lightning.envs.gymnasium_env",
+    "maniskill": "rpo_lightning.envs.maniskill",
 }
 
 
@@ -32,6 +41,12 @@ def env_class(name: str) -> type:
     Raises:
         ValueError: if there is no such task, with the nearest name.
     """
+    family, _, member = name.partition("/")
+    if family in _FAMILIES and member:
+        try:
+            return importlib.import_module(_FAMILIES[family]).named(member)
+        except ImportError as error:
+            raise ValueError(f"task {name!r}: {error}") from error
     path = _TASKS.get(name, name)
     module, _, attribute = path.rpartition(".")
     if not module:
@@ -53,7 +68,7 @@ def make(name: str, num_envs: int, device: str | torch.device = "cpu", seed: int
     """Return an environment, already reset.
 
     Args:
-        name: a task (`names()`) or a class path.
+        name: a task (`names()`), `gymnasium/<id>`, `maniskill/<id>` or a class path.
         num_envs: number of environments.
         device: "cpu" or "cuda[:k]".
         seed: of its random starts.

@@ -19,7 +19,7 @@ import torch
 
 from rpo_lightning.sim import Model, Simulator, load_mjcf, resolve_device
 
-__all__ = ["OPTIONS", "ArticulatedEnv", "Step"]
+__all__ = ["OPTIONS", "STATE_LIMIT", "ArticulatedEnv", "Step", "checked_options"]
 
 OPTIONS: dict[str, Any] = {
     "stochastic_init": True,
@@ -30,7 +30,7 @@ OPTIONS: dict[str, Any] = {
     "observe_action": False,
     "threads": None,
 }
-_TOO_LARGE = 1e6  # a state, observation or action beyond this counts as exploded
+STATE_LIMIT = 1e6  # a state, observation or action beyond this counts as exploded
 
 
 class Step(NamedTuple):
@@ -79,7 +79,7 @@ class ArticulatedEnv(ABC):
     differentiable: ClassVar[bool] = True
 
     def __init__(self, num_envs: int, device: str | torch.device = "cpu", seed: int = 0, **options: Any) -> None:
-        self.options = _checked(self.name, options)
+        self.options = checked_options(self.name, options)
         self.num_envs, self.device = num_envs, resolve_device(device)
         self.max_episode_steps: int = self.options["episode_length"] or self.episode_length
         self.model = self.load_robot()
@@ -176,7 +176,7 @@ class ArticulatedEnv(ABC):
         reward = self.reward(before if self.options["reward_from"] == "previous" else obs, clipped)
         with torch.no_grad():
             everything = torch.cat([q, qd, obs, action], dim=1)
-            self.invalid = ~(everything.abs() <= _TOO_LARGE).all(dim=1)
+            self.invalid = ~(everything.abs() <= STATE_LIMIT).all(dim=1)
         if self.device.type != "cpu" or self.invalid.any():
             q, qd, obs, reward = self._contain(q, qd, obs, reward)
         terminated = (self.failed(obs) | self.invalid) if self.options["early_termination"] else self.invalid
@@ -298,7 +298,12 @@ class ArticulatedEnv(ABC):
                 raise ValueError(f"{self.name}: {what} must return shape {shape}, got {tuple(tensor.shape)}")
 
 
-def _checked(task: str, options: dict[str, Any]) -> dict[str, Any]:
+def checked_options(task: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Return all of `OPTIONS` with those given put in.
+
+    Raises:
+        TypeError: for an unknown option. ValueError: for a bad value.
+    """
     for name in options:
         if name not in OPTIONS:
             near = difflib.get_close_matches(name, OPTIONS, n=1, cutoff=0.0)[0]

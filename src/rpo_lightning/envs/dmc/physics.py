@@ -1,0 +1,241 @@
+"""Many worlds of one MuJoCo model on the CPU, in MuJoCo's own threads, and what tasks see of them."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import mujoco
+import numpy as np
+import torch
+from mujoco.rollout import Rollout
+from torch import Tensor
+
+__all__ = ["CpuEngine", "CpuPhysics", "Physics", "State", "Worlds", "make_physics"]
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+_LONGEST = 20  # steps of one call, which keeps the states in between: bounds its memory
+
+
+@dataclass(frozen=True)
+class State:
+    """What a task observes and rewards: N worlds at the state reached, float32 on the task's device.
+
+    Attributes:
+        qpos: (N, nq). qvel: (N, nv). target: (N, k) what the task draws per episode besides a start; k may be 0.
+        sensordata: (N, s) of that very state. addresses: where each sensor's values are in it.
+    """
+
+    qpos: Tensor
+    qvel: Tensor
+    target: Tensor
+    sensordata: Tensor
+    addresses: Mapping[str, slice]
+
+    def sensor(self, name: str) -> Tensor:
+        """Return (N, k) values of a sensor that the task declared."""
+        return self.sensordata[:, self.addresses[name]]
+
+
+@dataclass(frozen=True)
+class Worlds:
+    """The exact state of M worlds: (M, ...) float64 tensors on the CPU.
+
+    Attributes:
+        qpos: (M, nq). qvel: (M, nv). warmstart: (M, nv) accelerations that the constraint solver begins with.
+        sensordata: (M, s). target: (M, k).
+    """
+
+    qpos: Tensor
+    qvel: Tensor
+    warmstart: Tensor
+    sensordata: Tensor
+    target: Tensor
+
+    def rows(self, rows: slice | Tensor) -> Worlds:
+        """Return some of the worlds."""
+        return Worlds(*(part[rows] for part in self.parts().values()))
+
+    def parts(self) -> dict[str, Tensor]:
+        """Return the tensors by name."""
+        return dict(vars(self))
+
+
+class Physics(Protocol):
+    """What a task asks of a backend: it holds N worlds without their targets; tensors are on its device."""
+
+    def step(self, ctrl: Tensor) -> None:
+        """Hold `ctrl` (N, nu) for one control step; sensors then belong to the state reached."""
+        ...
+
+    def view(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return (qpos, qvel, sensordata) in float32; no later step changes them."""
+        ...
+
+    def put(self, rows: Tensor, worlds: Worlds) -> None:
+        """Overwrite the worlds `rows` (M,) int64, in order; the others are left alone."""
+        ...
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return copies of all that the next step depends on, and sensordata."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Continue from what `state_dict` returned, to the bit."""
+        ...
+
+
+class CpuEngine:
+    """MuJoCo's steps for many worlds at once; holds no state, and results do not depend on `threads`.
+
+    Args:
+        model: compiled; without actuator activations.
+        threads: of MuJoCo; None: all cores that this process may use.
+
+    Raises:
+        ValueError: for a bad number of threads, or a model whose state is more than positions and velocities.
+    """
+
+    def __init__(self, model: mujoco.MjModel, threads: int | None = None) -> None:
+        if threads is not None and threads < 1:
+            raise ValueError(f"threads must be at least 1, got {threads}")
+        self.model = model
+        self._width = mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_FULLPHYSICS.value)
+        if self._width != 1 + model.nq + model.nv:
+            raise ValueError(f"the state of the model must be time, positions and velocities, but has {self._width} numbers")
+        available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        count = threads or available
+        self._data = [mujoco.MjData(model) for _ in range(count)]
+        self._pool = Rollout(nthread=count if count > 1 else 0)
+        # sensors are wanted of the last state only; those of positions and velocities need no contact forces
+        self._moving, self._sensing = _disabling(model, "sensor"), model
+        if not (model.sensor_needstage == mujoco.mjtStage.mjSTAGE_ACC).any():
+            self._sensing = _disabling(model, "constraint", "actuation")
+
+    def advance(self, qpos: Array, qvel: Array, warmstart: Array, ctrl: Array, steps: int) -> tuple[Array, Array, Array]:
+        """Return (qpos, qvel, warmstart) of M worlds after `steps` physics steps under `ctrl` (M, nu)."""
+        while steps > 0:
+            now = min(steps, _LONGEST)
+            path = np.empty((len(qpos), now, self._width))
+            self._roll(self._moving, qpos, qvel, warmstart, ctrl, now, path, None)
+            before = path[:, -2, 1 + self.model.nq :] if now > 1 else qvel
+            qpos, qvel = path[:, -1, 1 : 1 + self.model.nq], path[:, -1, 1 + self.model.nq :]
+            with np.errstate(invalid="ignore", over="ignore"):  # in worlds that have exploded
+                warmstart = (qvel - before) / self.model.opt.timestep  # the solver's last result; MuJoCo would keep it
+            steps -= now
+        return qpos, qvel, warmstart
+
+    def sense(self, qpos: Array, qvel: Array, warmstart: Array, ctrl: Array) -> Array:
+        """Return the sensors (M, s) of the states given.
+
+        A step computes the sensors of the state that it starts from, so one is made and its state thrown away.
+        """
+        sensordata = np.empty((len(qpos), 1, self.model.nsensordata))
+        if self.model.nsensordata:
+            path = np.empty((len(qpos), 1, self._width))
+            self._roll(self._sensing, qpos, qvel, warmstart, ctrl, 1, path, sensordata)
+        return sensordata[:, 0]
+
+    def penetrates(self, qpos: Array) -> Array:
+        """Return (M,) bool: in which of the poses (M, nq) anything touches."""
+        data, touching = self._data[0], np.empty(len(qpos), dtype=bool)
+        for row, pose in enumerate(qpos):
+            data.qpos[:] = pose
+            mujoco.mj_fwdPosition(self.model, data)
+            touching[row] = data.ncon > 0
+        return touching
+
+    def _roll(
+        self,
+        model: mujoco.MjModel,
+        qpos: Array,
+        qvel: Array,
+        warmstart: Array,
+        ctrl: Array,
+        steps: int,
+        path: Array,
+        sensordata: Array | None,
+    ) -> None:
+        count = len(qpos)
+        if count == 0:
+            return
+        self._pool.rollout(
+            [model] * count,
+            self._data,
+            np.concatenate([np.zeros((count, 1)), qpos, qvel], axis=1),
+            np.repeat(ctrl[:, None], steps, axis=1),
+            nstep=steps,
+            initial_warmstart=np.ascontiguousarray(warmstart),
+            state=path,
+            sensordata=sensordata,
+            skip_checks=True,
+        )
+
+
+class CpuPhysics:
+    """N worlds on the CPU in float64 (`Physics`).
+
+    Args:
+        engine: their model.
+        num_worlds: N.
+        substeps: physics steps of one control step.
+    """
+
+    def __init__(self, engine: CpuEngine, num_worlds: int, substeps: int) -> None:
+        self.engine, self.substeps = engine, substeps
+        model = engine.model
+        widths = {"qpos": model.nq, "qvel": model.nv, "warmstart": model.nv, "sensordata": model.nsensordata}
+        self._worlds = {name: np.zeros((num_worlds, width)) for name, width in widths.items()}
+
+    def step(self, ctrl: Tensor) -> None:
+        """Hold `ctrl` (N, nu) for one control step."""
+        held = ctrl.numpy().astype(np.float64)
+        worlds = self._worlds
+        moved = self.engine.advance(worlds["qpos"], worlds["qvel"], worlds["warmstart"], held, self.substeps)
+        # copies, because they are views of all the states in between
+        worlds["qpos"], worlds["qvel"], worlds["warmstart"] = (part.copy() for part in moved)
+        worlds["sensordata"] = self.engine.sense(*moved, held)
+
+    def view(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return (qpos, qvel, sensordata) in float32."""
+        qpos, qvel, sensordata = (
+            torch.from_numpy(self._worlds[name].astype(np.float32)) for name in ("qpos", "qvel", "sensordata")
+        )
+        return qpos, qvel, sensordata
+
+    def put(self, rows: Tensor, worlds: Worlds) -> None:
+        """Overwrite the worlds `rows` (M,)."""
+        given = worlds.parts()
+        for name, values in self._worlds.items():
+            values[rows.numpy()] = given[name].numpy()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return copies of everything."""
+        return {name: torch.from_numpy(values.copy()) for name, values in self._worlds.items()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Continue from what `state_dict` returned."""
+        for name in self._worlds:
+            self._worlds[name] = state[name].cpu().numpy().copy()
+
+
+def make_physics(engine: CpuEngine, num_worlds: int, substeps: int, device: torch.device) -> Physics:
+    """Return the backend of a device.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if device.type != "cpu":
+        raise ValueError(f"the tasks dmc/... run on the CPU only, got device {str(device)!r}; choose device='cpu'")
+    return CpuPhysics(engine, num_worlds, substeps)
+
+
+def _disabling(model: mujoco.MjModel, *flags: str) -> mujoco.MjModel:
+    """Return a copy of a model that leaves something out."""
+    copied = copy.copy(model)
+    for flag in flags:
+        copied.opt.disableflags |= getattr(mujoco.mjtDisableBit, f"mjDSBL_{flag.upper()}")
+    return copied
