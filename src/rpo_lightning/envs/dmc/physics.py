@@ -219,18 +219,20 @@ class CpuPhysics:
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Continue from what `state_dict` returned."""
         for name in self._worlds:
-            self._worlds[name] = state[name].cpu().numpy().copy()
+            self._worlds[name] = state[name].cpu().double().numpy().copy()  # Warp's are float32
 
 
 def make_physics(engine: CpuEngine, num_worlds: int, substeps: int, device: torch.device) -> Physics:
     """Return the backend of a device.
 
     Raises:
-        ValueError: if there is none.
+        ImportError: on a CUDA device without mujoco_warp.
     """
-    if device.type != "cpu":
-        raise ValueError(f"the tasks dmc/... run on the CPU only, got device {str(device)!r}; choose device='cpu'")
-    return CpuPhysics(engine, num_worlds, substeps)
+    if device.type == "cpu":
+        return CpuPhysics(engine, num_worlds, substeps)
+    from rpo_lightning.envs.dmc.warp_physics import WarpPhysics  # not needed on the CPU
+
+    return WarpPhysics(engine.model, num_worlds, substeps, device)
 
 
 def _disabling(model: mujoco.MjModel, *flags: str) -> mujoco.MjModel:

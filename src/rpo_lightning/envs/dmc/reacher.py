@@ -20,7 +20,10 @@ _NEAREST, _FARTHEST = 0.05, 0.2  # a target's distance from the shoulder in m
 
 
 class ReacherEasy(ControlTask):
-    """Bring the finger into a ball of 5 cm; 6 observations, 2 torques of up to 0.05 N m. `target` is the ball's (x, y) in m."""
+    """Bring the finger to a ball of 5 cm radius; 6 observations, 2 torques of up to 0.05 N m.
+
+    `target` (N, 2) is the ball's x and y in m; it stays where it is for an episode.
+    """
 
     name: ClassVar[str] = "dmc/reacher_easy"
     obs_dim: ClassVar[int] = 6
@@ -61,7 +64,7 @@ class ReacherEasy(ControlTask):
 
 
 class ReacherHard(ReacherEasy):
-    """`ReacherEasy` with a ball of 1.5 cm."""
+    """`ReacherEasy` with a ball of 1.5 cm radius."""
 
     name: ClassVar[str] = "dmc/reacher_hard"
     radius: ClassVar[float] = 0.015
