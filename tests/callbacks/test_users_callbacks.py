@@ -5,7 +5,8 @@ import shutil
 import pytest
 
 from rpo_lightning.cli import RPOCLI
-from tests.command_line import REPOSITORY, call
+from tests.command_line import REPOSITORY, call, refused
+from tests.test_algorithms import configure
 
 
 @pytest.fixture
@@ -38,3 +39,14 @@ def test_anneal_entropy(driver, with_callbacks):
     run = RPOCLI(driver, ["--config=tiny.yaml", "--trainer.callbacks+=AnnealEntropy", "--trainer.callbacks.final=0.1"])
     run.run()
     assert run.model.entropy_coef == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("driver", ["fit", "fabric"])
+def test_anneal_kl_target(driver, with_callbacks, capsys):
+    configure(with_callbacks, "reppo")
+    options = ["--trainer.callbacks+=AnnealKLTarget", "--trainer.callbacks.final=0.02"]
+    run = RPOCLI(driver, ["--config=tiny.yaml", *options, "--trainer.max_steps=2"])
+    run.run()
+    assert run.model.kl_target == pytest.approx((0.1 * 0.02) ** 0.5)
+    configure(with_callbacks, "rpo")
+    assert "AnnealKLTarget moves `kl_target`" in refused(capsys, driver, "--config", "tiny.yaml", *options)
