@@ -67,7 +67,8 @@ class REPPO(RLModule):
         minibatch_size: samples of a step of critic and actor, per process.
         actor_lr: learning rate of the actor at the start.
         critic_lr: learning rate of the critic at the start.
-        multiplier_lr: learning rate of log alpha and log beta; it follows no schedule.
+        multiplier_lr: learning rate of log alpha and log beta; it follows no schedule. The paper's 3e-4 needs some 5 M steps
+            until the constraint holds.
         lr_schedule: constant; exponential or linear: fall of actor's and critic's rate over the budget; kl: moved to keep
             KL(old || new) near 0.008.
         final_lr: learning rate at the end of the budget.
@@ -117,7 +118,7 @@ class REPPO(RLModule):
         minibatch_size: int = 2048,
         actor_lr: float = 3e-4,
         critic_lr: float = 3e-4,
-        multiplier_lr: float = 3e-4,
+        multiplier_lr: float = 3e-3,
         lr_schedule: LRSchedule = "constant",
         final_lr: float = 1e-5,
         policy_gradient: Literal["pathwise", "score_q", "score_gae"] = "pathwise",
