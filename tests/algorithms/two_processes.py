@@ -36,7 +36,7 @@ UNION = {
     "ppo": {"minibatch_size": 64},
     "gippo": {},
 }
-APART = ("rpo", "ppo", "sac")
+APART = ("rpo", "ppo", "reppo", "sac")
 """Algorithms trained on every process's own environments, with the noise, minibatches and replay buffer of each."""
 
 

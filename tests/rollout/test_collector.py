@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -311,3 +313,81 @@ def test_state_dict_continues_the_same_windows() -> None:
     assert resumed.windows == 2
     for name in ("obs", "sample", "action_grad", "bonus", "next_value", "episode_return"):
         assert torch.equal(getattr(ours, name).nan_to_num(-1), getattr(theirs, name).nan_to_num(-1)), name
+
+
+# Where episodes begin
+
+
+def endless(**options: Any) -> PointMass:
+    """Return points that never fail, so that episodes end by their limit of 20 steps."""
+    return PointMass(60, seed=3, limit=torch.inf, **options)
+
+
+def test_episodes_begin_at_their_start_unless_told_otherwise() -> None:
+    collector = Collector(endless(), horizon=4, seed=1)
+    assert not collector.env.progress.any()
+    batch = torch.cat([collector.collect(small_rpo(torch.float32)).truncated for _ in range(5)])
+    assert batch.all(1).nonzero().flatten().tolist() == [19]
+
+
+def test_random_progress_spreads_the_time_limits() -> None:
+    collector = Collector(endless(), horizon=4, seed=1, random_progress=True)
+    progress = collector.env.progress
+    assert progress.dtype == torch.int64
+    assert (int(progress.min()), int(progress.max())) == (0, 19)
+    assert len(progress.unique()) > 15
+    ends = torch.cat([collector.collect(small_rpo(torch.float32)).truncated for _ in range(5)])
+    assert torch.equal(ends.long().argmax(0), 19 - progress)
+    assert torch.equal(ends.sum(0), torch.ones(60, dtype=torch.int64))
+    torch.manual_seed(99)
+    assert torch.equal(Collector(endless(), 4, seed=1, random_progress=True).env.progress, progress)
+    assert not torch.equal(Collector(endless(), 4, seed=2, random_progress=True).env.progress, progress)
+
+
+def test_only_episodes_seen_from_their_beginning_have_a_return() -> None:
+    collector = Collector(endless(), horizon=4, seed=1, random_progress=True)
+    progress = collector.env.progress
+    assert (progress == 0).any()
+    batches = [collector.collect(small_rpo(torch.float32)) for _ in range(10)]
+    reward, ended, returns, lengths = (
+        torch.cat([getattr(batch, name) for batch in batches])
+        for name in ("reward", "truncated", "episode_return", "episode_length")
+    )
+    assert torch.equal(lengths.isfinite(), ended)
+    assert (lengths[ended] == 20.0).all()
+    for n in range(60):
+        first, second = ended[:, n].nonzero().flatten().tolist()
+        assert (first, second) == (19 - int(progress[n]), 39 - int(progress[n]))
+        if progress[n] == 0:
+            torch.testing.assert_close(returns[first, n], reward[: first + 1, n].sum())
+        else:
+            assert returns[first, n].isnan()
+        torch.testing.assert_close(returns[second, n], reward[first + 1 : second + 1, n].sum())
+
+
+class Restarting(PointMass):
+    """Cannot restore where its episodes were, and begins others."""
+
+    begins_at = 0
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Start over."""
+        self.reset()
+        self.progress = torch.full_like(self.progress, self.begins_at)
+
+
+@pytest.mark.parametrize("begins_at", [0, 7])
+def test_a_simulator_that_restarts_drops_the_unfinished_returns(begins_at: int) -> None:
+    module = small_rpo(torch.float32)
+    before = Collector(endless(), horizon=4, seed=1)
+    before.collect(module)
+    env = Restarting(60, limit=torch.inf)
+    env.begins_at = begins_at
+    resumed = Collector(env, horizon=20, seed=9)
+    resumed.load_state_dict(before.state_dict())
+    batch = resumed.collect(module)
+    last = 19 - begins_at
+    assert batch.truncated.all(1).nonzero().flatten().tolist() == [last]
+    assert (batch.episode_length[last] == 20.0).all()
+    expected = batch.reward.sum(0) if begins_at == 0 else torch.full((60,), torch.nan)
+    torch.testing.assert_close(batch.episode_return[last], expected, equal_nan=True)

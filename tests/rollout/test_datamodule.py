@@ -57,6 +57,21 @@ def test_state_loaded_before_setup_waits_for_it() -> None:
     assert torch.equal(target.collector.env.q, source.collector.env.q)
 
 
+def test_random_progress_is_passed_on_and_yields_to_a_loaded_state() -> None:
+    plain, source, target = make_data(), make_data(random_progress=True), make_data(random_progress=True, seed=9)
+    for data in (plain, source):
+        data.attach(make_rpo()).setup("fit")
+    assert not plain.collector.env.progress.any()
+    assert source.collector.env.progress.any()
+    next(iter(source.train_dataloader()))
+    target.load_state_dict(source.state_dict())
+    target.attach(make_rpo()).setup("fit")
+    assert torch.equal(target.collector.env.progress, source.collector.env.progress)
+    first, second = (next(iter(data.train_dataloader())) for data in (source, target))
+    assert torch.equal(first.episode_return.nan_to_num(-9), second.episode_return.nan_to_num(-9))
+    assert torch.equal(first.episode_length.nan_to_num(-9), second.episode_length.nan_to_num(-9))
+
+
 @pytest.mark.parametrize("env", [{"init_args": {}}, {"class_path": "x", "option": 1}])
 def test_a_malformed_environment_is_named(env: dict) -> None:
     with pytest.raises(ValueError, match=r"data\.env: expected 'name' or 'class_path' and 'init_args', got"):

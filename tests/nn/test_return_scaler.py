@@ -1,0 +1,91 @@
+"""The unit of rewards: largest discounted return of the windows seen."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from rpo_lightning.nn import ReturnScaler
+
+H, N, DISCOUNT = 12, 7, 0.9
+
+
+def window(seed: int = 0) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    reward = torch.randn(H, N, generator=generator, dtype=torch.float64)
+    return reward, torch.rand(H, N, generator=generator) < 0.2
+
+
+def scaler(discount: float = DISCOUNT, limit: float = 100.0) -> ReturnScaler:
+    return ReturnScaler(discount, limit).double()
+
+
+def largest_sum(reward: Tensor, done: Tensor) -> float:
+    """Return the largest |r_s + gamma r_{s+1} + ...| from the start of any segment to any of its steps."""
+    largest = 0.0
+    for n in range(N):
+        total, weight = 0.0, 1.0
+        for t in range(H):
+            total += weight * float(reward[t, n])
+            weight *= DISCOUNT
+            largest = max(largest, abs(total))
+            if done[t, n]:
+                total, weight = 0.0, 1.0
+    return largest
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_largest_return_of_a_segment_stands_for_an_endless_one(seed: int) -> None:
+    reward, done = window(seed)
+    assert done[:-1].any()
+    module = scaler(limit=20.0)
+    module.update(reward, done)
+    expected = largest_sum(reward, done) / (1 - DISCOUNT**H)
+    assert float(module.largest) == pytest.approx(expected)
+    assert float(module.scale) == pytest.approx(expected / 20.0)
+
+
+def test_returns_of_one_environment_and_one_segment_do_not_mix() -> None:
+    module, reward, done = scaler(), torch.zeros(H, N).double(), torch.zeros(H, N, dtype=torch.bool)
+    reward[0, 1], reward[5, 1], reward[3, 2] = 1.0, 5.0, 4.0
+    done[4, 1] = True
+    module.update(reward, done)
+    assert float(module.largest) * (1 - DISCOUNT**H) == pytest.approx(5.0)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_an_endless_constant_reward_comes_to_the_limit(sign: float) -> None:
+    module = scaler()
+    module.update(torch.full((H, N), sign * 3.0), torch.zeros(H, N, dtype=torch.bool))
+    assert float(3.0 / (1 - DISCOUNT) / module.scale) == pytest.approx(100.0)
+
+
+def test_a_peak_within_an_episode_counts() -> None:
+    module, reward = scaler(), torch.zeros(H, N).double()
+    reward[0], reward[1] = 5.0, -5.0 / DISCOUNT
+    module.update(reward, torch.zeros(H, N, dtype=torch.bool))
+    assert float(module.largest) * (1 - DISCOUNT**H) == pytest.approx(5.0)
+
+
+def test_the_unit_only_grows_and_is_one_before_the_first_reward() -> None:
+    module, (reward, done) = scaler(), window()
+    assert float(module.scale) == 1.0
+    module.update(0.0 * reward, done)
+    assert float(module.scale) == 1.0
+    module.update(1e-3 * reward, done)
+    small = float(module.scale)
+    assert 0.0 < small < 1.0
+    module.update(reward, done)
+    large = float(module.scale)
+    assert large == pytest.approx(1e3 * small)
+    module.update(0.5 * reward, done)
+    assert float(module.scale) == large
+
+
+def test_a_checkpoint_keeps_the_unit() -> None:
+    module, restored = scaler(), scaler()
+    module.update(*window())
+    restored.load_state_dict(module.state_dict())
+    assert float(restored.scale) == float(module.scale) != 1.0
+    assert not list(module.parameters())
