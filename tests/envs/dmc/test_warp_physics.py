@@ -1,6 +1,6 @@
 """Worlds in MuJoCo Warp move, sense and restart as those in MuJoCo; here on Warp's CPU device unless there is a GPU.
 
-From an empty cache the kernels take about 40 s of CPU time to compile, afterwards they are loaded.
+From an empty cache of Warp the kernels take about 35 s of CPU time to compile, of 50 s in all; afterwards it is 15 s.
 """
 
 import sys
@@ -42,12 +42,14 @@ def place(device):
 
 
 def both(model, device="cpu", substeps=2, settling=60):
-    """Worlds in the same random states in both backends: a cheetah's feet are on the ground."""
+    """Worlds in the same random states in both backends: a cheetah is on the ground, the reacher's wrist at its limit."""
     engine = CpuEngine(model, 1)
     one, other = CpuPhysics(engine, N, substeps), WarpPhysics(model, N, substeps, place(device))
     random = np.random.default_rng(0)
     qpos = model.qpos0 + random.uniform(-0.3, 0.3, (N, model.nq))
     still = np.zeros((N, model.nv))
+    if model.jnt_limited[-1]:
+        qpos[:, -1] = model.jnt_range[-1, 1] + random.uniform(-0.2, 0.1, N)
     moved = engine.advance(qpos, still, still, np.zeros((N, model.nu)), settling)
     sensed = engine.sense(*moved, np.zeros((N, model.nu)))
     start = Worlds(*(torch.from_numpy(part.copy()) for part in (*moved, sensed)), torch.zeros(N, 0))
@@ -75,22 +77,22 @@ def same(one, other):
 @on_every_device
 @pytest.mark.parametrize("model", [cartpole, reacher, touchy_cheetah])
 def test_moves_and_senses_as_mujoco(model, device):
-    """Largest differences seen on the CPU: positions 2e-6, velocities 6e-5, forces 3e-5 of their size."""
+    """Largest differences seen on the CPU: positions 8e-7, velocities 4e-5, sensors 2e-5 of 1 plus their size."""
     model = model()
     one, other = both(model, device)
     for ctrl in controls(model, 10):
         one.step(ctrl)
         other.step(ctrl.to(other.device))
         for name, own, expected, bound in zip(
-            ("qpos", "qvel", "sensordata"), other.view(), one.view(), (2e-5, 5e-4, 5e-4), strict=True
+            ("qpos", "qvel", "sensordata"), other.view(), one.view(), (1e-5, 4e-4, 2e-4), strict=True
         ):
             assert own.dtype == torch.float32
-            difference = (own.cpu() - expected).abs() - 1e-3 * expected.abs()
+            difference = (own.cpu() - expected).abs() - 1e-4 * expected.abs()
             assert (difference < bound).all(), f"{name}: {difference.max()}"
     if model.nsensor > 2:
         assert (one.view()[2][:, 6:] > 0).any()
-    if model.nv > 2:
         assert other._data.nacon.numpy()[0] > 0
+    assert other._data.nefc.numpy().any() or model.nsensor == 0
 
 
 @on_every_device

@@ -22,7 +22,7 @@ class FishSwim(ControlTask):
     """Bring the mouth to a ball of 4 cm and keep upright; 24 observations, 5 positions that springs pull joints to.
 
     `target` is the ball's (x, y, z) in m. The fish is dm_control's; in MuJoCo Playground a sphere of 3 cm replaces the box
-    that holds most of its mass, which makes it about four times as heavy.
+    that holds most of its mass, which makes it more than three times as heavy.
     """
 
     name: ClassVar[str] = "dmc/fish_swim"
