@@ -1,0 +1,240 @@
+"""A vector environment of gymnasium as an environment here.
+
+What it makes of the autoreset modes, given that `Step` holds the state reached and the state after the reset together:
+
+* SAME_STEP has both: the state reached is in the infos.
+* DISABLED: the state reached is what the step returned, and `reset` with a mask starts the ended ones at once.
+* NEXT_STEP would spend the next step on the reset. That step is no transition, and there is no reward, end or bootstrap that
+  would make it one for a learner. gymnasium's own vector environments obey a masked reset in this mode too, which also
+  cancels the reset that is due; so they are treated like DISABLED and the step never happens. Others are refused.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rpo_lightning.envs.base import STATE_LIMIT, Step
+from rpo_lightning.envs.vector_facts import dimensions, is_gymnasiums_own, reports_final_obs, takes_reset_mask, time_limit
+
+__all__ = ["VectorAdapter"]
+
+log = logging.getLogger("rpo_lightning")
+
+
+class VectorAdapter:
+    """N sub-environments behind `gymnasium.vector.VectorEnv`, with actions in [-1, 1] and float32 tensors.
+
+    Actions are mapped affinely to the bounds of the action space. An observation, reward or action that is not finite or
+    beyond 1e6 ends its sub-environment as `invalid`, with reward 0 and observation 0. Foreign simulators cannot be saved:
+    after `load_state_dict` all begin new episodes.
+
+    Attributes, besides the arguments: `num_envs`, `obs_dim`, `action_dim`, `max_episode_steps`, `progress` (N,) int64 steps
+    of the present episodes, `invalid` (N,) bool, `vector_env`.
+
+    Args:
+        env: a `gymnasium.vector.VectorEnv` of arrays or torch tensors, with one-dimensional Box spaces.
+        device: of the tensors given and taken.
+        seed: of the starts; of gymnasium's own vector environments every sub-environment gets one derived from it.
+        episode_length: time limit [steps]; None: that of the environment.
+        reset_mask: whether `env.reset(options={"reset_mask": ...})` starts only those sub-environments, and at once; None:
+            what is known of gymnasium's own.
+
+    Raises:
+        ValueError: for spaces, bounds, a time limit or an autoreset mode that cannot be used.
+    """
+
+    name: str = "gymnasium"
+    obs_dim: int
+    action_dim: int
+    differentiable: ClassVar[bool] = False
+    _obs: Tensor
+    _progress: Tensor
+
+    def __init__(
+        self,
+        env: Any,
+        device: str | torch.device = "cpu",
+        seed: int = 0,
+        episode_length: int | None = None,
+        reset_mask: bool | None = None,
+    ) -> None:
+        self.vector_env = env
+        self.num_envs: int = env.num_envs
+        self.device = torch.device(device)
+        self.obs_dim, self.action_dim = dimensions(env.single_observation_space, env.single_action_space, self.name)
+        self._masked = takes_reset_mask(env) if reset_mask is None else reset_mask
+        self.max_episode_steps = time_limit(env, episode_length, self._masked, self.name)
+        self._same_step = reports_final_obs(env, self._masked, self.name)
+        space = env.single_action_space
+        low, high = torch.tensor(space.low), torch.tensor(space.high)
+        # in the space's own precision: a bound of float64 may lie below its float32
+        self._bounds: tuple[Tensor, ...] = (low, high, high / 2 + low / 2, high / 2 - low / 2)
+        self.seed, self._steps = seed, 0
+        self._nothing = torch.zeros(self.num_envs, 0, device=self.device)
+        self._start(seed)
+
+    # ---- the environment's surface -------------------------------------------------------------------------------
+
+    def reset(self, mask: Tensor | None = None) -> Tensor:
+        """Start the sub-environments in `mask` (N,) bool anew, all if None; return the observation (N, obs_dim).
+
+        Raises:
+            ValueError: for a mask, if the environment takes none.
+        """
+        everyone = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
+        mask = everyone if mask is None else mask
+        if mask.shape != everyone.shape or mask.dtype != torch.bool:
+            raise ValueError(f"mask must be bool of shape {tuple(everyone.shape)}, got {mask.dtype} {tuple(mask.shape)}")
+        if not (self._masked or mask.all()):
+            raise ValueError(f"{self.name}: these sub-environments can only be reset together")
+        self._obs = _shown(self._restarted(mask, self._obs))
+        self._progress = self._progress.masked_fill(mask, 0)
+        return self._obs
+
+    @torch.no_grad()
+    def step(self, action: Tensor) -> Step:
+        """Apply `action` (N, action_dim), clipped to [-1, 1].
+
+        Raises:
+            ValueError: for another shape. RuntimeError: if a sub-environment ended and its last state is nowhere.
+        """
+        if tuple(action.shape) != (self.num_envs, self.action_dim):
+            raise ValueError(
+                f"{self.name}: action must have shape {(self.num_envs, self.action_dim)}, got {tuple(action.shape)}"
+            )
+        sound = (action.abs() <= STATE_LIMIT).all(1)
+        given = self.vector_env.step(self._scaled(torch.where(sound[:, None], action, 0.0)))
+        obs, reward = self._floats(given[0]), self._floats(given[1])
+        terminated, truncated = self.ends(self._flags(given[2]), self._flags(given[3]))
+        itself = terminated | truncated  # a sub-environment that ended by itself
+        final_obs = self._final_obs(obs, itself, given[4]) if self._same_step and itself.any() else obs
+
+        progress = self._progress + 1
+        if self._masked:
+            truncated = truncated | (progress >= self.max_episode_steps)
+        self.invalid = ~(sound & _sound(final_obs) & _sound(reward[:, None]))
+        terminated = terminated | self.invalid
+        final_obs = final_obs.masked_fill(self.invalid[:, None], 0.0)
+        reward = reward.masked_fill(self.invalid, 0.0)
+
+        done = terminated | truncated
+        due = done & ~itself if self._same_step else done
+        self._obs = _shown(self._restarted(due, obs) if due.any() else obs)
+        self._progress = progress.masked_fill(done, 0)
+        self._steps += 1
+        return Step(self._obs, reward, terminated, truncated, final_obs)
+
+    def ends(self, terminated: Tensor, truncated: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the environment's own flags (N,) mean here: failed without a future, or cut off."""
+        return terminated, truncated
+
+    @property
+    def progress(self) -> Tensor:
+        """Steps of the present episodes, (N,) int64; can be set, to let time limits fall apart."""
+        return self._progress
+
+    @progress.setter
+    def progress(self, steps: Tensor) -> None:
+        if not self._masked:
+            raise ValueError(f"{self.name}: time limits cannot be moved where sub-environments are only reset together")
+        self._progress = steps.to(self.device, torch.int64)
+
+    def detach(self) -> Tensor:
+        """Return the observation (N, obs_dim); there is no graph to cut."""
+        return self._obs
+
+    def get_state(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return (q, qd, progress); q and qd are (N, 0), since a foreign simulator's state is unknown."""
+        return self._nothing, self._nothing, self._progress
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the seed and the number of steps, which set the episodes that `load_state_dict` begins."""
+        return {"num_envs": self.num_envs, "seed": self.seed, "steps": self._steps}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Begin new episodes, other ones than at the run's start but the same each time this state is loaded.
+
+        Raises:
+            ValueError: if the state is of another kind or number of environments.
+        """
+        if state.keys() != self.state_dict().keys() or state["num_envs"] != self.num_envs:
+            raise ValueError(f"{self.name}: the state is not of {self.num_envs} environments of this kind")
+        self.seed, self._steps = state["seed"], state["steps"]
+        if self._steps:
+            log.warning(f"{self.name}: a foreign simulator cannot be restored, so all environments begin new episodes.")
+        self._start(self.seed if not self._steps else int(_seeds((self.seed, self._steps), 1)[0]))
+
+    def close(self) -> None:
+        """Close the vector environment, with the processes it may have."""
+        self.vector_env.close()
+
+    # ---- what another kind of vector environment does differently --------------------------------------------------
+
+    def reset_some(self, mask: Tensor) -> Any:
+        """Start the sub-environments in `mask` (N,) bool, one at least; return the observations of all."""
+        return self.vector_env.reset(options={"reset_mask": mask.cpu().numpy()})[0]
+
+    # ---- inside --------------------------------------------------------------------------------------------------
+
+    def _start(self, seed: int) -> None:
+        """Begin all episodes; neighbouring seeds share no sub-environment's seed, as seed + i would make them."""
+        own = is_gymnasiums_own(self.vector_env)
+        obs, _ = self.vector_env.reset(seed=_seeds((seed,), self.num_envs) if own else seed)
+        self._takes_tensors = isinstance(obs, Tensor)
+        self._obs = self._floats(obs)
+        if not _sound(self._obs).all():
+            raise ValueError(f"{self.name}: the first observation is not finite or beyond {STATE_LIMIT:g}")
+        self._bounds = tuple(t.to(obs.device) if isinstance(obs, Tensor) else t for t in self._bounds)
+        self._progress = torch.zeros(self.num_envs, dtype=torch.int64, device=self.device)
+        self.invalid = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
+
+    def _restarted(self, mask: Tensor, obs: Tensor) -> Tensor:
+        """Return `obs` with the first observations of new episodes in `mask`; one that cannot be started runs on."""
+        if mask.all():
+            fresh = self.vector_env.reset()[0]
+        elif self._masked and mask.any():
+            fresh = self.reset_some(mask)
+        else:
+            return obs
+        return torch.where(mask[:, None], self._floats(fresh), obs)
+
+    def _final_obs(self, obs: Tensor, ended: Tensor, info: dict[str, Any]) -> Tensor:
+        """Return `obs` with the states that the `ended` ones reached, as gymnasium or older libraries report them."""
+        found = info.get("final_obs", info.get("final_observation"))
+        if found is None:
+            raise RuntimeError(f"{self.name}: an episode ended, but the infos hold neither final_obs nor final_observation")
+        if isinstance(found, np.ndarray) and found.dtype == object:
+            rows = [torch.as_tensor(np.asarray(found[i])) for i in ended.nonzero()[:, 0].tolist()]
+            return obs.index_put((ended,), torch.stack(rows).to(obs))
+        return torch.where(ended[:, None], self._floats(found), obs)
+
+    def _scaled(self, action: Tensor) -> Any:
+        low, high, middle, reach = self._bounds
+        wanted = (middle + reach * action.to(middle)).clamp(low, high)
+        return wanted if self._takes_tensors else wanted.numpy()
+
+    def _floats(self, values: Any) -> Tensor:
+        # copied: the memory may be the environment's own
+        return torch.as_tensor(values).to(self.device, torch.float32, copy=True)
+
+    def _flags(self, values: Any) -> Tensor:
+        return torch.as_tensor(values).to(self.device, torch.bool, copy=True)
+
+
+def _seeds(entropy: tuple[int, ...], count: int) -> list[int]:
+    return [int(seed) for seed in np.random.SeedSequence(entropy).generate_state(count)]
+
+
+def _sound(rows: Tensor) -> Tensor:
+    """Return (N,) bool: rows (N, K) whose entries are all finite and within the limit."""
+    return (rows.abs() <= STATE_LIMIT).all(1)
+
+
+def _shown(obs: Tensor) -> Tensor:
+    """Return observations (N, D) that a policy and its normaliser bear, also where a start was broken."""
+    return torch.where(_sound(obs)[:, None], obs, 0.0)
