@@ -15,29 +15,21 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from study.aggregates import aggregates
 from study.figures import assign_styles
+from study.measured import MEASURED, find_record
 from study.page import Block, Heading, Note, Text, markdown_table, to_html, to_markdown
 from study.recorded_runs import Group, group, read_runs
 from study.studies import STUDIES, find_study
-from study.study_figures import MEASURES, Section, figures, proposition1_figure
-from study.study_tables import (
-    RESULT_CELLS,
-    best_known_means,
-    extremes,
-    interquartile_means,
-    notes,
-    paper_cells,
-    provenance,
-    reliabilities,
-    result_cells,
-    results_table,
-)
+from study.study_figures import MEASURES, Section, figures
+from study.study_tables import RESULT_CELLS, extremes, notes, paper_cells, provenance, result_cells, results_table
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 INTRODUCTION = (
     "Returns are those of the final weights, means over full episodes. Values over several seeds are mean +- sample "
     "standard deviation (n - 1). The paper's values are those of its tables, at its own budget, which is printed next to "
-    "them: for runs with a smaller budget they are a direction, not a target."
+    "them: for runs with a smaller budget they are a direction, not a target. For tasks of the DeepMind Control Suite "
+    "(`dmc/`) they are those of the runs that REPPO's authors released."
 )
 
 
@@ -55,9 +47,7 @@ def make_section(key: str, groups: Sequence[Group], smooth: int) -> Section:
 
 def head(section: Section) -> list[Block]:
     """Return the heading, and what the paper shows there: a claim to compare with, not a result of these runs."""
-    note = section.study.note
-    claim = note if note.startswith("Not in the paper") else f"In the paper: {note}"
-    return [Heading(f"{section.key}: {section.study.title}"), Text(claim)]
+    return [Heading(f"{section.key}: {section.study.title}"), Text(section.study.source + section.study.note)]
 
 
 def section_blocks(section: Section, groups: Sequence[Group], folder: Path) -> list[Block]:
@@ -66,8 +56,7 @@ def section_blocks(section: Section, groups: Sequence[Group], folder: Path) -> l
     blocks = [*head(section), *notes(section), *figures(section, folder)]
     blocks.append(results_table(section))
     if study.metric.startswith("eval"):
-        blocks += interquartile_means(section, folder)
-        blocks += reliabilities(section, best_known_means(groups))
+        blocks += aggregates(section, groups, folder)
     elif study.metric in MEASURES:
         blocks += extremes(section)
     return [*blocks, provenance(section)]
@@ -81,8 +70,6 @@ def report(results: Path, keys: Sequence[str], output: Path, smooth: int) -> lis
     """
     runs, unfinished = read_runs(results)
     groups = group(runs)
-    # it belongs to no budget: reproduce.py writes it beside the budgets' folders
-    records = [path for folder in (results, results.parent) if (path := folder / "proposition1.json").exists()]
     blocks: list[Block] = [Heading(f"rpo-lightning: {results.resolve().name}", 1), Text(INTRODUCTION)]
     if unfinished:
         blocks.append(Note(f"Left out, because they have not ended: {', '.join(unfinished)}."))
@@ -93,8 +80,8 @@ def report(results: Path, keys: Sequence[str], output: Path, smooth: int) -> lis
         # without being asked for, a study of one curve would only repeat that of another
         if len({one.name for one in section.groups}) > (0 if keys else 1):
             blocks += section_blocks(section, groups, output)
-        elif not section.study.variants and records:
-            blocks += [*head(section), proposition1_figure(records[0], output)]
+        elif record := find_record(key, results):
+            blocks += [*head(section), *MEASURED[key].draw(record, output)]
         elif keys:
             raise ValueError(f"{key}: {results} has no run of this study.")
         else:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import os
 import shlex
 import shutil
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from study.cell import LOG, Cell
+from study.measured import write_record
 from study.studies import BUDGET, STUDIES, Variant, find_study, find_variants
 
 LAUNCHERS = {"basic": "basic", "joblib": "joblib", "slurm": "submitit_slurm"}
@@ -148,23 +148,10 @@ def check_launcher(launcher: str, jobs: int | None) -> None:
         raise ValueError("--launcher slurm: there is no srun here; call this where jobs can be submitted.")
 
 
-def demonstrate_proposition1(results: Path) -> None:
-    """Measure Proposition 1 and write `<results>/proposition1.json`."""
-    from study import proposition1
-
-    record = proposition1.measure()
-    results.mkdir(parents=True, exist_ok=True)
-    path = results / "proposition1.json"
-    path.write_text(json.dumps(record, indent=1) + "\n")
-    for name in proposition1.ESTIMATORS:
-        say(f"{name}: off by up to {proposition1.largest_deviation(record, name):.1f} standard errors")
-    say(f"numbers in {path}")
-
-
 def listing() -> str:
     lines = []
     for name, study in STUDIES.items():
-        lines.append(f"{name:14}{study.title}")
+        lines.append(f"{name:16}{study.title}")
         if study.variants:
             lines.append(f"{'':16}{', '.join(study.tasks)}: {', '.join(variant.name for variant in study.variants)}")
     return "\n".join(lines)
@@ -251,7 +238,8 @@ def main(arguments: list[str] | None = None) -> int:
                 print(f"{'# finished: ' if cell.finished else ''}{shlex.join(cell.command())}")
             return 0
         if not grid.variants:
-            demonstrate_proposition1(options.results)
+            path, lines = write_record(options.study, options.results)
+            say("\n".join([*lines, f"numbers in {path}"]))
             return 0
         check_launcher(options.launcher, options.jobs)
         problems = launch_grid(grid, options.launcher, options.jobs, dict(options.hydra))

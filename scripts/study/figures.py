@@ -40,8 +40,9 @@ ALGORITHMS = {
     "ppo": Style(RED, "^"),
     "gippo": Style(PURPLE, "v"),
     "sac": Style(SKY, "P"),
+    "reppo": Style(BLACK, "X"),
 }
-COLOURS = (ORANGE, GREEN, RED, PURPLE, SKY, BLACK)
+COLOURS = (ORANGE, GREEN, RED, PURPLE, SKY, BLACK, BLUE)
 FREE = [Style(c, MARKERS[(i + turn) % len(MARKERS)]) for turn in range(len(MARKERS)) for i, c in enumerate(COLOURS)]
 """What variants get, in this order: all colours, each with its marker, then the same with other markers."""
 LEGEND_CHARACTERS = 64
@@ -78,6 +79,24 @@ class Line:
     band: Sequence[Array]
     """Lower and upper edge; empty for a single seed."""
     complete: bool
+
+
+PlotLine = tuple[str, Style, Sequence[float], Sequence[float], Sequence[Sequence[float]]]
+"""Label, style, x, y, and lower and upper edge of a band, or nothing."""
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One panel of any quantities; y is logarithmic."""
+
+    title: str
+    xlabel: str
+    ylabel: str
+    lines: Sequence[PlotLine]
+    top: float
+    """Largest y that is shown."""
+    doubling: bool = False
+    """Whether x is 1, 2, 4, ..., evenly spaced."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +169,29 @@ def draw_estimates(path: Path, shifts: Sequence[float], gradients: Mapping[str, 
         ax.set_title(f"gradient by the {parameter.replace('_', ' ')}")
         ax.set_xlabel("shift of the new policy's mean")
         ax.set_ylabel("gradient")
+        _legend_below(ax)
+    _save(figure, path)
+
+
+def draw_plots(path: Path, plots: Sequence[Plot]) -> None:
+    """Draw one panel per plot."""
+    figure, axes = _grid(len(plots), 4.6)
+    for ax, plot in zip(axes, plots, strict=True):
+        for label, style, x, y, band in plot.lines:
+            every = max(len(x) // 10, 1)
+            look: dict[str, Any] = {"color": style.colour, "marker": style.marker, "markersize": 5, "markevery": every}
+            ax.plot(x, y, linewidth=1.6, label=label, zorder=3, **look)
+            if band:
+                lower, upper = band
+                ax.fill_between(x, lower, upper, color=style.colour, alpha=0.18, linewidth=0, zorder=2)
+        _log_axis(ax)
+        ax.set_ylim(top=min(ax.get_ylim()[1], plot.top))
+        if plot.doubling:
+            ax.set_xscale("log", base=2)
+            ax.xaxis.set_major_formatter("{x:g}")
+        ax.set_title(plot.title)
+        ax.set_xlabel(plot.xlabel)
+        ax.set_ylabel(plot.ylabel)
         _legend_below(ax)
     _save(figure, path)
 

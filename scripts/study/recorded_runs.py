@@ -1,4 +1,4 @@
-"""Runs as they lie under a results folder: `<task>/<algorithm[-variant]>/seed_<k>/`."""
+"""Runs as they lie under a results folder: `<task>/<algorithm[-variant]>/seed_<k>/`; a task's name may hold a slash."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import numpy as np
 import yaml
 
 from study.statistics_of_runs import Array
+from study.variants import DMC
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,8 @@ def read_runs(results: Path) -> tuple[list[RecordedRun], list[str]]:
     if not results.is_dir():
         raise ValueError(f"There is no folder {results}.")
     runs, unfinished = [], []
-    for folder in sorted(results.glob("*/*/seed_*")):
+    # not any depth: in the folder of all budgets one run lies below several of them
+    for folder in sorted([*results.glob("*/*/seed_*"), *results.glob(f"{DMC}*/*/seed_*")]):
         if (folder / "summary.json").exists():
             runs.append(_read_run(folder))
         elif (folder / "config.yaml").exists():

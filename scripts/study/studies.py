@@ -1,72 +1,50 @@
-"""The paper's experiments (arXiv 2508.06214) as data: which runs each needs, what is drawn, and what the paper reports.
+"""All studies by name; those of RPO's paper (arXiv 2508.06214) as data: which runs each needs, what is drawn and known.
 
 `reproduce.py` trains them, `report.py` draws them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 
-PAPER_TASKS = ("hopper", "ant", "humanoid", "anymal")
-OTHER_TASKS = ("cheetah", "cartpole", "double_pendulum")
+from study.reppo_studies import RELEASED, REPPO_STUDIES
+from study.variants import (
+    BUDGET,
+    DMC,
+    GIPPO,
+    OTHER_TASKS,
+    PAPER_TASKS,
+    PPO,
+    REPPO,
+    RPO,
+    SAC,
+    SAPO,
+    SHAC,
+    Study,
+    Variant,
+)
 
-BUDGET = {task: 20_000_000 if task == "hopper" else 10_000_000 for task in (*PAPER_TASKS, *OTHER_TASKS)}
-"""Environment steps of a full run. Of these the paper states Anymal's; Hopper's follows from PPO's "10 times" 200 M."""
+__all__ = [
+    "BUDGET",
+    "DMC",
+    "NO_KL",
+    "OTHER_TASKS",
+    "PAPER",
+    "PAPER_RUNS",
+    "PAPER_TASKS",
+    "REPPO",
+    "RPO",
+    "STUDIES",
+    "UNKNOWN_FIGURES",
+    "Study",
+    "Variant",
+    "budget_folder",
+    "find_study",
+    "find_variants",
+    "published",
+]
 
 UNKNOWN_FIGURES = ("fig2", "fig5", "fig9", "fig10", "fig13", "fig14")
-
-
-@dataclass(frozen=True)
-class Variant:
-    """An algorithm with some of its options changed: one curve of a figure, one run per task and seed.
-
-    Args:
-        algorithm: names the preset, `<algorithm>/<task>.yaml` (of RPO `<task>.yaml`).
-        label: text of a legend.
-        variant: names the change; None is the preset as it is.
-        overrides: options of `rpo-lightning fit`.
-        budget_scale: environment steps as a multiple of the other variants'.
-    """
-
-    algorithm: str
-    label: str
-    variant: str | None = None
-    overrides: tuple[str, ...] = ()
-    budget_scale: float = 1.0
-
-    @property
-    def name(self) -> str:
-        """Return `<algorithm>` or `<algorithm>-<variant>`: the folder of its runs, `algorithm` in their summaries."""
-        return self.algorithm if self.variant is None else f"{self.algorithm}-{self.variant}"
-
-    def preset(self, task: str) -> str:
-        """Return the configuration of a task, as `--config` takes it."""
-        return f"{task}.yaml" if self.algorithm == "rpo" else f"{self.algorithm}/{task}.yaml"
-
-    def env_steps(self, task: str, budget: float) -> int:
-        """Return the environment steps of a run with `budget` times the full steps."""
-        return round(budget * self.budget_scale * BUDGET[task])
-
-
-@dataclass(frozen=True)
-class Study:
-    """A table, a figure or a claim.
-
-    Args:
-        title: what is compared.
-        variants: what has to be trained, in the order of a legend; empty if nothing has.
-        metric: what is drawn over environment steps, a column of curve.csv; or `eval.sampled` and
-            `eval.deterministic` for a table of final returns, `wall_clock` for bars of training times.
-        note: what the paper shows there.
-        tasks: those of the paper, or all four where it is not known here which of them it shows.
-    """
-
-    title: str
-    variants: tuple[Variant, ...]
-    metric: str
-    note: str
-    tasks: tuple[str, ...] = PAPER_TASKS
 
 
 def budget_folder(budget: float) -> str:
@@ -98,12 +76,6 @@ def find_variants(study: Study, names: Iterable[str]) -> tuple[Variant, ...]:
     return tuple(known[name] for name in names)
 
 
-RPO = Variant("rpo", "RPO")
-PPO = Variant("ppo", "PPO")
-GIPPO = Variant("gippo", "GI-PPO")
-SHAC = Variant("shac", "SHAC")
-SAPO = Variant("sapo", "SAPO")
-SAC = Variant("sac", "SAC")
 FIVE = (RPO, SAPO, SHAC, GIPPO, PPO)
 
 # A ratio is never below 0, so clip_low = 1 lets every small one through.
@@ -224,18 +196,21 @@ STUDIES = {
         (RPO, Variant("rpo", "without regeneration", "no_regeneration", ("--model.regenerate_actions=false",))),
         "eval/return",
         "Not in the paper.",
+        source="",
     ),
     "kl_control": Study(
         "KL held at a target",
         (RPO, Variant("rpo", "automatic KL coefficient", "auto_kl", ("--trainer.callbacks+=KLTuner",))),
         "eval/return",
         "Not in the paper.",
+        source="",
     ),
     "schedules": Study(
         "Learning-rate schedules",
         (RPO, _schedule("linear"), _schedule("constant")),
         "eval/return",
         "Not in the paper, which gives RPO the exponential schedule and SAPO and SHAC the linear one.",
+        source="",
     ),
     "proposition1": Study(
         "Proposition 1: the surrogate's gradient from samples of the old policy",
@@ -244,6 +219,7 @@ STUDIES = {
         "Regenerated actions weighted by the ratio give the gradient without bias; the paper proves it.",
         (),
     ),
+    **REPPO_STUDIES,
 }
 
 PAPER = {
@@ -312,3 +288,11 @@ PAPER = {
 
 PAPER_RUNS = {task: 12 if task == "hopper" else 24 for task in PAPER_TASKS}
 """Runs behind each number: twelve seeds twice, on Hopper once."""
+
+
+def published(table: str, task: str) -> Mapping[str, tuple[float, float | None]]:
+    """Return algorithm -> (mean, deviation) of the final returns that are known for a task, table1 (sampled) or table6.
+
+    Of the Control Suite's tasks: what REPPO's authors released, which is deterministic.
+    """
+    return RELEASED.get(task, {}) if table == "table6" and task in RELEASED else PAPER[table].get(task, {})

@@ -13,7 +13,7 @@ from study.figures import Level, Line, Panel, Style, draw_bars, draw_curves, dra
 from study.page import Block, Picture
 from study.recorded_runs import Group, millions
 from study.statistics_of_runs import moving_average, on_common_grid
-from study.studies import BUDGET, PAPER, Study
+from study.studies import BUDGET, DMC, Study, published
 
 
 @dataclass(frozen=True)
@@ -115,12 +115,13 @@ def _curves(section: Section, column: str, folder: Path) -> list[Block]:
     for task in section.tasks:
         groups = section.of(task)
         lines = [line for group in groups if (line := _line(section, group, column)) is not None]
-        paper = PAPER[measure.paper].get(task, {}) if measure.paper else {}
+        paper = published(measure.paper, task) if measure.paper else {}
         names = dict.fromkeys(group.name for group in groups)
         levels = [Level(paper[name][0], section.styles[name]) for name in names if name in paper]
         if lines:
-            label = f"paper's mean at {millions(BUDGET[task])} M steps, same colour"
-            panels.append(Panel(task.capitalize(), lines, levels, label))
+            whose = "released" if task.startswith(DMC) else "paper's"
+            label = f"{whose} mean at {millions(BUDGET[task])} M steps, same colour"
+            panels.append(Panel(title(task), lines, levels, label))
     if not panels:
         return []
     file = f"{section.key}_{column.replace('/', '_')}.png"
@@ -169,7 +170,7 @@ def _line(section: Section, group: Group, column: str) -> Line | None:
 def _wall_clock(section: Section, folder: Path) -> list[Block]:
     rates, totals = [], []
     for group in section.groups:
-        label, style = f"{group.task.capitalize()}, {section.exact_label(group)}", section.styles[group.name]
+        label, style = f"{title(group.task)}, {section.exact_label(group)}", section.styles[group.name]
         rates.append((label, style, group.seconds_per_million, group.complete))
         totals.append((label, style, group.minutes, group.complete))
     file = f"{section.key}.png"
@@ -177,6 +178,11 @@ def _wall_clock(section: Section, folder: Path) -> list[Block]:
     machines = sorted({run.machine for group in section.groups for run in group.runs})
     caption = f"Wall-clock time, evaluations included, mean over seeds. Machine: {'; '.join(machines)}."
     return [Picture(file, caption)]
+
+
+def title(task: str) -> str:
+    """Return a task's name as a panel shows it."""
+    return f"DMC {task.removeprefix(DMC).replace('_', ' ')}" if task.startswith(DMC) else task.capitalize()
 
 
 def count(amount: int, thing: str) -> str:

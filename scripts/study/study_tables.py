@@ -1,25 +1,13 @@
-"""The tables of a study: returns next to the paper's, aggregates over tasks, and where every number comes from."""
+"""The tables of a study: returns next to the paper's, quantities of the update, and where every number comes from."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
-import numpy as np
-
-from study.figures import draw_intervals
-from study.page import Block, Heading, Note, Picture, Table, Text
+from study.page import Block, Note, Table
 from study.recorded_runs import Group, RecordedRun, millions
-from study.statistics_of_runs import (
-    REACH,
-    STAY,
-    bootstrap_interval,
-    interquartile_mean,
-    mean_and_deviation,
-    moving_average,
-    reliability,
-)
-from study.studies import BUDGET, PAPER, PAPER_RUNS
+from study.statistics_of_runs import mean_and_deviation, moving_average
+from study.studies import BUDGET, DMC, PAPER_RUNS, published
 from study.study_figures import MEASURES, Section, count
 
 RESULT_CELLS = ("environment steps", "seeds", "return, sampled", "return, deterministic")
@@ -61,77 +49,6 @@ def results_table(section: Section) -> Table:
     return Table(["task", "algorithm", *RESULT_CELLS, *times, *papers], rows)
 
 
-def interquartile_means(section: Section, folder: Path) -> list[Block]:
-    """Aggregate normalised final returns over tasks, per variant and share of the full budget, and draw them."""
-    evaluation = "deterministic" if section.study.metric == "eval.deterministic" else "sampled"
-    table = "table6" if evaluation == "deterministic" else "table1"
-    rows, points = [], []
-    for (name, share), groups in _by_share(section).items():
-        scores = {
-            group.task: np.array(finals) / PAPER[table][group.task]["rpo"][0]
-            for group in groups
-            if group.task in PAPER[table] and (finals := group.finals(evaluation))
-        }
-        if not scores:
-            continue
-        value = float(interquartile_mean(np.concatenate(list(scores.values()))))
-        interval, cell = None, "none: one seed of a task shows no spread"
-        if min(map(len, scores.values())) > 1:
-            interval = bootstrap_interval(list(scores.values()))
-            cell = f"{interval[0]:.3f} to {interval[1]:.3f}"
-        seeds = ", ".join(f"{task} {len(of_task)}" for task, of_task in scores.items())
-        rows.append([section.label(name), f"{share:.3g}", f"{value:.3f}", cell, seeds])
-        points.append((f"{section.label(name)}, {share:.3g} x budget", section.styles[name], value, interval))
-    if not rows:
-        return []
-    file = f"{section.key}_iqm.png"
-    draw_intervals(folder / file, points, f"interquartile mean of return / paper's RPO, {evaluation} actions")
-    text = (
-        f"Final returns ({evaluation} actions) divided by the paper's RPO mean of the task at its full budget; the mean "
-        "over the runs of all tasks without the lowest and the highest quarter (of fewer than four runs, of all). "
-        "Intervals: 95 %, bootstrap that draws seeds with replacement within each task; from two or three seeds they come "
-        "out too narrow. Rows over different tasks or shares of the budget do not compare."
-    )
-    return [
-        Heading("Interquartile mean over tasks", 3),
-        Text(text),
-        Picture(file, "Interquartile means; bars are the 95 % intervals, where there are any."),
-        Table(["algorithm", "share of the full budget", "IQM", "95 % interval", "seeds"], rows),
-    ]
-
-
-def reliabilities(section: Section, best_known: Mapping[str, float]) -> list[Block]:
-    """Count the runs that reach a good return, and those that stay there; `best_known` has the best mean of each task."""
-    rows = []
-    for (name, share), groups in _by_share(section).items():
-        runs = [run for group in groups if group.task in best_known for run in group.runs]
-        judged = [(run, reliability(*run.series("eval/return"), best_known[run.task])) for run in runs]
-        reached = [(run, result.reached_at) for run, result in judged if result.reached_at is not None]
-        first = [f"{run.task} {run.seed}: {millions(steps)} M" for run, steps in reached]
-        stayed = sum(result.stayed for _, result in judged)
-        cells = [f"{len(first)} of {len(runs)}", f"{stayed} of {len(runs)}", ", ".join(first)]
-        rows.append([section.label(name), f"{share:.3g}", *cells])
-    if not rows:
-        return []
-    thresholds = [f"{task} {REACH * best_known[task]:.0f}" for task in section.tasks if task in best_known]
-    text = (
-        f"A run reaches when an evaluation with sampled actions is at or above {REACH} x the best mean known of the task: "
-        f"the paper's at its full budget or ours, whichever is larger. It stays when no later evaluation is below {STAY} x "
-        f"that threshold. Thresholds: {', '.join(thresholds)}."
-    )
-    header = ["algorithm", "share of the full budget", "reach", "reach and stay", "first reached (task seed: steps)"]
-    return [Heading("Reliability", 3), Text(text), Table(header, rows)]
-
-
-def best_known_means(groups: Sequence[Group]) -> dict[str, float]:
-    """Return for each task the largest mean return with sampled actions, of the paper's or of ours."""
-    best = {task: max(mean for mean, _ in of_task.values()) for task, of_task in PAPER["table1"].items()}
-    for group in groups:
-        if finals := group.finals("sampled"):
-            best[group.task] = max(best.get(group.task, -np.inf), float(np.mean(finals)))
-    return best
-
-
 def extremes(section: Section) -> list[Block]:
     """Return the worst and the last value of the study's quantity of the update."""
     column = section.study.metric
@@ -166,13 +83,17 @@ def result_cells(group: Group) -> list[str]:
 
 def paper_cells(task: str, name: str) -> list[str]:
     """Return the paper's returns, sampled and deterministic, and its budget and number of runs; empty if it has none."""
-    if name not in PAPER["table1"].get(task, {}):
+    tables = [published(table, task) for table in ("table1", "table6")]
+    if not any(name in table for table in tables):
         return ["", "", ""]
-    values = [PAPER[table][task][name] for table in ("table1", "table6")]
-    return [
-        *(f"{mean:.0f} +- {deviation:.0f}" for mean, deviation in values),
-        f"{millions(BUDGET[task])} M, {PAPER_RUNS[task]}",
-    ]
+    runs = "up to 10" if task.startswith(DMC) else str(PAPER_RUNS[task])
+    cells = [_published_cell(table[name]) if name in table else "" for table in tables]
+    return [*cells, f"{millions(BUDGET[task])} M, {runs}"]
+
+
+def _published_cell(value: tuple[float, float | None]) -> str:
+    mean, deviation = value
+    return f"{mean:.0f}" if deviation is None else f"{mean:.0f} +- {deviation:.0f}"
 
 
 def number(values: Sequence[float]) -> str:
@@ -182,20 +103,6 @@ def number(values: Sequence[float]) -> str:
     mean, deviation = mean_and_deviation(values)
     digits = 0 if abs(mean) >= 1000 else 1 if abs(mean) >= 10 else 4
     return f"{mean:.{digits}f}" + (" (one seed)" if deviation is None else f" +- {deviation:.{digits}f}")
-
-
-def _by_share(section: Section) -> dict[tuple[str, float], list[Group]]:
-    """Sort complete groups by variant and budget; tasks differ in steps, so the share of the full budget counts.
-
-    Of several schedules of a task at the same budget, the longest counts.
-    """
-    shares: dict[tuple[str, float], list[Group]] = {}
-    for group in section.groups:
-        if group.complete:
-            same = shares.setdefault((group.name, round(group.budget / BUDGET[group.task], 6)), [])
-            if group.task not in {other.task for other in same}:
-                same.append(group)
-    return shares
 
 
 def _provenance_row(run: RecordedRun) -> list[str]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import functools
 import importlib.util
 import io
 import json
@@ -16,8 +17,8 @@ from types import SimpleNamespace
 
 import pytest
 import reproduce
-from study import cell, studies
-from study.studies import NO_KL, RPO, Study, Variant
+from study import cell, studies, toy_gaussian
+from study.studies import NO_KL, REPPO, RPO, Study, Variant
 
 from rpo_lightning import runs
 from tests.command_line import REPOSITORY, TINY
@@ -273,3 +274,43 @@ def test_proposition1_writes_its_numbers(toy, capsys):
     record = json.loads((toy / "out/proposition1.json").read_text())
     assert {"shift", "samples", "mean", "log_std"} <= set(record)
     assert "out/proposition1.json" in capsys.readouterr().out
+
+
+def test_toy_gaussian_writes_its_numbers(toy, capsys, monkeypatch):
+    monkeypatch.setattr(toy_gaussian, "measure", functools.partial(toy_gaussian.measure, 2, 2, updates=8))
+    assert reproduce.main(["toy_gaussian", "--results", "out"]) == 0
+    record = json.loads((toy / "out/toy_gaussian.json").read_text())
+    out = capsys.readouterr().out
+    last = record["known"]["pathwise, reused"]["median"][-1]
+    assert f"known Q, pathwise, reused: {last:.2g} below the optimum after 8 updates" in out
+    assert "out/toy_gaussian.json" in out
+
+
+def test_tasks_with_a_slash_pass_through_hydra_and_are_found_finished(toy, untrained, monkeypatch):
+    tasks = ("dmc/cheetah_run", "dmc/ball_in_cup_catch")
+    monkeypatch.setitem(studies.STUDIES, "toy", Study("", (REPPO,), "eval.deterministic", "", tasks))
+    summary = toy / "results/studies/budget_1/dmc/cheetah_run/reppo/seed_0/summary.json"
+    summary.parent.mkdir(parents=True)
+    evaluation = {"sampled": {"mean": 12.5}}
+    summary.write_text(json.dumps({"env_steps": 50_000_000, "eval": evaluation}))
+    code, out, _ = call()
+    assert code == 0
+    assert out[0] == "[1/2] dmc/cheetah_run/reppo/seed_0: finished before, return 12.5"
+    (run,) = untrained
+    assert (run.task, run.env_steps) == ("dmc/ball_in_cup_catch", 50_000_000)
+    assert str(run.folder) == "runs/studies/dmc/ball_in_cup_catch/reppo/seed_0"
+    assert run.command()[3] == "reppo/dmc/ball_in_cup_catch.yaml"
+
+
+def test_results_of_a_task_with_a_slash_are_collected_at_that_depth(toy, started, monkeypatch):
+    name = "dmc/point_mass"
+    monkeypatch.setitem(studies.BUDGET, name, 768)
+    folder = toy / "runs/studies" / name / "rpo/seed_0"
+    folder.mkdir(parents=True)
+    for file in FILES:
+        (folder / file).write_text(json.dumps({"env_steps": 768}))
+    monkeypatch.setattr(cell, "sys", FINDS_IT_COMPLETE)
+    monkeypatch.setitem(studies.STUDIES, "toy", Study("", (RPO,), "eval/return", "", (name,)))
+    code, _, err = call()
+    assert (code, err, len(started)) == (0, [], 1)
+    assert {path.name for path in (toy / "results/studies/budget_1" / name / "rpo/seed_0").iterdir()} == FILES
