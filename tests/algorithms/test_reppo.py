@@ -259,7 +259,7 @@ def test_noise_and_order_come_from_the_window_s_seed() -> None:
     assert largest_difference(states[0], states[2]) > 0.0
 
 
-def test_metrics_tell_how_many_targets_are_beyond_the_range() -> None:
+def test_metrics_tell_how_many_targets_are_beyond_the_range(caplog: pytest.LogCaptureFixture) -> None:
     module, _ = trainable(value_range=(-20.0, 20.0), return_scaling=False, epochs=1, minibatch_size=1000)
     batch = window(module)
     batch.reward[:, :2] = 1e4
@@ -268,12 +268,18 @@ def test_metrics_tell_how_many_targets_are_beyond_the_range() -> None:
     assert (target.abs() > 20.0).sum() == 3 * H
     metrics = {name: float(value) for name, value in module.update(batch).items()}
     assert metrics["critic/clipped_targets"] == 0.5
+    assert [record.message for record in caplog.records] == [
+        "reppo: 50% of the targets lie outside value_range [-20, 20] (critic/clipped_targets): "
+        "widen it, or set return_scaling."
+    ]
     assert metrics["critic/target"] == pytest.approx(3328.0, abs=2000.0)
     assert metrics["critic/scale"] == 1.0
     assert metrics["actor/temperature"] == float(module.log_temperature.exp()) != 0.01
     assert metrics["actor/kl_coef"] == float(module.log_kl_coef.exp()) != 0.01
     assert metrics["actor/beyond_kl"] == 0.0  # one step, begun at the old policy
     assert metrics["actor/kl"] > 0.0
+    module.update(batch)
+    assert len(caplog.records) == 1
 
 
 # The unit of rewards

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
@@ -19,11 +20,15 @@ from rpo_lightning.rollout import RolloutBatch, Window
 
 __all__ = ["REPPO"]
 
+log = logging.getLogger("rpo_lightning")
+
 RETURN_LIMIT = 100.0
 """Scaled returns stay within this: those of rewards in [0, 1] at discount 0.99, for which the paper's rates were found."""
 VALUE_RANGE = 150.0
 """Range of scaled values; entropy and errors of the critic take them beyond the returns."""
 PAPER_RANGE = (0.0, 150.0)
+CLIPPED_SHARE = 0.01
+"""More targets than this outside the range of values are worth a warning."""
 SCORE_CLIP = 0.2
 """Ratios count within 1 -+ this where the surrogate is clipped ("score_gae")."""
 
@@ -174,6 +179,7 @@ class REPPO(RLModule):
         self.bins = HLGauss(low, high, bins)
         self.actor = MinStdActor(obs_dim, action_dim, hidden, norm, min_std)
         self.critic = ActionValue(obs_dim, action_dim, critic_width, norm, self.bins if critic_loss == "hl_gauss" else None)
+        self._warned = False
         self.log_temperature = nn.Parameter(torch.tensor(math.log(init_temperature)))
         self.log_kl_coef = nn.Parameter(torch.tensor(math.log(init_kl_coef)))
 
@@ -210,12 +216,12 @@ class REPPO(RLModule):
             order = torch.randperm(len(table), generator=generator, device=table.device)
             for rows in order.tensor_split(minibatches):
                 part = Samples(*table[rows].split(widths, -1))
-                records.append(
-                    {**self.fit_critic(part, encoder, optimizers), **self.improve_actor(part, optimizers, generator)}
-                )
+                fitted = self.fit_critic(part, encoder, optimizers)
+                records.append(fitted | self.improve_actor(part, optimizers, generator))
         metrics = {name: torch.stack([record[name] for record in records]).mean() for name in records[0]}
         outside = self.bins.outside(samples.target).float().mean()
         means = mean_over_ranks(torch.stack([*metrics.values(), outside, samples.target.mean()]))
+        self._warn_of_clipping(float(means[-2]))
         with torch.no_grad():
             step = self.measure_step(SquashedGaussian(batch.mean, batch.log_std), self.policy(batch.obs))
         rates = {"lr/actor": self.learning_rate(self.actor_lr), "lr/critic": self.learning_rate(self.critic_lr)}
@@ -230,6 +236,15 @@ class REPPO(RLModule):
             "actor/kl_coef": self.log_kl_coef.detach().exp(),
             "critic/scale": self.scale,
         }
+
+    def _warn_of_clipping(self, share: float) -> None:
+        """Say once that targets leave the range of values, which the critic cannot learn."""
+        if share > CLIPPED_SHARE and not self._warned:
+            self._warned = True
+            log.warning(
+                f"reppo: {share:.0%} of the targets lie outside value_range [{self.bins.low:g}, {self.bins.high:g}] "
+                f"(critic/clipped_targets): widen it, or set return_scaling."
+            )
 
     # ---- targets -------------------------------------------------------------------------------------------------
 
@@ -260,22 +275,9 @@ class REPPO(RLModule):
         if batch.action_grad is not None:
             action_grad = batch.action_grad / (segment_discounts(batch.done, self.discount) * self.scale)[..., None]
         known = torch.ones_like(future) if self.paper else future
-        columns = (known, target, advantage)
-        return Samples(
-            *(
-                column.flatten(0, 1)
-                for column in (
-                    x,
-                    batch.sample,
-                    batch.mean,
-                    batch.log_std,
-                    next_x,
-                    u.tanh(),
-                    action_grad,
-                    *(column[..., None] for column in columns),
-                )
-            )
-        )
+        scalars = (column[..., None] for column in (known, target, advantage))
+        columns = (x, batch.sample, batch.mean, batch.log_std, next_x, u.tanh(), action_grad, *scalars)
+        return Samples(*(column.flatten(0, 1) for column in columns))
 
     def _in_parts(self, x: Tensor, action: Tensor) -> Tensor:
         """Return the critic's values (H, N), step by step: its layers are wider than a window is worth keeping."""
