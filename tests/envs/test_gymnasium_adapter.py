@@ -231,6 +231,8 @@ def test_a_time_limit_must_be_known_and_can_be_shortened() -> None:
         VectorAdapter(Batched(), episode_length=4)
     assert VectorAdapter(Batched()).max_episode_steps == 50
     assert VectorAdapter(Batched(), episode_length=90).max_episode_steps == 50
+    pendula = SyncVectorEnv([partial(gymnasium.make, "Pendulum-v1")])
+    assert VectorAdapter(gymnasium.wrappers.vector.RecordEpisodeStatistics(pendula)).max_episode_steps == 200
 
 
 @pytest.mark.parametrize("kind", ["sync_same", "sync_next", "sync_disabled", "async_next"])

@@ -75,6 +75,9 @@ def test_arguments_are_gymnasiums_and_the_common_options_are_accepted() -> None:
     assert [counter.unwrapped.g for counter in env.vector_env.envs] == [1.0, 1.0]
     ends = torch.stack([env.step(torch.zeros(2, 1)).truncated.all() for _ in range(10)])
     assert ends.nonzero()[:, 0].tolist() == [4, 9]
+    longer = rpo_lightning.make(PENDULUM, num_envs=2, episode_length=203)  # the task's own is 200
+    ends = torch.stack([longer.step(torch.zeros(2, 1)).truncated.all() for _ in range(203)])
+    assert ends.nonzero()[:, 0].tolist() == [202]
     with pytest.raises(TypeError, match="unexpected keyword argument 'friction'"):
         rpo_lightning.make(PENDULUM, num_envs=2, friction=1.0)
 
