@@ -22,7 +22,7 @@ class AnnealKLTarget(Callback):
         if not final > 0:
             raise ValueError(f"AnnealKLTarget needs final > 0, not {final}.")
         self.final = final
-        self.initial = 0.0
+        self.initial: float | None = None
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Remember where to start.
@@ -32,7 +32,7 @@ class AnnealKLTarget(Callback):
         """
         if not hasattr(pl_module, "kl_target"):
             raise ValueError(f"AnnealKLTarget moves `kl_target`, which {type(pl_module).__name__} does not have.")
-        self.initial = pl_module.kl_target
+        self.initial = self.initial or pl_module.kl_target  # a second fit finds a target already lowered
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Set the target for the first window, which may be one of a resumed run."""
@@ -43,5 +43,6 @@ class AnnealKLTarget(Callback):
         self._set(pl_module)
 
     def _set(self, module: Any) -> None:
+        assert self.initial is not None
         progress = min(module.env_steps / module.total_env_steps, 1.0)
         module.kl_target = self.initial * (self.final / self.initial) ** progress

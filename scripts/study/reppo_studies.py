@@ -73,13 +73,20 @@ def _released(name: str) -> str:
     return f"{value:.0f}" + (f" ({remark})" if remark else "")
 
 
+SMALL_WINDOW = ("--data.num_envs=256", "--data.iterations_per_epoch=40")
 CPU = Variant(
     "reppo",
-    "REPPO, 256 environments, small networks",
+    "REPPO, 256 environments, layers of 256",
     "cpu",
-    ("--model.hidden=[256,256]", "--model.critic_width=256", "--data.num_envs=256", "--data.iterations_per_epoch=40"),
+    ("--model.hidden=[256,256]", "--model.critic_width=256", "--model.multiplier_lr=3e-4", *SMALL_WINDOW),
 )
-"""What two cores train 10 M steps of in an hour. Our run of cartpole had layers of 128."""
+"""What two cores train 10 M steps of in an hour, with the paper's rate of the multipliers."""
+CPU128 = Variant(
+    "reppo",
+    "REPPO, 256 environments, layers of 128",
+    "cpu128",
+    ("--model.hidden=[128,128]", "--model.critic_width=128", *SMALL_WINDOW),
+)
 
 REPPO_STUDIES = {
     "reppo_ablations": Study(
@@ -105,7 +112,7 @@ REPPO_STUDIES = {
     ),
     "reppo_dmc": Study(
         "REPPO and PPO on the DeepMind Control Suite",
-        (REPPO, CPU, PPO),
+        (REPPO, CPU, CPU128, PPO),
         "eval.deterministic",
         f"interquartile means of the return over 23 tasks: REPPO {_released('reppo')}, 896 (medium), 886 (large); PPO "
         f"{_released('ppo')}. The means per task beside ours are those of REPPO's large batch and of the retuned PPO. The "

@@ -98,11 +98,11 @@ def test_targets_and_what_is_stored_with_them_are_constants_in_the_order_of_the_
         "next_x": next_x,
         "next_action": acting(module, next_x, noise)[0].detach(),
         "alive": batch.alive[..., None].double(),
-        "action_grad": torch.zeros(H, N, 1).double(),
+        "action_grad": torch.full((H, N, 1), torch.nan).double(),
         "advantage": torch.zeros(H, N, 1).double(),
     }
     for name, value in expected.items():
-        torch.testing.assert_close(getattr(samples, name), value.flatten(0, 1))
+        torch.testing.assert_close(getattr(samples, name), value.flatten(0, 1), equal_nan=True)
 
 
 def test_a_new_unit_converts_the_values_of_the_old_one() -> None:

@@ -27,7 +27,7 @@ def supervised(**options: Any) -> REPPO:
 def slopes(module: REPPO, collector: Collector, unit: float) -> Tensor:
     """Return d/du_t (H, N, 1) of the soft return from t to the end of its segment, acted out step by step.
 
-    A soft return is of r_t + sum of gamma^k (r_{t+k} + alpha h_{t+k}), and gamma^k Q at the mode of the state reached last.
+    A soft return is of r_t + sum of gamma^k (r_{t+k} + alpha h_{t+k}), and gamma^k (Q + alpha h) at the mode of the state reached last.
     """
     noise, entropy_noise = window_noise(collector, 1)
     env = collector.env
@@ -53,7 +53,9 @@ def slopes(module: REPPO, collector: Collector, unit: float) -> Tensor:
                     break
                 if step.truncated[n] or k == H - 1:
                     x = module.normalizer(step.final_obs[n])
-                    total = total + weight * unit * module.critic(x, module.actor(x).mean.tanh())
+                    policy = module.actor(x)
+                    soft = module.critic(x, policy.mean.tanh()) + ALPHA * policy.entropy(torch.zeros(1, dtype=DOUBLE))
+                    total = total + weight * unit * soft
                     break
             gradient[t, n] = torch.autograd.grad(total, delta, retain_graph=True)[0][t, n]
     return gradient
@@ -86,6 +88,15 @@ def test_the_action_s_own_entropy_is_no_part_of_its_slope() -> None:
     torch.testing.assert_close(ours[batch.terminated], alone[batch.terminated], rtol=1e-5, atol=1e-6)
 
 
+def shortened(gradients: Tensor) -> Tensor:
+    """Return gradients no longer than ten times the median length."""
+    rows = []
+    limit = 10.0 * sorted(float(row.norm()) for row in gradients)[(len(gradients) - 1) // 2]
+    for row in gradients:
+        rows.append(row * min(1.0, limit / float(row.norm())))
+    return torch.stack(rows)
+
+
 @pytest.mark.parametrize("critic_loss", ["hl_gauss", "mse"])
 def test_the_slope_of_the_value_learns_its_relative_error(critic_loss: Any) -> None:
     module = supervised(critic_loss=critic_loss, aux_coef=0.0)
@@ -101,7 +112,9 @@ def test_the_slope_of_the_value_learns_its_relative_error(critic_loss: Any) -> N
     u = part.sample.clone().requires_grad_()
     total = module.critic(part.x, u.tanh()).sum()
     (slope,) = torch.autograd.grad(total, u, create_graph=True)
-    error = ((slope - part.action_grad) ** 2).sum() / (part.action_grad**2).sum()
+    known = shortened(part.action_grad)
+    assert (known != part.action_grad).any() == (critic_loss == "hl_gauss")  # by the window each collects
+    error = ((slope - known) ** 2).sum() / (known**2).sum()
     params = list(module.critic.parameters())
     expected = torch.autograd.grad(error, params, allow_unused=True)
     expected = [torch.zeros_like(p) if g is None else 0.5 * g for p, g in zip(params, expected, strict=True)]
@@ -113,7 +126,8 @@ def mismatch(module: REPPO, batch: RolloutBatch) -> float:
     part = module.targets(batch, generator(1))
     u = part.sample.clone().requires_grad_()
     (slope,) = torch.autograd.grad(module.critic(part.x, u.tanh()).sum(), u)
-    return float((slope - part.action_grad).square().mean() / part.action_grad.square().mean())
+    known = shortened(part.action_grad)
+    return float((slope - known).square().mean() / known.square().mean())
 
 
 def test_supervision_brings_the_slopes_together() -> None:
@@ -127,7 +141,7 @@ def test_supervision_brings_the_slopes_together() -> None:
         errors.append((before, mismatch(module, batch)))
     (before, together), (_, alone) = errors
     assert before > 1.0
-    assert together < 0.8
+    assert together < 0.9
     assert alone > 1.0
 
 
@@ -139,3 +153,24 @@ def test_only_supervision_needs_a_differentiable_task() -> None:
     batch = Collector(Opaque(8), 6, 0).collect(module)
     assert batch.action_grad is None
     module.update(batch)
+
+
+def test_broken_gradients_teach_nothing() -> None:
+    module = supervised(aux_coef=0.0)
+    batch = Collector(restless(), H, seed=1).collect(module)
+    batch.nonfinite_grad[1, 2] = batch.nonfinite_grad[3, 0] = True
+    part = module.targets(batch, generator(1))
+    assert part.action_grad.isnan().sum() == 2
+    encoder = copy.deepcopy(module.critic.encoder).requires_grad_(False)
+    known = part.action_grad[:, 0].isfinite()
+    assert known.sum() == len(known) - 2
+    module.fit_critic(part._replace(sample=part.sample.clone()), encoder, [None] * 3)
+    assert all(g.isfinite().all() for g in module.gradients.pop())
+    batch.nonfinite_grad[:] = True
+    nothing = module.targets(batch, generator(1))
+    module.fit_critic(nothing._replace(sample=part.sample.clone()), encoder, [None] * 3)
+    module.needs_action_grad = False
+    module.fit_critic(nothing, encoder, [None] * 3)
+    plain, unsupervised = module.gradients.pop(), module.gradients.pop()
+    for a, b in zip(plain, unsupervised, strict=True):
+        torch.testing.assert_close(a, b)

@@ -26,10 +26,11 @@ class EndedEpisodes(Metric):
             self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, episode_return: Tensor, episode_length: Tensor) -> None:
-        """Add the episodes of a window; both (H, N), NaN where none ended."""
-        self.returns += episode_return.nansum()
-        self.lengths += episode_length.nansum()
-        self.count += episode_return.isfinite().sum()
+        """Add the episodes of a window; both (H, N), NaN where none ended, the return also if its beginning is unknown."""
+        known = episode_return.isfinite()
+        self.returns += episode_return[known].sum()
+        self.lengths += episode_length[known].sum()
+        self.count += known.sum()
 
     def compute(self) -> Tensor:
         """Return the sums (3,): returns, lengths [steps], number of episodes."""

@@ -29,6 +29,8 @@ VALUE_RANGE = 150.0
 PAPER_RANGE = (0.0, 150.0)
 CLIPPED_SHARE = 0.01
 """More targets than this outside the range of values are worth a warning."""
+GRADIENT_LIMIT = 10.0
+"""Times the median length: longer action-gradients are shortened to this."""
 SCORE_CLIP = 0.2
 """Ratios count within 1 -+ this where the surrogate is clipped ("score_gae")."""
 
@@ -48,7 +50,7 @@ class Samples(NamedTuple):
     next_action: Tensor
     """Fresh actions there, (B, A)."""
     action_grad: Tensor
-    """Gradient of the scaled return with respect to u, 0 unless the simulator supplies it, (B, A)."""
+    """Gradient of the scaled return with respect to u, NaN where the simulator supplies none, (B, A)."""
     alive: Tensor
     """1 where the state reached has a future, (B, 1)."""
     target: Tensor
@@ -152,6 +154,12 @@ class REPPO(RLModule):
         super().__init__(obs_dim, action_dim, total_env_steps, discount, lr_schedule, final_lr)
         _check(epochs=epochs, minibatch_size=minibatch_size, kl_samples=kl_samples)
         _check(init_temperature=init_temperature, init_kl_coef=init_kl_coef, kl_target=kl_target)
+        _choose("policy_gradient", policy_gradient, "pathwise", "score_q", "score_gae")
+        _choose("kl_control", kl_control, "switch", "penalty", "none")
+        _choose("kl_estimator", kl_estimator, "analytic", "mc", None)
+        _choose("critic_loss", critic_loss, "hl_gauss", "mse")
+        _choose("critic_precision", critic_precision, "32", "bf16")
+        _choose("compat", compat, "paper", None)
         paper = self.paper = compat == "paper"
         self.td_lambda = td_lambda
         self.epochs = epochs
@@ -173,6 +181,8 @@ class REPPO(RLModule):
         self.critic_precision = critic_precision
         self.weight_decay = weight_decay
         self.normalizer = RunningNormalizer(obs_dim)
+        if not 0.0 <= discount < 1.0:
+            raise ValueError(f"discount must be at least 0 and below 1, not {discount}.")
         self.scaler = ReturnScaler(discount, RETURN_LIMIT)
         norm = norm or ("rms" if paper else "layer")
         low, high = value_range or (PAPER_RANGE if paper else (-VALUE_RANGE, VALUE_RANGE))
@@ -250,15 +260,13 @@ class REPPO(RLModule):
 
     @torch.no_grad()
     def targets(self, batch: RolloutBatch, generator: torch.Generator) -> Samples:
-        """Return the window (H N, ...) with soft lambda-returns (section 2)."""
+        """Settle the unit of rewards, and return the window (H N, ...) with soft lambda-returns (section 2)."""
+        spoken = self.scale  # the unit in which the critic has learned to speak
+        self.scaler.update(batch.reward, batch.done)
         x, next_x = self.normalizer(batch.obs), self.normalizer(batch.final_obs)
-        policy = self.actor(next_x)
+        policy, unit = self.actor(next_x), spoken / self.scale
         u = policy.sample(_noise(policy, generator))
-        next_value = self._in_parts(next_x, u.tanh())
-        if self.return_scaling:
-            before = self.scale
-            self.scaler.update(batch.reward, batch.done)
-            next_value = next_value * (before / self.scale)  # the critic still speaks the old unit
+        next_value = unit * self._in_parts(next_x, u.tanh())
         future = batch.alive.to(x.dtype)
         entropy = -policy.action_log_prob(u) * (1.0 if self.paper else future)
         reward = batch.reward / self.scale + self.discount * self.temperature * entropy
@@ -267,13 +275,15 @@ class REPPO(RLModule):
         advantage = torch.zeros_like(target)
         if self.policy_gradient == "score_gae":
             here = self.actor(x)
-            advantage = target - self._in_parts(x, here.action(here.sample(_noise(here, generator))))
+            advantage = target - unit * self._in_parts(x, here.action(here.sample(_noise(here, generator))))
             mean, square = mean_over_ranks(torch.stack([advantage.mean(), advantage.square().mean()]))
             advantage = (advantage - mean) / ((square - mean.square()).clamp(min=0.0).sqrt() + 1e-8)
 
-        action_grad = torch.zeros_like(batch.sample)
+        action_grad = torch.full_like(batch.sample, torch.nan)
         if batch.action_grad is not None:
-            action_grad = batch.action_grad / (segment_discounts(batch.done, self.discount) * self.scale)[..., None]
+            weight = segment_discounts(batch.done, self.discount) * spoken
+            action_grad = batch.action_grad * (unit / weight)[..., None]
+            action_grad = action_grad.masked_fill(batch.nonfinite_grad[..., None], torch.nan)
         known = torch.ones_like(future) if self.paper else future
         scalars = (column[..., None] for column in (known, target, advantage))
         columns = (x, batch.sample, batch.mean, batch.log_std, next_x, u.tanh(), action_grad, *scalars)
@@ -376,18 +386,28 @@ class REPPO(RLModule):
         return self.scale * self.temperature * policy.entropy(_noise(policy, generator))
 
     def window_objective(self, window: Window) -> Tensor:
-        """Sum over environments the discounted soft return of every segment, with the action value at its end."""
+        """Sum over environments the discounted soft return of every segment, at its end the mean action's soft value."""
         weight = segment_discounts(window.done, self.discount)
         ends = segment_ends(window.done) & window.alive
         x = self.normalizer(window.reached[ends])
         policy = self.actor(x)
-        value = self.critic(x, policy.mode) * self.scale
-        return (weight * window.reward).sum() + (weight[ends] * self.discount * value).sum()
+        soft = self.critic(x, policy.mode) + self.temperature * policy.entropy(torch.zeros_like(policy.mean))
+        return (weight * window.reward).sum() + (weight[ends] * self.discount * self.scale * soft).sum()
 
 
 def _relative_error(slope: Tensor, action_grad: Tensor) -> Tensor:
-    """Mean square distance of (B, A) gradients, per mean square of those to be matched."""
-    return (slope - action_grad).square().mean() / action_grad.square().mean().clamp(min=1e-12)
+    """Mean square distance () of gradients (B, A) from those known, per mean square of these.
+
+    Gradients longer than ten times the median are shortened to that: one sample near a contact would own the sum.
+    """
+    known = action_grad.isfinite().all(-1)
+    if not known.any():
+        return slope.new_zeros(())
+    slope, action_grad = slope[known], action_grad[known]
+    length = action_grad.norm(dim=-1, keepdim=True)
+    action_grad = action_grad * (GRADIENT_LIMIT * length.median() / length.clamp(min=1e-12)).clamp(max=1.0)
+    size = action_grad.square().mean()
+    return (slope - action_grad).square().mean() / size if size > 0.0 else slope.new_zeros(())
 
 
 def _noise(policy: SquashedGaussian, generator: torch.Generator) -> Tensor:
@@ -398,3 +418,8 @@ def _check(**options: float) -> None:
     for name, value in options.items():
         if not value > 0:
             raise ValueError(f"{name} must be above 0, not {value}.")
+
+
+def _choose(name: str, value: str | None, *choices: str | None) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}, not {value!r}.")

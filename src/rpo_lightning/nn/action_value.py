@@ -93,7 +93,10 @@ class ActionValue(nn.Module):
 
     def value(self, outputs: Tensor) -> Tensor:
         """Return the values (...,) that the head's outputs stand for."""
-        return outputs.squeeze(-1) if self.bins is None else self.bins.decode(outputs)
+        if self.bins is None:
+            return outputs.squeeze(-1)
+        with torch.autocast(outputs.device.type, enabled=False):  # bfloat16 has no digits left for a value of some tens
+            return self.bins.decode(outputs)
 
     def loss(self, outputs: Tensor, target: Tensor) -> Tensor:
         """Return the error (...,) of the head's outputs: cross-entropy, or half the square without bins."""

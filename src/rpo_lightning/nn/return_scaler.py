@@ -15,7 +15,7 @@ class ReturnScaler(nn.Module):
     """Divide rewards so that discounted returns stay within +-limit, learned from the largest one seen.
 
     A window of H steps sees only part of an endless return: the largest |sum of gamma^k r_k| of its segments, divided by
-    1 - gamma^H, stands for the whole. It only grows, so the unit settles.
+    1 - gamma^H, stands for the whole. It only grows, so the unit settles; windows that are not finite are left out.
 
     Args:
         discount: gamma.
@@ -44,5 +44,6 @@ class ReturnScaler(nn.Module):
             total = total + reward_t
             peak = torch.maximum(peak, total.abs())
             total = torch.where(done_t, 0.0, total)
+        peak = torch.where(peak.isfinite(), peak, 0.0)
         seen = max_over_ranks(peak.max() / (1.0 - self.discount ** len(reward)))
         self.largest.copy_(torch.maximum(self.largest, seen))

@@ -30,7 +30,7 @@ class RolloutBatch:
     invalid: Tensor
     """The simulation was found non-finite at this step, (H, N) bool."""
     final_obs: Tensor
-    """Raw observation of the state reached, before any reset; 0 where not `alive`, (H, N, D)."""
+    """Raw observation of the state reached, before any reset; 0 where not finite or beyond 1e6, (H, N, D)."""
     alive: Tensor
     """The state reached has a future: not failed, nor broken, (H, N) bool."""
     next_value: Tensor

@@ -171,7 +171,8 @@ class Collector:
         reached = final_obs
         if agent.bootstrap_state == "current":
             reached = torch.where(truncated[..., None], final_obs, observation)
-        alive = ~terminated & (final_obs.detach().abs() <= STATE_LIMIT).all(-1)
+        sound = (final_obs.detach().abs() <= STATE_LIMIT).all(-1)
+        alive = ~terminated & sound
         with torch.no_grad():
             value = agent.target_value(torch.where(alive[..., None], reached, 0.0))
             next_value = torch.where(alive, value, 0.0)
@@ -195,7 +196,7 @@ class Collector:
             "terminated": terminated,
             "truncated": truncated,
             "invalid": torch.stack(invalid),
-            "final_obs": torch.where(alive[..., None], final_obs, 0.0).detach(),
+            "final_obs": torch.where(sound[..., None], final_obs, 0.0).detach(),
             "alive": alive,
             "next_value": next_value,
             "action_grad": action_grad,

@@ -128,9 +128,9 @@ class ControlTask(ABC):
         Raises:
             RuntimeError: if that does not end.
         """
-        qpos = draw()
+        qpos, touching = draw(), torch.ones(self.num_envs, dtype=torch.bool)
         for _ in range(_TRIES):
-            touching = torch.from_numpy(self.engine.penetrates(qpos.numpy()))
+            touching[touching.clone()] = torch.from_numpy(self.engine.penetrates(qpos[touching].numpy()))
             if not touching.any():
                 return qpos
             qpos = torch.where(touching[:, None], draw(), qpos)

@@ -83,6 +83,6 @@ def _suite() -> Path:
     if found is None or not found.submodule_search_locations:
         raise ImportError(
             "the tasks dmc/... read their models from the package dm_control, which is not installed: "
-            "pip install 'rpo-lightning[dmc]'"
+            "pip install 'rpo-lightning[dmc]' (on Python 3.13 and later: pip install --no-deps dm_control)"
         )
     return Path(found.submodule_search_locations[0]) / "suite"

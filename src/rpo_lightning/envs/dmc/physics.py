@@ -124,7 +124,9 @@ class CpuEngine:
             before = path[:, -2, 1 + self.model.nq :] if now > 1 else qvel
             qpos, qvel = path[:, -1, 1 : 1 + self.model.nq], path[:, -1, 1 + self.model.nq :]
             with np.errstate(invalid="ignore", over="ignore"):  # in worlds that have exploded
-                warmstart = (qvel - before) / self.model.opt.timestep  # the solver's last result; MuJoCo would keep it
+                warmstart = (
+                    (qvel - before) / self.model.opt.timestep
+                )  # the solver's last result, which MuJoCo would keep (finger's integrator is implicit: about it)
             steps -= now
         return qpos, qvel, warmstart
 
