@@ -35,6 +35,12 @@ def test_only_ended_episodes_count():
     assert sums(1) == [60.0, 120.0, 3.0]
 
 
+def test_an_episode_of_unknown_return_counts_nowhere():
+    metric = EndedEpisodes()
+    metric.update(torch.tensor([[3.0, torch.nan, torch.nan]]), torch.tensor([[20.0, 20.0, torch.nan]]))
+    assert metric.compute().tolist() == [3.0, 20.0, 1.0]
+
+
 def test_both_ranks_see_the_episodes_of_both(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -284,6 +284,22 @@ def test_the_likelihood_ratio_needs_no_slope_of_the_value() -> None:
     assert density > 0.3
 
 
+def test_both_terms_of_the_advantage_are_in_the_unit_of_the_window() -> None:
+    module, batch = prepared(policy_gradient="score_gae", return_scaling=True)
+    module.scaler.largest.fill_(50.0)
+    batch.reward *= 300.0
+    draw = generator(1)
+    torch.randn(H, N, 1, generator=draw, dtype=DOUBLE)
+    action, _ = acting_before(batch, torch.randn(H, N, 1, generator=draw, dtype=DOUBLE))
+    part = module.targets(batch, generator(1))
+    assert float(module.scale) > 2.0
+    with torch.no_grad():
+        baseline = module.critic(part.x, action.flatten(0, 1))[:, None] * 0.5 / module.scale
+    advantage = part.target - baseline
+    advantage = (advantage - advantage.mean()) / advantage.std(correction=0)
+    torch.testing.assert_close(part.advantage, advantage, rtol=1e-6, atol=1e-6)
+
+
 def test_the_generalised_advantage_is_clipped_as_in_ppo() -> None:
     module, batch = prepared(policy_gradient="score_gae", kl_control="none")
     part = moved(module, batch, by=0.2)

@@ -154,3 +154,15 @@ def test_the_std_has_a_floor_but_no_ceiling_and_keeps_its_gradient(log_std: floa
 def test_the_least_std_is_an_option_and_no_state() -> None:
     assert "log_min_std" not in actor(0.1).state_dict()
     assert float(actor(0.3).double().log_min_std.exp()) == pytest.approx(0.3)
+
+
+def test_bfloat16_does_not_round_the_values() -> None:
+    """In bfloat16 all values between 87.75 and 88.25 would be 88."""
+    bins = HLGauss(-150.0, 150.0, 151)
+    logits = torch.randn(64, 151, generator=torch.Generator().manual_seed(0))
+    logits[:, 119] += 12.0  # 88, nearly
+    network = critic(bins=bins)
+    expected = network.value(logits)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(network.value(logits), expected)
+    assert len(expected.unique()) > 50

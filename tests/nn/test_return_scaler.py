@@ -89,3 +89,13 @@ def test_a_checkpoint_keeps_the_unit() -> None:
     restored.load_state_dict(module.state_dict())
     assert float(restored.scale) == float(module.scale) != 1.0
     assert not list(module.parameters())
+
+
+def test_rewards_that_are_not_numbers_leave_the_unit_alone() -> None:
+    reward, done = window()
+    clean, broken = scaler(), scaler()
+    reward[:, 3] = 0.0
+    clean.update(reward, done)
+    reward[5, 3] = torch.nan
+    broken.update(reward, done)
+    assert float(broken.largest) == float(clean.largest) > 0.0
