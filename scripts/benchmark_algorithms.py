@@ -21,7 +21,7 @@ from rpo_lightning import console
 from rpo_lightning.cli import RPOCLI
 from rpo_lightning.runs import code_version, machine
 
-ALGORITHMS = ("rpo", "sapo", "shac", "gippo", "ppo", "sac")
+ALGORITHMS = ("rpo", "reppo", "sapo", "shac", "gippo", "ppo", "sac")
 WARM_UP = 3
 
 

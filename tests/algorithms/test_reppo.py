@@ -282,6 +282,13 @@ def test_metrics_tell_how_many_targets_are_beyond_the_range(caplog: pytest.LogCa
     assert len(caplog.records) == 1
 
 
+def test_nothing_is_clipped_where_values_are_regressed(caplog: pytest.LogCaptureFixture) -> None:
+    module, _ = trainable(critic_loss="mse", value_range=(-1.0, 1.0), return_scaling=False)
+    metrics = module.update(Collector(PointMass(6, seed=3), 8, seed=1).collect(module))
+    assert "value_range" not in caplog.text
+    assert float(metrics["critic/clipped_targets"]) == 0.0
+
+
 # The unit of rewards
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from rpo_lightning.algorithms import REPPO
+from rpo_lightning.algorithms.reppo import _relative_error
 from rpo_lightning.rollout import Collector, RolloutBatch
 from tests.algorithms.captured import H, N, assert_gradients_equal, captured, restless
 from tests.algorithms.reppo_window import ALPHA, DOUBLE, generator, stirred, trainable, window
@@ -174,3 +175,10 @@ def test_broken_gradients_teach_nothing() -> None:
     plain, unsupervised = module.gradients.pop(), module.gradients.pop()
     for a, b in zip(plain, unsupervised, strict=True):
         torch.testing.assert_close(a, b)
+
+
+def test_gradients_that_are_mostly_zero_still_teach() -> None:
+    """Saturated actions have none."""
+    known = torch.zeros(10, 1)
+    known[:4] = 1.0
+    assert float(_relative_error(torch.zeros(10, 1), known)) == pytest.approx(1.0)

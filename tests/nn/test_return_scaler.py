@@ -22,16 +22,17 @@ def scaler(discount: float = DISCOUNT, limit: float = 100.0) -> ReturnScaler:
 
 
 def largest_sum(reward: Tensor, done: Tensor) -> float:
-    """Return the largest |r_s + gamma r_{s+1} + ...| from the start of any segment to any of its steps."""
+    """Return the largest |r_t + gamma r_{t+1} + ...| from any step to the end of its segment."""
     largest = 0.0
     for n in range(N):
-        total, weight = 0.0, 1.0
         for t in range(H):
-            total += weight * float(reward[t, n])
-            weight *= DISCOUNT
+            total, weight = 0.0, 1.0
+            for k in range(t, H):
+                total += weight * float(reward[k, n])
+                weight *= DISCOUNT
+                if done[k, n]:
+                    break
             largest = max(largest, abs(total))
-            if done[t, n]:
-                total, weight = 0.0, 1.0
     return largest
 
 
@@ -61,11 +62,12 @@ def test_an_endless_constant_reward_comes_to_the_limit(sign: float) -> None:
     assert float(3.0 / (1 - DISCOUNT) / module.scale) == pytest.approx(100.0)
 
 
-def test_a_peak_within_an_episode_counts() -> None:
+def test_a_return_from_within_an_episode_counts() -> None:
     module, reward = scaler(), torch.zeros(H, N).double()
     reward[0], reward[1] = 5.0, -5.0 / DISCOUNT
     module.update(reward, torch.zeros(H, N, dtype=torch.bool))
-    assert float(module.largest) * (1 - DISCOUNT**H) == pytest.approx(5.0)
+    # from the first step on it is 0
+    assert float(module.largest) * (1 - DISCOUNT**H) == pytest.approx(5.0 / DISCOUNT)
 
 
 def test_the_unit_only_grows_and_is_one_before_the_first_reward() -> None:
@@ -99,3 +101,10 @@ def test_rewards_that_are_not_numbers_leave_the_unit_alone() -> None:
     reward[5, 3] = torch.nan
     broken.update(reward, done)
     assert float(broken.largest) == float(clean.largest) > 0.0
+
+
+def test_returns_from_within_a_window_count() -> None:
+    module, reward = ReturnScaler(0.99, 100.0), torch.zeros(128, 1)
+    reward[-1] = 1.0  # in every window: worth 1 / (1 - 0.99^128) just before it
+    module.update(reward, torch.zeros(128, 1, dtype=torch.bool))
+    assert float(module.largest) == pytest.approx(1.0 / (1.0 - 0.99**128))

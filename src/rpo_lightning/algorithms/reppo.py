@@ -229,7 +229,7 @@ class REPPO(RLModule):
                 fitted = self.fit_critic(part, encoder, optimizers)
                 records.append(fitted | self.improve_actor(part, optimizers, generator))
         metrics = {name: torch.stack([record[name] for record in records]).mean() for name in records[0]}
-        outside = self.bins.outside(samples.target).float().mean()
+        outside = self.bins.outside(samples.target).float().mean() * (self.critic.bins is not None)
         means = mean_over_ranks(torch.stack([*metrics.values(), outside, samples.target.mean()]))
         self._warn_of_clipping(float(means[-2]))
         with torch.no_grad():
@@ -398,16 +398,16 @@ class REPPO(RLModule):
 def _relative_error(slope: Tensor, action_grad: Tensor) -> Tensor:
     """Mean square distance () of gradients (B, A) from those known, per mean square of these.
 
-    Gradients longer than ten times the median are shortened to that: one sample near a contact would own the sum.
+    Gradients longer than ten times the median of those not 0 are shortened to that: one near a contact would own the sum.
     """
     known = action_grad.isfinite().all(-1)
-    if not known.any():
-        return slope.new_zeros(())
     slope, action_grad = slope[known], action_grad[known]
     length = action_grad.norm(dim=-1, keepdim=True)
-    action_grad = action_grad * (GRADIENT_LIMIT * length.median() / length.clamp(min=1e-12)).clamp(max=1.0)
-    size = action_grad.square().mean()
-    return (slope - action_grad).square().mean() / size if size > 0.0 else slope.new_zeros(())
+    if not (length > 0.0).any():
+        return slope.new_zeros(())
+    limit = GRADIENT_LIMIT * length[length > 0.0].median()
+    action_grad = action_grad * (limit / length.clamp(min=1e-12)).clamp(max=1.0)
+    return (slope - action_grad).square().mean() / action_grad.square().mean()
 
 
 def _noise(policy: SquashedGaussian, generator: torch.Generator) -> Tensor:

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from rpo_lightning.distributed import max_over_ranks
-from rpo_lightning.returns import segment_discounts
 
 __all__ = ["ReturnScaler"]
 
@@ -14,8 +13,8 @@ __all__ = ["ReturnScaler"]
 class ReturnScaler(nn.Module):
     """Divide rewards so that discounted returns stay within +-limit, learned from the largest one seen.
 
-    A window of H steps sees only part of an endless return: the largest |sum of gamma^k r_k| of its segments, divided by
-    1 - gamma^H, stands for the whole. It only grows, so the unit settles; windows that are not finite are left out.
+    A window of H steps sees only part of an endless return: the largest |sum of gamma^k r_{t+k}| from any of its steps on,
+    divided by 1 - gamma^H, stands for the whole. It only grows, so the unit settles; what is not finite is left out.
 
     Args:
         discount: gamma.
@@ -38,12 +37,10 @@ class ReturnScaler(nn.Module):
     @torch.no_grad()
     def update(self, reward: Tensor, done: Tensor) -> None:
         """Take in the rewards (H, N) of a window, in which episodes ended at `done` (H, N)."""
-        weighted = segment_discounts(done, self.discount) * reward
         total = peak = torch.zeros_like(reward[0])
-        for reward_t, done_t in zip(weighted, done, strict=True):
-            total = total + reward_t
+        for reward_t, done_t in zip(reward.flip(0), done.flip(0), strict=True):
+            total = reward_t + self.discount * torch.where(done_t, 0.0, total)
             peak = torch.maximum(peak, total.abs())
-            total = torch.where(done_t, 0.0, total)
         peak = torch.where(peak.isfinite(), peak, 0.0)
         seen = max_over_ranks(peak.max() / (1.0 - self.discount ** len(reward)))
         self.largest.copy_(torch.maximum(self.largest, seen))
