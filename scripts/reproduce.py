@@ -234,6 +234,8 @@ def main(arguments: list[str] | None = None) -> int:
             raise ValueError(f"name a study: {', '.join(STUDIES)}.")
         grid = make_grid(options, extra)
         if options.dry_run:
+            if not grid.variants:
+                print(f"# {options.study} trains nothing; its numbers are computed in this process")
             for cell in grid.cells():
                 print(f"{'# finished: ' if cell.finished else ''}{shlex.join(cell.command())}")
             return 0

@@ -78,7 +78,7 @@ CPU = Variant(
     "reppo",
     "REPPO, 256 environments, layers of 256",
     "cpu",
-    ("--model.hidden=[256,256]", "--model.critic_width=256", "--model.multiplier_lr=3e-4", *SMALL_WINDOW),
+    ("--model.hidden=[256,256]", "--model.critic_width=256", "--model.multiplier_lr=0.0003", *SMALL_WINDOW),
 )
 """What two cores train 10 M steps of in an hour, with the paper's rate of the multipliers."""
 CPU128 = Variant(

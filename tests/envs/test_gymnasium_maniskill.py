@@ -12,7 +12,7 @@ import torch
 import rpo_lightning
 from rpo_lightning import envs
 from rpo_lightning.envs import maniskill
-from tests.envs.counters import Batched, Counter, truth
+from tests.envs.counters import Batched, truth
 
 LENGTHS = (3, 5, 2)
 made: list[dict[str, Any]] = []
@@ -104,7 +104,3 @@ def test_without_maniskill_the_task_says_what_to_install(monkeypatch: pytest.Mon
         ValueError, match=r"^task 'maniskill/PickCube-v1': ManiSkill is not installed: pip install mani_skill$"
     ):
         make()
-
-
-def test_the_counters_of_the_stand_in_can_be_used() -> None:
-    assert isinstance(StandIn("PickCube-v1", 2).unwrapped, Counter)
