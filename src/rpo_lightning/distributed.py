@@ -6,7 +6,16 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["any_rank", "gather_over_ranks", "max_over_ranks", "mean_over_ranks", "rank", "sum_over_ranks", "world_size"]
+__all__ = [
+    "any_rank",
+    "gather_over_ranks",
+    "max_over_ranks",
+    "mean_over_ranks",
+    "rank",
+    "standardize",
+    "sum_over_ranks",
+    "world_size",
+]
 
 
 def _initialized() -> bool:
@@ -43,6 +52,12 @@ def max_over_ranks(tensor: Tensor) -> Tensor:
     if _initialized():
         dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
     return tensor
+
+
+def standardize(values: Tensor) -> Tensor:
+    """Shift and scale values, of any shape, to mean 0 and standard deviation 1 over all processes."""
+    mean, square = mean_over_ranks(torch.stack([values.mean(), values.square().mean()]))
+    return (values - mean) / ((square - mean.square()).clamp(min=0.0).sqrt() + 1e-8)
 
 
 def any_rank(flag: bool, device: torch.device) -> bool:

@@ -161,5 +161,4 @@ class ActorCritic(RLModule):
 
     def sampled_entropy(self, policy: SquashedGaussian, generator: torch.Generator) -> Tensor:
         """Estimate the action's entropy (...,) in nats from one fresh sample per state."""
-        shape, dtype = policy.mean.shape, policy.mean.dtype
-        return policy.entropy(torch.randn(shape, generator=generator, device=generator.device, dtype=dtype))
+        return policy.entropy(policy.noise(generator))

@@ -122,8 +122,7 @@ class RLModule(LightningModule):
         policy = self.policy(obs)
         if deterministic:
             return policy.mode
-        noise = torch.randn(policy.mean.shape, generator=generator, device=obs.device, dtype=obs.dtype)
-        return policy.action(policy.sample(noise))
+        return policy.action(policy.sample(policy.noise(generator)))
 
     def training_step(self, batch: RolloutBatch, batch_idx: int) -> dict[str, float]:
         """Run one iteration and return its metrics."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rpo_lightning.algorithms.actor_critic import ActorCritic
 from rpo_lightning.algorithms.base import LRSchedule
-from rpo_lightning.distributed import max_over_ranks, mean_over_ranks
+from rpo_lightning.distributed import max_over_ranks, mean_over_ranks, standardize
 from rpo_lightning.losses import clipped_surrogate, gaussian_kl, inside_clip, regenerate
 from rpo_lightning.nn import SquashedGaussian
 from rpo_lightning.returns import lambda_return, segment_discounts
@@ -184,8 +184,7 @@ class GIPPO(ActorCritic):
         mixture = torch.logaddexp(log_old, log_alpha) - math.log(2.0)
         far = max_over_ranks((log_alpha - log_old).abs().max()) > FAR
         reference = torch.where(far, log_alpha, mixture)
-        mean, square = mean_over_ranks(torch.stack([advantage.mean(), advantage.square().mean()]))
-        normalized = (advantage - mean) / ((square - mean.square()).clamp(min=0.0).sqrt() + 1e-8)
+        normalized = standardize(advantage)
 
         def surrogate() -> Tensor:
             log_ratio = (self.actor(x).log_prob(batch.sample) - reference).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)

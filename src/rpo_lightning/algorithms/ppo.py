@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rpo_lightning.algorithms.base import LRSchedule, RLModule
-from rpo_lightning.distributed import max_over_ranks, mean_over_ranks
+from rpo_lightning.distributed import max_over_ranks, mean_over_ranks, standardize
 from rpo_lightning.losses import clipped_surrogate, gaussian_kl, importance_ratio, inside_clip
 from rpo_lightning.nn import ClippedGaussian, RunningNormalizer, SharedActorCritic
 from rpo_lightning.returns import lambda_return
@@ -129,8 +129,7 @@ class PPO(RLModule):
         self, batch: RolloutBatch, x: Tensor, advantage: Tensor, target: Tensor, optimizer: torch.optim.Optimizer
     ) -> dict[str, Tensor | float]:
         """Take the epochs' gradient steps on surrogate, value and entropy."""
-        mean, square = mean_over_ranks(torch.stack([advantage.mean(), advantage.square().mean()]))
-        advantage = (advantage - mean) / ((square - mean.square()).clamp(min=0.0).sqrt() + 1e-8)
+        advantage = standardize(advantage)
         self.value_normalizer.update(target[..., None])
         target = self.value_normalizer(target[..., None]).squeeze(-1)
         behaviour = ClippedGaussian(batch.mean, batch.log_std)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rpo_lightning.algorithms.base import LRSchedule, RLModule
-from rpo_lightning.distributed import mean_over_ranks
+from rpo_lightning.distributed import mean_over_ranks, standardize
 from rpo_lightning.losses import clipped_surrogate, gaussian_kl
 from rpo_lightning.nn import ActionValue, HLGauss, MinStdActor, Norm, ReturnScaler, RunningNormalizer, SquashedGaussian
 from rpo_lightning.returns import lambda_return, segment_discounts, segment_ends
@@ -265,7 +265,7 @@ class REPPO(RLModule):
         self.scaler.update(batch.reward, batch.done)
         x, next_x = self.normalizer(batch.obs), self.normalizer(batch.final_obs)
         policy, unit = self.actor(next_x), spoken / self.scale
-        u = policy.sample(_noise(policy, generator))
+        u = policy.sample(policy.noise(generator))
         next_value = unit * self._in_parts(next_x, u.tanh())
         future = batch.alive.to(x.dtype)
         entropy = -policy.action_log_prob(u) * (1.0 if self.paper else future)
@@ -275,9 +275,8 @@ class REPPO(RLModule):
         advantage = torch.zeros_like(target)
         if self.policy_gradient == "score_gae":
             here = self.actor(x)
-            advantage = target - unit * self._in_parts(x, here.action(here.sample(_noise(here, generator))))
-            mean, square = mean_over_ranks(torch.stack([advantage.mean(), advantage.square().mean()]))
-            advantage = (advantage - mean) / ((square - mean.square()).clamp(min=0.0).sqrt() + 1e-8)
+            advantage = target - unit * self._in_parts(x, here.action(here.sample(here.noise(generator))))
+            advantage = standardize(advantage)
 
         action_grad = torch.full_like(batch.sample, torch.nan)
         if batch.action_grad is not None:
@@ -321,7 +320,7 @@ class REPPO(RLModule):
     ) -> dict[str, Tensor]:
         """Take one step up the action value and the entropy, within the KL constraint (sections 4 and 5)."""
         policy, old = self.actor(part.x), SquashedGaussian(part.mean, part.log_std)
-        u = policy.sample(_noise(policy, generator))
+        u = policy.sample(policy.noise(generator))
         log_prob = policy.action_log_prob(u)
         objective = self.objective(part, policy, u, log_prob, generator)
         kl = self.kl(old, policy, generator)
@@ -357,7 +356,7 @@ class REPPO(RLModule):
             return entropy_cost - clipped_surrogate(log_ratio, part.advantage.squeeze(-1), SCORE_CLIP)
         # Likelihood ratio: a second sample of the policy is the baseline of the first.
         with torch.no_grad():
-            other = policy.sample(_noise(policy, generator))
+            other = policy.sample(policy.noise(generator))
             weights = self._value(part.x, u) - entropy_cost
             weights = weights - self._value(part.x, other) + self.temperature * policy.action_log_prob(other)
         return -weights * policy.action_log_prob(u.detach())
@@ -383,7 +382,7 @@ class REPPO(RLModule):
         """Return alpha times the entropy (...,), in units of reward, for the gradients that supervise dQ/du; else 0."""
         if not self.needs_action_grad:
             return super().reward_bonus(policy, generator)
-        return self.scale * self.temperature * policy.entropy(_noise(policy, generator))
+        return self.scale * self.temperature * policy.entropy(policy.noise(generator))
 
     def window_objective(self, window: Window) -> Tensor:
         """Sum over environments the discounted soft return of every segment, at its end the mean action's soft value."""
@@ -408,10 +407,6 @@ def _relative_error(slope: Tensor, action_grad: Tensor) -> Tensor:
     limit = GRADIENT_LIMIT * length[length > 0.0].median()
     action_grad = action_grad * (limit / length.clamp(min=1e-12)).clamp(max=1.0)
     return (slope - action_grad).square().mean() / action_grad.square().mean()
-
-
-def _noise(policy: SquashedGaussian, generator: torch.Generator) -> Tensor:
-    return torch.randn(policy.mean.shape, generator=generator, device=generator.device, dtype=policy.mean.dtype)
 
 
 def _check(**options: float) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from rpo_lightning.algorithms.base import LRSchedule, RLModule
 from rpo_lightning.distributed import gather_over_ranks, mean_over_ranks, rank
-from rpo_lightning.nn import Actor, CriticEnsemble, Gaussian, RunningNormalizer, SquashedGaussian, UniformAction
+from rpo_lightning.nn import Actor, CriticEnsemble, Gaussian, RunningNormalizer, UniformAction
 from rpo_lightning.rollout import ReplayBuffer, RolloutBatch, Transitions
 
 __all__ = ["SAC"]
@@ -164,7 +164,7 @@ class SAC(RLModule):
         """Return R_n + gamma^k (min Q' - alpha log pi) (B,), at an action of the policy in the state reached."""
         x = self.normalizer(drawn.next_obs)
         policy = self.actor(x)
-        u = policy.sample(self._noise(policy, generator))
+        u = policy.sample(policy.noise(generator))
         value = self.target_critic(torch.cat([x, u.tanh()], -1)).amin(0)
         soft = value - self.log_temperature.exp() * policy.action_log_prob(u)
         return drawn.reward + drawn.discount * soft
@@ -184,7 +184,7 @@ class SAC(RLModule):
     ) -> tuple[Tensor, Tensor]:
         """Take one step up the smallest action value and the entropy; return gradient norm and mean entropy [nats]."""
         policy = self.actor(x)
-        u = policy.sample(self._noise(policy, generator))
+        u = policy.sample(policy.noise(generator))
         log_prob = policy.action_log_prob(u)
         value = self.critic(torch.cat([x, u.tanh()], -1)).amin(0)
         loss = (self.log_temperature.detach().exp() * log_prob - value).mean()
@@ -209,8 +209,3 @@ class SAC(RLModule):
         buffers = checkpoint["rpo_lightning"]["replay"]
         # With another number of processes the data module refuses to go on; to evaluate, none is needed.
         self._restored = buffers[rank()] if rank() < len(buffers) else None
-
-    @staticmethod
-    def _noise(policy: SquashedGaussian, generator: torch.Generator) -> Tensor:
-        shape, dtype = policy.mean.shape, policy.mean.dtype
-        return torch.randn(shape, generator=generator, device=generator.device, dtype=dtype)

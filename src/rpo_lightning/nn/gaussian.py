@@ -46,6 +46,10 @@ class Gaussian:
         """Return the same distribution cut from the graph."""
         return type(self)(self.mean.detach(), self.log_std.detach())
 
+    def noise(self, generator: torch.Generator | None) -> Tensor:
+        """Draw the standard normal noise (..., A) of one sample each."""
+        return torch.randn(self.mean.shape, generator=generator, device=self.mean.device, dtype=self.mean.dtype)
+
     def sample(self, noise: Tensor) -> Tensor:
         """Map standard normal noise (..., A) to u = mean + std * noise."""
         return self.mean + self.std * noise
