@@ -17,6 +17,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import torch
 
+from rpo_lightning.envs.checks import check_tensor, checked_mask, checked_progress
 from rpo_lightning.sim import Model, Simulator, load_mjcf, resolve_device
 
 __all__ = ["OPTIONS", "STATE_LIMIT", "ArticulatedEnv", "Step", "checked_options"]
@@ -153,15 +154,13 @@ class ArticulatedEnv(ABC):
 
     def reset(self, mask: torch.Tensor | None = None) -> torch.Tensor:
         """Start the environments in `mask` (N,) bool anew, all if None; return the observation."""
-        everyone = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
+        chosen = checked_mask(mask, self.num_envs, self.device)
         if mask is None:
             self.q, self.qd = self.start_q, self.start_q.new_zeros(self.num_envs, self.model.nd)
             self.progress = torch.zeros(self.num_envs, dtype=torch.int64, device=self.device)
             self._slots = self.start_q.new_zeros(self.num_envs, self.action_dim)
             self._obs = self.start_q.new_zeros(self.num_envs, self.obs_dim)
-        elif mask.shape != everyone.shape or mask.dtype != torch.bool:
-            raise ValueError(f"mask must be bool of shape {tuple(everyone.shape)}, got {mask.dtype} {tuple(mask.shape)}")
-        self._restart(everyone if mask is None else mask)
+        self._restart(chosen)
         return self._obs
 
     def step(self, action: torch.Tensor) -> Step:
@@ -204,14 +203,8 @@ class ArticulatedEnv(ABC):
         """
         self._check("q", q, self.model.nq)
         self._check("qd", qd, self.model.nd)
-        if progress is None:
-            progress = torch.zeros(self.num_envs, dtype=torch.int64, device=self.device)
-        elif tuple(progress.shape) != (self.num_envs,) or progress.is_floating_point():
-            raise ValueError(
-                f"{self.name}: progress must be an integer tensor of shape {(self.num_envs,)}, "
-                f"got {progress.dtype} {tuple(progress.shape)}"
-            )
-        self.q, self.qd, self.progress = q, qd, progress.to(self.device, torch.int64)
+        self.progress = checked_progress(self.name, progress, self.num_envs, self.device)
+        self.q, self.qd = q, qd
         self._slots = q.new_zeros(self.num_envs, self.action_dim)
         self._obs = self.observe(q, qd, self._slots)
         return self._obs
@@ -276,14 +269,7 @@ class ArticulatedEnv(ABC):
         return q, qd, obs, reward.masked_fill(invalid, 0.0)
 
     def _check(self, name: str, tensor: torch.Tensor, width: int) -> None:
-        expected = (self.num_envs, width)
-        if not isinstance(tensor, torch.Tensor):
-            raise ValueError(f"{self.name}: {name} must be a torch tensor, got {type(tensor).__name__}")
-        if tuple(tensor.shape) != expected or tensor.dtype != torch.float32 or tensor.device != self.device:
-            raise ValueError(
-                f"{self.name}: {name} must be a float32 tensor of shape {expected} on {self.device}, "
-                f"got {tensor.dtype} {tuple(tensor.shape)} on {tensor.device}"
-            )
+        check_tensor(self.name, name, tensor, (self.num_envs, width), self.device)
 
     def _check_task(self) -> None:
         """Catch a task whose methods do not fit its own attributes, before it trains on nonsense."""

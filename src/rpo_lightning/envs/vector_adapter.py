@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from rpo_lightning.envs.base import STATE_LIMIT, Step
+from rpo_lightning.envs.checks import checked_mask
 from rpo_lightning.envs.vector_facts import dimensions, is_gymnasiums_own, reports_final_obs, takes_reset_mask, time_limit
 
 __all__ = ["VectorAdapter"]
@@ -86,10 +87,7 @@ class VectorAdapter:
         Raises:
             ValueError: for a mask, if the environment takes none.
         """
-        everyone = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
-        mask = everyone if mask is None else mask
-        if mask.shape != everyone.shape or mask.dtype != torch.bool:
-            raise ValueError(f"mask must be bool of shape {tuple(everyone.shape)}, got {mask.dtype} {tuple(mask.shape)}")
+        mask = checked_mask(mask, self.num_envs, self.device)
         if not (self._masked or mask.all()):
             raise ValueError(f"{self.name}: these sub-environments can only be reset together")
         self._obs = _shown(self._restarted(mask, self._obs))

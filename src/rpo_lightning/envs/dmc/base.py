@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from rpo_lightning.envs.base import STATE_LIMIT, Step, checked_options
+from rpo_lightning.envs.checks import check_tensor, checked_mask, checked_progress
 from rpo_lightning.envs.dmc.models import Options, Sensor, load_model
 from rpo_lightning.envs.dmc.physics import CpuEngine, State, Worlds, make_physics
 from rpo_lightning.envs.dmc.starts import StartBank
@@ -141,11 +142,7 @@ class ControlTask(ABC):
     @torch.no_grad()
     def reset(self, mask: Tensor | None = None) -> Tensor:
         """Start the environments in `mask` (N,) bool anew, all if None; return the observation."""
-        if mask is None:
-            mask = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
-        elif mask.shape != (self.num_envs,) or mask.dtype != torch.bool:
-            raise ValueError(f"mask must be bool of shape {(self.num_envs,)}, got {mask.dtype} {tuple(mask.shape)}")
-        self._restart(mask)
+        self._restart(checked_mask(mask, self.num_envs, self.device))
         return self._obs
 
     @torch.no_grad()
@@ -162,7 +159,7 @@ class ControlTask(ABC):
         self.q, self.qd = state.qpos, state.qvel
         if self.invalid.any():
             obs, reward = obs.masked_fill(self.invalid[:, None], 0.0), reward.masked_fill(self.invalid, 0.0)
-            self._place(self.invalid, self._fixed)
+            self._place(self.invalid, self._fixed.rows(self.invalid.cpu()))
         self.progress = self.progress + 1
         terminated, truncated = self.invalid, self.progress >= self.max_episode_steps
         self._obs = obs
@@ -193,14 +190,7 @@ class ControlTask(ABC):
             ("target", target, self.target_dim),
         ):
             self._check(name, tensor, width)
-        if progress is None:
-            progress = torch.zeros(self.num_envs, dtype=torch.int64)
-        elif tuple(progress.shape) != (self.num_envs,) or progress.is_floating_point():
-            raise ValueError(
-                f"{self.name}: progress must be an integer tensor of shape {(self.num_envs,)}, "
-                f"got {progress.dtype} {tuple(progress.shape)}"
-            )
-        self.progress = progress.to(self.device, torch.int64)
+        self.progress = checked_progress(self.name, progress, self.num_envs, self.device)
         everyone = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
         qpos, qvel, aim = (part.detach().cpu().double() for part in (q, qd, target))
         self._place(everyone, self._sensed(qpos, qvel, torch.zeros_like(qvel), aim))
@@ -255,16 +245,15 @@ class ControlTask(ABC):
     def _restart(self, mask: Tensor) -> None:
         """Begin new episodes in the environments of `mask`."""
         starts = self._bank.take(int(mask.sum())) if self.options["stochastic_init"] else self._fixed.rows(mask.cpu())
-        self._place(mask, starts, already_chosen=True)
+        self._place(mask, starts)
         self._obs = torch.where(mask[:, None], self.observe(self._state()), self._obs)
         self.progress = self.progress.masked_fill(mask, 0)
 
-    def _place(self, mask: Tensor, worlds: Worlds, already_chosen: bool = False) -> None:
-        """Put the environments of `mask` into the states `worlds`: of all N, or of those only if `already_chosen`."""
-        chosen = worlds if already_chosen else worlds.rows(mask.cpu())
+    def _place(self, mask: Tensor, worlds: Worlds) -> None:
+        """Put the environments of `mask`, in order, into the states `worlds`."""
         rows = mask.nonzero()[:, 0]
-        self.physics.put(rows, chosen)
-        self.target = self.target.index_copy(0, rows, chosen.target.to(self.target))
+        self.physics.put(rows, worlds)
+        self.target = self.target.index_copy(0, rows, worlds.target.to(self.target))
         self.q, self.qd, _ = self.physics.view()
 
     def _settled(self, start: Start) -> Worlds:
@@ -283,14 +272,7 @@ class ControlTask(ABC):
         return Worlds(qpos, qvel, warmstart, torch.from_numpy(sensordata), target)
 
     def _check(self, name: str, tensor: Tensor, width: int) -> None:
-        expected = (self.num_envs, width)
-        if not isinstance(tensor, Tensor):
-            raise ValueError(f"{self.name}: {name} must be a torch tensor, got {type(tensor).__name__}")
-        if tuple(tensor.shape) != expected or tensor.dtype != torch.float32 or tensor.device != self.device:
-            raise ValueError(
-                f"{self.name}: {name} must be a float32 tensor of shape {expected} on {self.device}, "
-                f"got {tensor.dtype} {tuple(tensor.shape)} on {tensor.device}"
-            )
+        check_tensor(self.name, name, tensor, (self.num_envs, width), self.device)
 
     def _check_task(self) -> None:
         """Catch a task whose methods do not fit its own attributes, before it trains on nonsense."""
