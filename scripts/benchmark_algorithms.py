@@ -11,8 +11,10 @@ import argparse
 import json
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 from lightning.fabric import Fabric
@@ -25,25 +27,36 @@ ALGORITHMS = ("rpo", "reppo", "sapo", "shac", "gippo", "ppo", "sac")
 WARM_UP = 3
 
 
-def measure(algorithm: str, task: str, iterations: int) -> dict[str, float]:
+def measure(
+    algorithm: str, task: str, iterations: int, extra: Sequence[str] = (), warm_up: int = WARM_UP
+) -> dict[str, float]:
     """Return the medians of an iteration's rollout and update [s] and its environment steps per second."""
     preset = f"{task}.yaml" if algorithm == "rpo" else f"{algorithm}/{task}.yaml"
-    length = f"--data.iterations_per_epoch={iterations + WARM_UP}"
+    length = f"--data.iterations_per_epoch={iterations + warm_up}"
     options = [
         "--config",
         preset,
         length,
         "--trainer.callbacks=NaNGuard",
         f"--trainer.default_root_dir=runs/benchmark/{algorithm}",
+        *extra,
     ]
     cli = RPOCLI("validate", options)
     module, data = cli.model, cli.datamodule
     fabric = Fabric(accelerator="cpu", devices=1)
     fabric.setup(module, *module.configure_optimizers())
     data.attach(module).setup("fit")
-    rows = [module.training_step(batch, index) for index, batch in enumerate(data.train_dataloader())][WARM_UP:]
+    rows = [module.training_step(batch, index) for index, batch in enumerate(data.train_dataloader())][warm_up:]
     rollout, update = (median(row[f"time/{phase}"] for row in rows) for phase in ("rollout", "update"))
     return {"rollout": rollout, "update": update, "steps_per_second": data.num_envs * data.horizon / (rollout + update)}
+
+
+def write(output: Path | None, settings: dict[str, Any], results: dict[str, Any]) -> None:
+    """Write settings, machine, commit and results to a JSON file, if one is asked for."""
+    if output is not None:
+        record = {**settings, "machine": machine(torch.device("cpu")), "commit": code_version(), **results}
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(json.dumps(record, indent=1) + "\n")
 
 
 def main() -> None:
@@ -64,11 +77,8 @@ def main() -> None:
         print(
             f"{algorithm:6} rollout {row['rollout']:.2f}, update {row['update']:.2f}, {row['steps_per_second']:,.0f} steps/s"
         )
-    if options.output is not None:
-        settings = {"task": options.task, "threads": options.threads, "iterations": options.iterations}
-        record = {**settings, "machine": machine(torch.device("cpu")), "commit": code_version(), "algorithms": rows}
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(json.dumps(record, indent=1) + "\n")
+    settings = {"task": options.task, "threads": options.threads, "iterations": options.iterations}
+    write(options.output, settings, {"algorithms": rows})
 
 
 if __name__ == "__main__":

@@ -17,15 +17,14 @@ from statistics import median
 from time import perf_counter
 
 import torch
-from lightning.fabric import Fabric
+from benchmark_algorithms import measure, write
 
 from rpo_lightning import console, envs, make
-from rpo_lightning.cli import RPOCLI
-from rpo_lightning.runs import code_version, machine
 
 STEPS = 20
 """Of one measurement of the simulation."""
-SMALL = ("--model.hidden=[256,256]", "--model.critic_width=256", "--data.num_envs=256")
+SMALL = ("--model.hidden=[256,256]", "--model.critic_width=256", "--data.num_envs=256", "--data.horizon=32")
+WINDOW = 256 * 32
 
 
 def simulated(task: str, num_envs: int, threads: int, repeats: int) -> float:
@@ -44,16 +43,8 @@ def simulated(task: str, num_envs: int, threads: int, repeats: int) -> float:
 def trained(task: str, threads: int) -> dict[str, float]:
     """Return environment steps per second of collecting windows, and of collecting and learning from them."""
     env = json.dumps({"name": task, "init_args": {"threads": threads}})
-    options = ["--config", f"reppo/{task}.yaml", f"--data.env={env}", "--data.iterations_per_epoch=4", *SMALL]
-    cli = RPOCLI("validate", [*options, "--trainer.callbacks=NaNGuard", "--trainer.default_root_dir=runs/benchmark/reppo"])
-    module, data = cli.model, cli.datamodule
-    fabric = Fabric(accelerator="cpu", devices=1)
-    fabric.setup(module, *module.configure_optimizers())
-    data.attach(module).setup("fit")
-    rows = [module.training_step(batch, index) for index, batch in enumerate(data.train_dataloader())][1:]
-    rollout, update = (median(row[f"time/{phase}"] for row in rows) for phase in ("rollout", "update"))
-    steps = data.num_envs * data.horizon
-    return {"collected": steps / rollout, "trained": steps / (rollout + update)}
+    row = measure("reppo", task, 3, [f"--data.env={env}", *SMALL], warm_up=1)
+    return {"collected": WINDOW / row["rollout"], "trained": row["steps_per_second"]}
 
 
 def main() -> None:
@@ -74,11 +65,8 @@ def main() -> None:
         rows[task] = {"simulated": simulated(task, options.num_envs, options.threads, options.repeats)}
         rows[task] |= trained(task, options.threads)
         print(f"{task:28} " + " ".join(f"{rate:10,.0f}" for rate in rows[task].values()), flush=True)
-    if options.output is not None:
-        settings = {"num_envs": options.num_envs, "threads": options.threads, "repeats": options.repeats}
-        record = {**settings, "machine": machine(torch.device("cpu")), "commit": code_version(), "tasks": rows}
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(json.dumps(record, indent=1) + "\n")
+    settings = {"num_envs": options.num_envs, "threads": options.threads, "repeats": options.repeats}
+    write(options.output, settings, {"tasks": rows})
 
 
 if __name__ == "__main__":
