@@ -73,7 +73,7 @@ class TimedRPO(RPO):
     def update(self, batch: RolloutBatch) -> dict[str, Any]:
         """Time the actor epochs and the critic epochs of one update."""
         self.improve_actor = self._timed("actor", super().improve_actor)  # type: ignore[method-assign]
-        self.fit_critic = self._timed("critic", super().fit_critic)  # type: ignore[method-assign]
+        self.fit_critics = self._timed("critic", super().fit_critics)  # type: ignore[method-assign]
         return super().update(batch)
 
     def _timed(self, phase: str, function: Callable[..., Any]) -> Callable[..., Any]:

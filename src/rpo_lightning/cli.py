@@ -138,7 +138,7 @@ class RPOCLI(LightningCLI):
             parser.add_argument("--output", type=str, default="trajectories.npz", help="File to write: .npz or .pt.")
             parser.add_argument("--episodes", type=int, default=8, help="Number of episodes.")
             parser.add_argument("--deterministic", type=bool, default=False, help="Act with tanh(mean), not a sample.")
-        for name in ("obs_dim", "action_dim"):
+        for name in ("obs_dim", "action_dim", "privileged_dim"):
             parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
         parser.link_arguments("seed_everything", "data.seed")
 

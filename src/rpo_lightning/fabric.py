@@ -104,6 +104,7 @@ class FabricDriver:
         optimizers: Any = self.module.configure_optimizers()
         self._optimizers = list(optimizers)
         self.fabric.setup(self.module, *self._optimizers)
+        self.module.driver = self
         self.data.attach(self.module).setup("fit")
         try:
             self._call("setup", stage="fit")
@@ -119,6 +120,26 @@ class FabricDriver:
         finally:
             for logger in self.loggers:
                 logger.finalize("finished")
+
+    @property
+    def precision(self) -> str:
+        """Of Fabric's plugin."""
+        return self.fabric._precision.precision
+
+    def log(self, metrics: dict[str, float], step: int) -> None:
+        """Hand metrics to Fabric's loggers."""
+        self.fabric.log_dict(metrics, step=step)
+
+    def hook(self, name: str, *args: Any) -> None:
+        """Call the callbacks' hook."""
+        self.fabric.call(name, self.module, *args)
+
+    def optimizers(self) -> list[torch.optim.Optimizer]:
+        """Return torch's own optimizers."""
+        return self._optimizers
+
+    def count_iteration(self) -> None:
+        """Do nothing: `global_step` is the module's own counter."""
 
     def save_checkpoint(self, filepath: str | Path) -> None:
         """Write everything that a resumed run needs, under the Trainer's names; every process must call it."""

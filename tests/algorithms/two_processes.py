@@ -86,7 +86,7 @@ def fabric(folder: Path) -> dict:
 
     module = make_rpo(entropy_coef=0.0)
     batch = share(Collector(PointMass(8, seed=1), 8, seed=1).collect(module))
-    parameters = list(module.critic.parameters())
+    parameters = list(module.critics.ensemble.parameters())
     optimizer = torch.optim.SGD(parameters, lr=0.0)
     module.apply_gradients(optimizer, parameters, critic_loss(module, batch), max_norm=1e9)
     module.normalizer.update(torch.randn(50, 3, generator=torch.Generator().manual_seed(rank())) + rank())
@@ -137,7 +137,7 @@ def decisions() -> dict:
 
 def critic_loss(module: object, batch: object) -> torch.Tensor:
     """Return some loss over a window."""
-    return (module.critic(module.normalizer(batch.obs)) - batch.reward).square().mean()
+    return (module.critics.ensemble(module.normalizer(batch.obs)) - batch.reward).square().mean()
 
 
 if __name__ == "__main__":
