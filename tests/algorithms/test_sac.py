@@ -164,7 +164,11 @@ def uniform_distance(action: Tensor) -> float:
 
 
 def test_actions_are_uniform_in_the_random_windows_only_and_stored_as_the_environment_got_them() -> None:
-    module, data = small(random_windows=2, gradient_rounds=1, replay_size=10_000), make_data(4, num_envs=64, horizon=32)
+    module, data = (
+        small(random_windows=2, gradient_rounds=1, replay_size=10_000),
+        make_data(4, num_envs=64, horizon=32),
+    )
+    module.stop_at = 8192
     module.actor.mlp[-1].bias.data[0] += 1.0
     given: list[Tensor] = []
 

@@ -103,8 +103,11 @@ class RLModule(LightningModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        check_options(type(self), self.hparams)
-        self.options: dict[str, Any] = plain(self.hparams)
+        given = {
+            name: value for name, value in self.hparams.items() if not name.startswith("_")
+        }  # Lightning's own: _class_path
+        check_options(type(self), given)
+        self.options: dict[str, Any] = plain(given)
         """All options of the constructor, as a checkpoint keeps them."""
         self.hparams.update(self.options)  # networks by their class paths, not as the objects that Lightning would pickle
         self.automatic_optimization = False

@@ -7,7 +7,6 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, Literal
 
 __all__ = ["Range", "above", "at_least", "check_options", "within"]
@@ -54,8 +53,7 @@ def check_options(cls: type, given: Mapping[str, Any]) -> None:
     Literals name their choices, numbers must be finite, None stands only where the annotation has it.
 
     Raises:
-        TypeError: for an option that no constructor of the class takes. ValueError: for a value that cannot be used; both
-            name class, option and what is possible.
+        ValueError: for a value that cannot be used, naming class, option and what is possible.
     """
     kinds: dict[str, Any] = {}
     ranges: dict[str, Range] = {}
@@ -65,10 +63,7 @@ def check_options(cls: type, given: Mapping[str, Any]) -> None:
             kinds |= {name: kind for name, kind in hints.items() if name != "return"}
         ranges |= vars(base).get("ranges", {})
     for name, value in given.items():
-        if name not in kinds:
-            near = get_close_matches(name, kinds, n=1)
-            raise TypeError(f"{cls.__name__} has no option {name!r}.{f' Did you mean {near[0]!r}?' if near else ''}")
-        if (wrong := _fault(value, kinds[name], ranges.get(name))) is not None:
+        if (wrong := _fault(value, kinds.get(name, Any), ranges.get(name))) is not None:
             raise ValueError(f"{cls.__name__}: {name} must be {wrong}, not {value!r}.")
 
 
@@ -79,7 +74,8 @@ def _fault(value: Any, kind: Any, allowed: Range | None) -> str | None:
         if value is None and type(None) in arguments:
             return None
         faults = [_fault(value, each, allowed) for each in arguments if each is not type(None)]
-        return None if None in faults else " or ".join(dict.fromkeys(fault for fault in faults if fault))
+        nothing = ["null"] if type(None) in arguments else []
+        return None if None in faults else " or ".join(dict.fromkeys([*filter(None, faults), *nothing]))
     if origin is Literal:
         return None if value in arguments else f"one of {', '.join(map(str, arguments))}"
     if kind is bool:
@@ -98,8 +94,7 @@ def _fault(value: Any, kind: Any, allowed: Range | None) -> str | None:
 
 
 def _number_fault(value: Any, kind: type, allowed: Range | None) -> str | None:
-    noun = "a whole number" if kind is int else "a number"
-    good = isinstance(value, int if kind is int else (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if good and (allowed is None or value in allowed):
-        return None
-    return f"{noun} {allowed}" if allowed is not None else noun
+    kinds = int if kind is int else (int, float)
+    if not isinstance(value, kinds) or isinstance(value, bool) or not math.isfinite(value):
+        return "a whole number" if kind is int else "a number"
+    return None if allowed is None or value in allowed else str(allowed)
