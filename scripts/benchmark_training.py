@@ -26,7 +26,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from rpo_lightning.algorithms import RPO
-from rpo_lightning.envs.base import Step
+from rpo_lightning.envs.protocol import Step
 from rpo_lightning.rollout import RolloutBatch, RolloutDataModule
 
 WARM_UP = 2

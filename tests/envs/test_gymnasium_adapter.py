@@ -179,7 +179,7 @@ def test_what_was_returned_is_not_changed_by_the_next_step() -> None:
     """gymnasium may reuse the memory of its observations, and float32 needs no conversion."""
     vectors = SyncVectorEnv([Narrow] * 2, copy=False, autoreset_mode=AutoresetMode.SAME_STEP)
     env = VectorAdapter(vectors, episode_length=50)
-    shown = [env.detach(), *env.step(ACTION[:2])]
+    shown = [env.detach(), *env.step(ACTION[:2])[:-1]]
     kept = [part.clone() for part in shown]
     env.step(ACTION[:2])
     assert all(map(torch.equal, shown, kept))
@@ -193,7 +193,9 @@ class Narrow(Counter):
 
 
 def test_a_wrong_action_shape_is_named() -> None:
-    with pytest.raises(ValueError, match=r"action must have shape \(3, 2\), got \(3, 1\)"):
+    with pytest.raises(
+        ValueError, match=r"action must be a float32 tensor of shape \(3, 2\) on cpu, got torch.float32 \(3, 1\)"
+    ):
         adapted("sync_same").step(torch.zeros(3, 1))
 
 

@@ -69,8 +69,8 @@ def test_processes_of_their_own_change_nothing() -> None:
     other.close()
 
 
-def test_arguments_are_gymnasiums_and_the_common_options_are_accepted() -> None:
-    env = rpo_lightning.make(PENDULUM, num_envs=2, episode_length=5, g=1.0, threads=1, stochastic_init=True)
+def test_arguments_are_gymnasiums_and_options_of_other_tasks_are_refused() -> None:
+    env = rpo_lightning.make(PENDULUM, num_envs=2, episode_length=5, g=1.0)
     assert env.max_episode_steps == 5
     assert [counter.unwrapped.g for counter in env.vector_env.envs] == [1.0, 1.0]
     ends = torch.stack([env.step(torch.zeros(2, 1)).truncated.all() for _ in range(10)])
@@ -78,8 +78,11 @@ def test_arguments_are_gymnasiums_and_the_common_options_are_accepted() -> None:
     longer = rpo_lightning.make(PENDULUM, num_envs=2, episode_length=203)  # the task's own is 200
     ends = torch.stack([longer.step(torch.zeros(2, 1)).truncated.all() for _ in range(203)])
     assert ends.nonzero()[:, 0].tolist() == [202]
-    with pytest.raises(TypeError, match="unexpected keyword argument 'friction'"):
-        rpo_lightning.make(PENDULUM, num_envs=2, friction=1.0)
+    for option in ("friction", "stochastic_init", "threads"):
+        words = f"^{PENDULUM}: .*unexpected keyword argument '{option}'.*Options: episode_length, asynchronous, those of"
+        with pytest.raises(TypeError, match=words) as error:
+            rpo_lightning.make(PENDULUM, num_envs=2, **{option: 1})
+        assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
