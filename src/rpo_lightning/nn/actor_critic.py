@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 
 from rpo_lightning.nn.gaussian import ClippedGaussian
@@ -34,17 +35,19 @@ class SharedActorCritic(nn.Module):
         size = [obs_dim, *hidden][-1]
         self.mean = orthogonal_linear(size, action_dim, gain=0.01)
         self.std = orthogonal_linear(size, action_dim, gain=0.01)
-        self.value = orthogonal_linear(size, 1)
-        self.critic = MLP(obs_dim + privileged_dim, hidden, 1) if privileged_dim > 0 else None
+        self.apart = privileged_dim > 0
+        self.value = MLP(obs_dim + privileged_dim, hidden, 1) if self.apart else orthogonal_linear(size, 1)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> tuple[ClippedGaussian, Tensor]:
         """Return the policy (..., A) and the value (...,).
 
         Args:
             x: normalised observations (..., D).
-            y: what the value sees (..., D + P), if that is more; None where only the policy is wanted.
+            y: what the value sees (..., D + P), if that is more; None where only the policy is wanted, the value is then NaN.
         """
         features = self.trunk(x)
         std = STD_MIN + (STD_MAX - STD_MIN) * (self.std(features) + STD_SHIFT).sigmoid()
-        value = self.value(features) if self.critic is None or y is None else self.critic(y)
-        return ClippedGaussian(self.mean(features).tanh(), std.log()), value.squeeze(-1)
+        policy = ClippedGaussian(self.mean(features).tanh(), std.log())
+        if self.apart:
+            return policy, torch.full_like(x[..., 0], torch.nan) if y is None else self.value(y).squeeze(-1)
+        return policy, self.value(features).squeeze(-1)

@@ -10,48 +10,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from rpo_lightning.envs.protocol import STATE_LIMIT, Env
 from rpo_lightning.nn import Gaussian
 from rpo_lightning.rollout.batch import RolloutBatch
 from rpo_lightning.seeding import normal
 
 __all__ = ["Agent", "Collector", "Env", "Window"]
-
-STATE_LIMIT = 1e6
-"""A reached observation beyond this, or not finite, has value 0."""
-
-
-class Env(Protocol):
-    """What the collector asks of an environment; see `rpo_lightning.envs.base`."""
-
-    num_envs: int
-    obs_dim: int
-    action_dim: int
-    max_episode_steps: int
-    device: torch.device
-    differentiable: bool
-    progress: Tensor
-    invalid: Tensor
-    privileged: Tensor | None
-
-    def step(self, action: Tensor) -> Any:
-        """Return `Step(obs, reward, terminated, truncated, final_obs)`."""
-        ...
-
-    def detach(self) -> Tensor:
-        """Cut the graph and return the observations (N, D)."""
-        ...
-
-    def get_state(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return (q, qd, progress)."""
-        ...
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return all state, including the generator's."""
-        ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
-        ...
 
 
 class Agent(Protocol):
@@ -152,7 +116,7 @@ class Collector:
         env, horizon = self.env, self.horizon
         start_state = tuple(tensor.detach().clone() for tensor in env.get_state())
         obs = env.detach()
-        privileged = _present(getattr(env, "privileged", None), obs)
+        privileged = env.privileged
         state = self._policy_state
         if state is None:
             state = obs.new_zeros(env.num_envs, agent.state_size)
@@ -171,17 +135,15 @@ class Collector:
             samples.append(sample.detach())
             steps.append(step)
             invalid.append(env.invalid.clone())
-            obs, privileged = step.obs, _present(getattr(step, "privileged", None), step.obs)
+            obs, privileged = step.obs, _present(step.privileged, step.obs)
             state = state.masked_fill((step.terminated | step.truncated)[:, None], 0.0)
         self._policy_state = state.detach()
 
         policy = type(policy)(*_stacked(policies))
         observation, seen_by_critics = _stacked(before)
-        final_obs, final_privileged = _stacked(
-            [(step.final_obs, _present(getattr(step, "final_privileged", None), obs)) for step in steps]
-        )
+        final_obs, final_privileged = _stacked([(step.final_obs, _present(step.final_privileged, obs)) for step in steps])
         reward, terminated, truncated = _stacked([(step.reward, step.terminated, step.truncated) for step in steps])
-        named = [getattr(step, "reward_terms", None) or {} for step in steps]
+        named = [step.reward_terms or {} for step in steps]
         terms = {name: torch.stack([each[name] for each in named]).detach() for name in named[-1]}
         bonus = agent.reward_bonus(policy, self.generator)
 
@@ -238,7 +200,7 @@ class Collector:
 
     def close(self) -> None:
         """Close the environments, with whatever threads or processes they have."""
-        getattr(self.env, "close", bool)()
+        self.env.close()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the environment's and the generator's state and the running episodes."""

@@ -9,8 +9,10 @@ import torch
 from lightning import LightningDataModule
 
 from rpo_lightning.distributed import gather_over_ranks, rank, world_size
+from rpo_lightning.envs.global_generators import kept_generators
+from rpo_lightning.envs.protocol import Env
 from rpo_lightning.rollout.batch import RolloutBatch
-from rpo_lightning.rollout.collector import Agent, Collector, Env
+from rpo_lightning.rollout.collector import Agent, Collector
 from rpo_lightning.seeding import run_seeds
 
 __all__ = ["RolloutDataModule", "RolloutLoader"]
@@ -103,7 +105,8 @@ class RolloutDataModule(LightningDataModule):
         """
         device = self._device()
         if callable(self.env):
-            return self.env(num_envs=num_envs, device=device, seed=seed, **overrides)
+            with kept_generators():
+                return self.env(num_envs=num_envs, device=device, seed=seed, **overrides)
         from rpo_lightning import make
 
         name, options = _name_and_options(self.env)
