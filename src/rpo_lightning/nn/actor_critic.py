@@ -43,7 +43,7 @@ class SharedActorCritic(nn.Module):
 
         Args:
             x: normalised observations (..., D).
-            y: what the value sees (..., D + P), if that is more; None where only the policy is wanted, the value is then NaN.
+            y: what the value sees (..., D + P), if that is more; None: the policy alone is wanted, the value is NaN.
         """
         features = self.trunk(x)
         std = STD_MIN + (STD_MAX - STD_MIN) * (self.std(features) + STD_SHIFT).sigmoid()
