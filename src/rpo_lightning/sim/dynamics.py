@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rpo_lightning.sim.algebra import ZERO, Vector, cross, normalized, quat_multiply, rotation, vector
+from rpo_lightning.sim.algebra import ZERO, Vector, cross, normalized, rotation, vector
 from rpo_lightning.sim.contact import contact_force, contact_points
 from rpo_lightning.sim.expressions import Scalar, cos, nearest, sin, where_less
 from rpo_lightning.sim.factorization import Matrix
 from rpo_lightning.sim.model import Joint, Link, Model
+from rpo_lightning.sim.quaternions import quat_product
 
 __all__ = ["bias_force", "integrate", "mass_matrix", "reference_point", "shift_velocity"]
 
@@ -44,18 +45,18 @@ def _kinematics(model: Model, q: Sequence[Scalar], origin: Vector) -> list[_Fram
             position, quat = offset - origin, turn
         else:
             parent = frames[link.parent]
-            position, quat = parent.position + parent.rotation @ offset, quat_multiply(parent.quat, turn)
+            position, quat = parent.position + parent.rotation @ offset, quat_product(parent.quat, turn)
         if link.joint is Joint.FREE:
             position, quat = vector(values[:3]) - origin, list(values[3:])
             turned = rotation(quat)
             columns = [(e, ZERO) for e in _UNIT] + [(ZERO, e) for e in _UNIT]
         elif link.joint is Joint.BALL:
-            quat = quat_multiply(quat, values)
+            quat = quat_product(quat, values)
             turned = rotation(quat)
             columns = [(turned @ e, cross(position, turned @ e)) for e in _UNIT]
         elif link.joint is Joint.REVOLUTE:
             half = 0.5 * (values[0] - link.ref)
-            quat = quat_multiply(quat, [*(sin(half) * axis), cos(half)])
+            quat = quat_product(quat, [*(sin(half) * axis), cos(half)])
             turned = rotation(quat)
             direction = turned @ axis
             columns = [(direction, cross(position, direction))]
@@ -202,7 +203,7 @@ def mass_matrix(model: Model, q: Sequence[Scalar], origin: Vector) -> Matrix:
 
 
 def integrate(
-    model: Model, q: Sequence[Scalar], qd: Sequence[Scalar], qdd: Sequence[Scalar], dt: float, origin: Vector
+    model: Model, q: Sequence[Scalar], qd: Sequence[Scalar], qdd: Sequence[Scalar], dt: Scalar, origin: Vector
 ) -> tuple[list[Scalar], list[Scalar]]:
     """Advance by semi-implicit Euler: velocities first, then positions with the new velocities."""
     new_qd = [rate + dt * acceleration for rate, acceleration in zip(qd, qdd, strict=True)]
@@ -212,13 +213,13 @@ def integrate(
         if link.joint is Joint.FREE:
             w, v, p = vector(rates[:3]), vector(rates[3:]), vector(q[at][:3])
             quat = q[at][3:]
-            change = quat_multiply([*rates[:3], 0.0], quat)
+            change = quat_product([*rates[:3], 0.0], quat)
             new_q[at] = [
                 *(p + dt * (v + cross(w, p - origin))),
                 *normalized([r + 0.5 * dt * c for r, c in zip(quat, change, strict=True)]),
             ]
         elif link.joint is Joint.BALL:  # the rates are in the link's own axes
-            change = quat_multiply(q[at], [*rates, 0.0])
+            change = quat_product(q[at], [*rates, 0.0])
             new_q[at] = normalized([r + 0.5 * dt * c for r, c in zip(q[at], change, strict=True)])
         else:
             new_q[at] = [q[at][0] + dt * rates[0]]
