@@ -147,7 +147,7 @@ def test_sine_and_cosine_of_many_turns(function):
     x = torch.linspace(-600.0, 600.0, 20001)
     y = torch.zeros_like(x)
     arrays = [wp.from_torch(t) for t in (x, x, x, y)]
-    kernel = kernels.acceleration(codegen._PRELUDE + body)
+    kernel = kernels.build("acceleration", codegen._PRELUDE + body)
     wp.launch(kernel, dim=math.ceil(len(x) / codegen.LANES["cpu"]), inputs=[*arrays, len(x), 0], device="cpu")
     expected = {"sine": torch.sin, "cosine": torch.cos}[function](x.double())
     assert (y - expected).abs().max() < 3e-7
