@@ -141,6 +141,20 @@ def test_a_slope_is_as_high_far_away(tmp_path):
     torch.testing.assert_close(body @ up, expected.expand(9), rtol=1e-3, atol=0)
 
 
+def test_digits_survive_height(tmp_path):
+    xml = """<mujoco><worldbody><body><freejoint/><geom type="box" size=".1 .1 .05" mass="1"/>
+      <body pos=".1 0 0"><joint axis="0 1 0"/><geom type="capsule" fromto="0 0 0 0 0 -.2" size=".02" mass=".2"/></body>
+      </body></worldbody></mujoco>"""
+    model = trees.load(tmp_path, xml)
+    q = torch.zeros(5, model.nq)
+    q[:, 2], q[:, 6] = torch.tensor([0.0, 30.0, 100.0, 300.0, 1000.0]), 1.0
+    force = torch.zeros(5, model.nd)
+    force[:, 6] = 0.1
+    compiled = Simulator(model, 5, threads=1).acceleration(q, torch.zeros(5, model.nd), force)[:, 6]
+    exact = double_precision_acceleration(model, q, torch.zeros(5, model.nd), force)[:, 6]
+    torch.testing.assert_close(compiled.double(), exact, rtol=1e-4, atol=0)
+
+
 @pytest.mark.parametrize("function", ["sine", "cosine"])
 def test_sine_and_cosine_of_many_turns(function):
     body = f"lane x[1], y[1]; load(x, q_in.data, 1); y[0] = {function}(x[0]); store(y, out.data, 1);"

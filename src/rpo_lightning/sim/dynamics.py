@@ -1,7 +1,7 @@
 """Articulated-body dynamics, one substep at a time, in world axes.
 
-Spatial vectors are pairs (angular, linear) about one reference point: the world origin moved along the ground by
-`origin`, so that float32 does not lose its digits when a robot has run a hundred metres. The equations hold for any such
+Spatial vectors are pairs (angular, linear) about one reference point, `origin`, which follows the
+robot, so that float32 does not lose its digits when it has run or fallen a hundred metres. The equations hold for any such
 point. Everything here works on floats (then it computes, in double precision) and on `Expr` (then it is traced).
 """
 
@@ -70,21 +70,13 @@ def _kinematics(model: Model, q: Sequence[Scalar], origin: Vector) -> list[_Fram
 
 
 def reference_point(model: Model, q: Sequence[Scalar]) -> Vector:
-    """Return the grid point of the ground (every 4 m) that is nearest to the first link that has a mass, (3,) [m].
+    """Return the point of a grid (every 4 m) that is nearest to the first link that has a mass, (3,) [m].
 
     The physics does not depend on it. A grid keeps it at the world origin while the robot is near, where the derivative by
     the entries of a quaternion of any length is then that of the reference simulator.
     """
     massive = next((i for i, link in enumerate(model.links) if link.mass > 0.0), 0)
-    position = _kinematics(model, q, ZERO)[massive].position
-    up = vector(model.up)
-
-    def along_the_ground(x: Vector) -> Vector:
-        return x - up * (x @ up)
-
-    grid = vector([4.0 * nearest(0.25 * value) for value in along_the_ground(position)])
-    # on a slope rounding has left the ground, whose height must not change
-    return along_the_ground(grid)
+    return vector([4.0 * nearest(0.25 * value) for value in _kinematics(model, q, ZERO)[massive].position])
 
 
 def shift_velocity(model: Model, qd: Sequence[Scalar], offset: Vector) -> list[Scalar]:
@@ -149,7 +141,7 @@ def bias_force(
         torque = torque + cross(w, spin) + cross(v, momentum) - cross(x, weight)
         wrenches.append((torque, push + cross(w, momentum) - weight))
     positions, rotations = [f.position for f in frames], [f.rotation for f in frames]
-    for touch in contact_points(model, positions, rotations, twists):
+    for touch in contact_points(model, positions, rotations, twists, origin):
         pressed, (torque, push) = contact_force(touch), wrenches[touch.link]
         wrenches[touch.link] = (torque - cross(touch.point, pressed), push - pressed)
 
