@@ -4,8 +4,7 @@
 
 A new environment gets every direct dependency at its lower bound (torch's is a download of about 3 GB) and this tree; then
 the command line lists its tasks, and trains for a moment on a robot, on a dmc task and on a gymnasium task. Exit code 1 says
-that a bound is wrong. The script itself wants Python 3.11; `--python` may be any, and is
-said.
+that a bound is wrong. The script itself wants Python 3.11; `--python` may be any.
 """
 
 from __future__ import annotations
