@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Whole files go to two processes of one torch thread each.
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations 25
 
-.PHONY: train test test-all lint floors gpu
+.PHONY: train test test-all test-study lint floors gpu
 train: .venv/ready
 	$(BIN)/rpo-lightning fit --config ant.yaml --ckpt_path last
 
@@ -14,6 +14,10 @@ test: lint
 # With the tests marked `long`, which `make test` leaves out.
 test-all: lint
 	$(PYTEST) -m ""
+
+# The scripts and scripts/study alone; `make test` has them too.
+test-study: .venv/ready
+	$(PYTEST) tests/scripts
 
 lint: .venv/ready
 	$(BIN)/ruff check .
