@@ -138,7 +138,9 @@ def test_threads_are_torchs_unless_given(arm):
 def test_equal_starts_settle_once(arm, monkeypatch):
     settled = []
     advance = CpuEngine.advance
-    monkeypatch.setattr(CpuEngine, "advance", lambda self, qpos, *rest: settled.append(len(qpos)) or advance(self, qpos, *rest))
+    monkeypatch.setattr(
+        CpuEngine, "advance", lambda self, qpos, *rest: settled.append(len(qpos)) or advance(self, qpos, *rest)
+    )
     fixed = rpo_lightning.make(arm, num_envs=N, threads=1, stochastic_init=False)
     fixed.reset()
     assert settled == [1]
