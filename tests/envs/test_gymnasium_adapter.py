@@ -303,6 +303,24 @@ def test_a_start_that_is_not_finite_is_not_shown() -> None:
         VectorAdapter(SyncVectorEnv([partial(Broken, 3)], autoreset_mode="SameStep"), episode_length=3)
 
 
+class OnceInf(Counter):
+    """The second number is infinite at step 2 of every episode."""
+
+    def _observe(self, action: Any) -> np.ndarray:
+        return np.array([self.episode, np.inf if self.t == 2 else self.t, *action])
+
+
+def test_an_entry_that_is_infinite_now_and_then_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    vectors = SyncVectorEnv([partial(OnceInf, length) for length in (5, 7, 2)], autoreset_mode=AutoresetMode.SAME_STEP)
+    env = VectorAdapter(vectors, episode_length=9)
+    env.name = "once_inf"
+    with caplog.at_level(logging.WARNING, "rpo_lightning"):
+        for _ in range(8):
+            env.step(ACTION)
+    (record,) = caplog.records
+    assert record.message.startswith("once_inf: observation 1 is inf in 3 of 3 environments, though the state is sound.")
+
+
 class Broken(Counter):
     def _observe(self, action: Any) -> np.ndarray:
         return np.full(4, np.nan)

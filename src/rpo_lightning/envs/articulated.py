@@ -180,7 +180,9 @@ class ArticulatedEnv(BaseEnv):
         self.q, self.qd = self.simulator.step(self.q, self.qd, force)
         self._slots = clipped if self.options["observe_action"] else torch.zeros_like(clipped)
         obs = self.observe(self.q, self.qd, self._slots)
-        privileged = self.observe_privileged(self.q, self.qd, self._slots)
+        privileged = self._privileged  # of width 0, or else
+        if self.privileged_dim:
+            privileged = self.observe_privileged(self.q, self.qd, self._slots)
         reward = self.reward(before if self.options["reward_from"] == "previous" else obs, clipped)
         failed = self.failed(obs)
         if not self.options.get("early_termination", True):
@@ -224,6 +226,6 @@ class ArticulatedEnv(BaseEnv):
         self._check_returned("observe_privileged", privileged, self.privileged_dim)
         self._check_returned("reward", self._judged("reward", self.reward, obs, self._slots))
         self._check_returned("failed", self._judged("failed", self.failed, obs), dtype=torch.bool)
-        shown = self.observe(*state[:2], torch.ones_like(self._slots))
-        if self.options["observe_action"] and torch.equal(shown, obs):
+        full = torch.ones_like(self._slots)
+        if self.options["observe_action"] and torch.equal(self._judged("observe", self.observe, *state[:2], full), obs):
             raise TypeError(f"{self.name}: unknown option 'observe_action': `observe` shows no action")
