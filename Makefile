@@ -1,8 +1,8 @@
 # `make train` and `make test` do everything, set-up included; see README.md and CONTRIBUTING.md.
 PYTHON ?= python3
 BIN := .venv/bin
-# Whole files go to two processes of one torch thread each.
-PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations 25
+# Whole files go to two processes of one torch thread each, in the order of tests/conftest.py.
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 25
 
 .PHONY: train test test-all test-study lint floors gpu
 train: .venv/ready

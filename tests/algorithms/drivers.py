@@ -69,7 +69,7 @@ class UnionData(RolloutDataModule):
         """Build the same collector on every rank."""
         if self.trainer is not None:
             self.attach(self.trainer.lightning_module)
-        self.collector = Collector(PointMass(8, seed=1), horizon=8, seed=1)
+        self.collector = Collector(PointMass(self.num_envs, seed=1), horizon=8, seed=1)
 
     def train_dataloader(self) -> Any:
         """Return the windows' share."""
