@@ -27,7 +27,8 @@ def generator(seed: int) -> torch.Generator:
 def stirred(module: REPPO) -> REPPO:
     """Return the module with other statistics, multipliers, and values that differ between states and actions."""
     module.normalizer.update(0.3 + 0.5 * torch.randn(100, 3, generator=generator(0)))
-    module.critic.offset.data *= 0.1
+    if module.critic.prior is not None:
+        module.critic.prior.data *= 0.1
     module.critic.output.weight.data *= 3.0
     module.log_temperature.data.fill_(math.log(ALPHA))
     module.log_kl_coef.data.fill_(math.log(BETA))
