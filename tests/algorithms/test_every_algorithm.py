@@ -274,13 +274,6 @@ def test_an_unknown_option_is_refused(name: str) -> None:
         ("sapo", {"init_temperature": 0.0}, "init_temperature must be above 0, not 0.0"),
         ("reppo", {"epochs": 0}, "epochs must be above 0, not 0"),
         ("reppo", {"kl_target": 0.0}, "kl_target must be above 0, not 0.0"),
-        (
-            "reppo",
-            {"policy_gradient": "pathwize"},
-            "policy_gradient must be one of pathwise, score_q, score_gae, not 'pathwize'",
-        ),
-        ("reppo", {"kl_control": "swich"}, "kl_control must be one of switch, penalty, none, not 'swich'"),
-        ("reppo", {"compat": "papr"}, "compat must be one of paper, None, not 'papr'"),
         ("reppo", {"discount": 1.0}, "discount must be at least 0 and below 1, not 1.0"),
         ("reppo", {"norm": "batch"}, "norm must be one of layer, rms, none, not 'batch'"),
         ("reppo", {"value_range": (1.0, 1.0)}, "values need a range and at least two bins"),
