@@ -108,7 +108,7 @@ def test_targets_and_what_is_stored_with_them_are_constants_in_the_order_of_the_
 def test_a_new_unit_converts_the_values_of_the_old_one() -> None:
     module, batch = prepared(return_scaling=True)
     module.scaler.largest.fill_(200.0)
-    batch.reward *= 50.0
+    batch.reward *= 20.0
     scaler = copy.deepcopy(module.scaler)
     scaler.update(batch.reward, batch.done)
     after = float(scaler.scale)
