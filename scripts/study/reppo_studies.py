@@ -68,6 +68,10 @@ def _changed(label: str, variant: str, *options: str) -> Variant:
     return Variant("reppo", label, variant, tuple(f"--model.{option}" for option in options))
 
 
+def _ablated(label: str, variant: str, option: str) -> Variant:
+    return Variant("reppo", label, variant, ("--model=REPPOAblation", f"--model.{option}"))
+
+
 def _released(name: str) -> str:
     value, _, remark = RELEASED_IQM[name]
     return f"{value:.0f}" + (f" ({remark})" if remark else "")
@@ -93,13 +97,13 @@ REPPO_STUDIES = {
         "REPPO without each of its parts",
         (
             REPPO,
-            _changed("without KL", "no_kl", "kl_control=none"),
-            _changed("KL as a penalty", "penalty", "kl_control=penalty"),
+            _ablated("without KL", "no_kl", "kl_control=none"),
+            _ablated("KL as a penalty", "penalty", "kl_control=penalty"),
             _changed("squared error", "mse", "critic_loss=mse"),
             _changed("without norm", "no_norm", "norm=none"),
             _changed("without auxiliary", "no_aux", "aux_coef=0.0"),
-            _changed("score function, Q", "score_q", "policy_gradient=score_q"),
-            _changed("score function, GAE", "score_gae", "policy_gradient=score_gae"),
+            _ablated("score function, Q", "score_q", "policy_gradient=score_q"),
+            _ablated("score function, GAE", "score_gae", "policy_gradient=score_gae"),
         ),
         "eval.deterministic",
         f"interquartile means of the return over 23 tasks: REPPO {_released('reppo')}; without KL "

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from rpo_lightning.algorithms import GIPPO
+from rpo_lightning.algorithms.gippo import RETRIES
 from rpo_lightning.nn import SquashedGaussian
 from tests.algorithms.captured import H, N, captured
 
@@ -49,9 +50,9 @@ def follow(
 ) -> float:
     """Let the fit do what `move` does, and return the factor by which alpha has changed."""
 
-    def descend(loss_of: Callable[[], Tensor], steps: int, optimizer: Any, rate: float) -> tuple[bool, Tensor]:
+    def descend(loss_of: Callable[[], Tensor], steps: int, optimizer: Any, rate: float) -> tuple[int, Tensor]:
         move()
-        return fitted, torch.zeros(())
+        return 0 if fitted else RETRIES, torch.zeros(())
 
     module._descend = descend
     before = float(module.alpha)

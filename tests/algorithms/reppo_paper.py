@@ -66,7 +66,7 @@ def encode(w: Weights, x: Tensor, action: Tensor) -> Tensor:
 def logits(w: Weights, feature: Tensor) -> Tensor:
     """Return the bins' logits at features."""
     y = block(w, "critic.head", 1, silu(feature))
-    return linear(y, w["critic.output.weight"], w["critic.output.bias"]) + w["critic.offset"]
+    return linear(y, w["critic.output.weight"], w["critic.output.bias"]) + 40.9 * w["critic.prior"]
 
 
 def predict(w: Weights, feature: Tensor) -> Tensor:

@@ -9,14 +9,20 @@ import torch
 from torch import Tensor
 from torch import distributions as td
 
-from rpo_lightning.algorithms import REPPO
-from rpo_lightning.algorithms.reppo import Samples
+from rpo_lightning.algorithms import REPPO, REPPOAblation
+from rpo_lightning.algorithms.reppo_samples import Samples
 from rpo_lightning.rollout import Collector, RolloutBatch
 from tests.algorithms.captured import H, captured, restless
 from tests.toy import PointMass
 
 DOUBLE = torch.float64
 ALPHA, BETA = 0.7, 0.4
+OF_ABLATIONS = {"policy_gradient", "kl_control", "kl_estimator", "kl_samples", "compat"}
+
+
+def kind(options: dict[str, Any]) -> type[REPPO]:
+    """Return the class that has these options."""
+    return REPPOAblation if OF_ABLATIONS & options.keys() else REPPO
 
 
 def generator(seed: int) -> torch.Generator:
@@ -27,7 +33,8 @@ def generator(seed: int) -> torch.Generator:
 def stirred(module: REPPO) -> REPPO:
     """Return the module with other statistics, multipliers, and values that differ between states and actions."""
     module.normalizer.update(0.3 + 0.5 * torch.randn(100, 3, generator=generator(0)))
-    module.critic.offset.data *= 0.1
+    if module.critic.prior is not None:
+        module.critic.prior.data *= 0.1
     module.critic.output.weight.data *= 3.0
     module.log_temperature.data.fill_(math.log(ALPHA))
     module.log_kl_coef.data.fill_(math.log(BETA))
@@ -37,7 +44,7 @@ def stirred(module: REPPO) -> REPPO:
 def prepared(**options: Any) -> tuple[REPPO, RolloutBatch]:
     """Return a module that captures its gradients, and a window of it in which episodes end in every way."""
     defaults = {"critic_width": 16, "return_scaling": False, "value_range": (-20.0, 20.0), "bins": 41}
-    module = stirred(captured(REPPO, **{**defaults, **options}))
+    module = stirred(captured(kind(options), **{**defaults, **options}))
     batch = Collector(restless(), H, seed=1).collect(module)
     assert batch.terminated[:-1].any()
     t, n = batch.truncated[:-1].nonzero()[0].tolist()
@@ -57,7 +64,8 @@ def moved(module: REPPO, batch: RolloutBatch, by: float = 0.3) -> Samples:
 def trainable(**options: Any) -> tuple[REPPO, list[torch.optim.Optimizer]]:
     """Return a small module outside any driver, and the optimizers that its updates step."""
     torch.manual_seed(0)
-    module = REPPO(3, 1, 4096, **{"hidden": (16, 16), "critic_width": 16, "minibatch_size": 16, "epochs": 2, **options})
+    small = {"hidden": (16, 16), "critic_width": 16, "minibatch_size": 16, "epochs": 2}
+    module = kind(options)(3, 1, 4096, **{**small, **options})
     optimizers = module.configure_optimizers()
     module.scheduled_optimizers = lambda *rates: optimizers
     return module, optimizers

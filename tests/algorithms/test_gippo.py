@@ -82,7 +82,7 @@ def test_the_policy_is_fitted_to_the_samples_moved_along_the_gradients() -> None
     batch.sample, batch.action_grad = old.sample(noise), standard_normal(1, 2)
     batch.done[3, 1] = True
 
-    def descend(loss_of: Callable[[], Tensor], steps: int, optimizer: Any, rate: float) -> tuple[bool, Tensor]:
+    def descend(loss_of: Callable[[], Tensor], steps: int, optimizer: Any, rate: float) -> tuple[int, Tensor]:
         seen.update(steps=steps, rate=rate, optimizer=optimizer)
         module.actor.mean.data += 0.2
         module.actor.log_std.data -= 0.1
@@ -93,7 +93,7 @@ def test_the_policy_is_fitted_to_the_samples_moved_along_the_gradients() -> None
             (mean[t, n] + std[t, n] * noise[t, n] - target[t, n]).square().sum() for t in range(H) for n in range(N)
         )
         assert_gradients_equal(ours, torch.autograd.grad(distance / (H * N), list(module.actor.parameters())))
-        return True, torch.zeros(())
+        return 0, torch.zeros(())
 
     module._descend = descend
     module.fit_lr.fill_(0.25)
@@ -181,6 +181,15 @@ def test_gains_are_measured_in_standard_deviations_of_those_so_far() -> None:
         assert float(module._standardize(torch.tensor(gain))) == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.parametrize("gain", [math.nan, math.inf, -math.inf])
+def test_a_gain_that_is_not_finite_is_forgotten(gain: float) -> None:
+    module = captured(GIPPO)
+    module._standardize(torch.tensor(2.0))
+    before = module.gains.clone()
+    assert float(module._standardize(torch.tensor(gain))) == 0.0
+    assert torch.equal(module.gains, before)
+
+
 def test_alpha_is_at_most_one() -> None:
     module, batch, old = stand_in(alpha=0.99)
     follow(module, batch, old, lambda: None)
@@ -224,8 +233,10 @@ def watched() -> tuple[Watched, torch.optim.Optimizer]:
 
 def test_descending_takes_its_steps_where_the_loss_falls() -> None:
     module, optimizer = watched()
-    fitted, norm = module._descend(lambda: 2 * module.actor.mean.sum() + 0 * module.actor.log_std.sum(), 3, optimizer, 0.01)
-    assert fitted
+    taken_back, norm = module._descend(
+        lambda: 2 * module.actor.mean.sum() + 0 * module.actor.log_std.sum(), 3, optimizer, 0.01
+    )
+    assert taken_back == 0
     assert float(norm) == pytest.approx(2.0)
     assert module.rates == [0.01] * 3
     assert optimizer.state[module.actor.mean]["step"] == 4
@@ -235,9 +246,9 @@ def test_descending_takes_its_steps_where_the_loss_falls() -> None:
 def test_descending_goes_back_and_tries_smaller_rates_where_the_loss_rises() -> None:
     module, optimizer = watched()
     state = copy.deepcopy(optimizer.state_dict())
-    fitted, _ = module._descend(lambda: sum(p.square().sum() for p in module.actor.parameters()), 1, optimizer, 1.5**2)
-    assert fitted
+    taken_back, _ = module._descend(lambda: sum(p.square().sum() for p in module.actor.parameters()), 1, optimizer, 1.5**2)
     tries = len(module.rates)
+    assert taken_back == tries - 1
     assert 2 < tries < 8
     assert module.rates == pytest.approx([1.5 ** (2 - i) for i in range(tries)])
     # as if the last try had been the only one
@@ -260,8 +271,8 @@ def test_descending_in_vain_changes_nothing(rise: float) -> None:
         offset = (0.0, 2.0, 1.0)[len(calls) % 3 - 1] * rise  # the loss after the steps lies above that before them
         return module.actor.mean.sum() + module.actor.log_std.sum() + offset
 
-    fitted, _ = module._descend(loss_of, 2, optimizer, 0.1)
-    assert not fitted
+    taken_back, _ = module._descend(loss_of, 2, optimizer, 0.1)
+    assert taken_back == 8
     assert module.rates == pytest.approx([0.1 / 1.5**i for i in range(8) for _ in range(2)])
     assert all(float(param) == pytest.approx(0.3) for param in module.actor.parameters())
     for index, theirs in state.items():
@@ -276,11 +287,11 @@ def corrected(module: GIPPO, batch: Any, old: SquashedGaussian, advantage: Tenso
     """Return the loss that PPO's epochs see once the mean has moved on to theta, and what they were given."""
     seen: dict[str, Any] = {}
 
-    def descend(loss_of: Callable[[], Tensor], steps: int, optimizer: Any, rate: float) -> tuple[bool, Tensor]:
+    def descend(loss_of: Callable[[], Tensor], steps: int, optimizer: Any, rate: float) -> tuple[int, Tensor]:
         module.actor.mean.data = theta
         seen.update(loss=loss_of(), steps=steps, optimizer=optimizer, rate=rate)
         seen["gradient"] = torch.autograd.grad(seen["loss"], module.actor.mean)[0]
-        return True, torch.zeros(())
+        return 0, torch.zeros(())
 
     module._descend = descend
     seen["metrics"] = module.correct(batch, None, old, advantage, optimizer="ppo")
@@ -291,19 +302,17 @@ def density(mean: Tensor, sample: Tensor) -> Tensor:
     return torch.distributions.Normal(mean, 0.5).log_prob(sample).sum(-1).exp()
 
 
-@pytest.mark.parametrize(("furthest", "mixture"), [(3.99, True), (4.01, False)])
-def test_ratios_are_to_the_mixture_unless_the_alpha_policy_is_far_anywhere(furthest: float, mixture: bool) -> None:
+@pytest.mark.parametrize("furthest", [3.9, 40.0])
+def test_ratios_are_to_the_mixture_however_far_the_alpha_policy_is(furthest: float) -> None:
     module, batch, old = stand_in(clip=0.1, actor_epochs=4)
     batch.sample, alpha = old.sample(standard_normal(0)), 0.2 * standard_normal(1)
     advantage = standard_normal(2)[..., 0] + 2.0
-    # log(pi_alpha / pi_old) of one sample is just inside, or just outside
-    batch.sample[1, 1], alpha[1, 1] = 0.0, 0.5 * math.sqrt(2 * furthest)
+    batch.sample[1, 1], alpha[1, 1] = 0.0, 0.5 * math.sqrt(2 * furthest)  # log(pi_old / pi_alpha) of one sample
     module.actor.mean.data = alpha
     theta = alpha + 0.1 * standard_normal(3)
     loss, seen = corrected(module, batch, old, advantage, theta)
 
-    moved, before = density(alpha, batch.sample), density(old.mean, batch.sample)
-    ratio = density(theta, batch.sample) / ((moved + before) / 2 if mixture else moved)
+    ratio = density(theta, batch.sample) / ((density(alpha, batch.sample) + density(old.mean, batch.sample)) / 2)
     normalized = (advantage - advantage.mean()) / advantage.std(correction=0)
     gains = [
         min(float(rho * a), float(rho.clamp(0.9, 1.1) * a))
@@ -313,6 +322,45 @@ def test_ratios_are_to_the_mixture_unless_the_alpha_policy_is_far_anywhere(furth
     assert (seen["steps"], seen["optimizer"], seen["rate"]) == (4, "ppo", 5e-4)
     assert seen["metrics"]["actor/effective_samples"] == pytest.approx(float(((ratio - 1).abs() <= 0.1).double().mean()))
     assert seen["metrics"]["actor/max_ratio"] == pytest.approx(float(ratio.max()))
+
+
+def test_samples_that_the_alpha_policy_has_left_behind_have_no_say() -> None:
+    """To pi_alpha alone their ratios would be 1, and their slopes, (u - mean) / std^2, the largest of all."""
+    module, batch, old = stand_in()
+    batch.sample, alpha = old.sample(standard_normal(0)), torch.zeros(H, N, 1, dtype=DOUBLE)
+    alpha[:4] = 4.0
+    module.actor.mean.data = alpha
+    _, seen = corrected(module, batch, old, standard_normal(2)[..., 0], alpha.clone())
+    assert seen["gradient"][:4].abs().max() < 1e-4
+    assert seen["gradient"][4:].abs().max() > 1e-2
+
+
+def corrected_with(module: GIPPO, taken_back: int) -> tuple[float, dict[str, Any]]:
+    """Return the rate that PPO's epochs begin at and their metrics, if so many tries are taken back."""
+    _, batch, old = stand_in()
+    rates = []
+
+    def descend(loss_of: Callable[[], Tensor], steps: int, optimizer: Any, rate: float) -> tuple[int, Tensor]:
+        rates.append(rate)
+        return taken_back, torch.zeros(())
+
+    module._descend = descend
+    metrics = module.correct(batch, None, old, standard_normal(2)[..., 0], optimizer="ppo")
+    return rates[0], metrics
+
+
+def test_ppo_s_rate_begins_where_it_last_worked() -> None:
+    module = stand_in()[0]
+    rate, metrics = corrected_with(module, taken_back=3)
+    assert rate == pytest.approx(5e-4)
+    assert metrics["lr/actor"] == pytest.approx(5e-4 / 1.5**3)
+    assert metrics["actor/taken_back"] == 3.0
+    assert corrected_with(module, taken_back=8)[0] == pytest.approx(5e-4 / 1.5**2)
+    # all eight taken back: the next window goes on from below
+    assert corrected_with(module, taken_back=0)[0] == pytest.approx(5e-4 / 1.5**9)
+    rates = [corrected_with(module, taken_back=0)[0] for _ in range(12)]
+    assert rates[:3] == pytest.approx([5e-4 / 1.5**8, 5e-4 / 1.5**7, 5e-4 / 1.5**6])
+    assert rates[-1] == pytest.approx(5e-4)  # that of the schedule is never exceeded
 
 
 def test_log_ratios_of_a_policy_far_away_are_clamped() -> None:

@@ -97,9 +97,9 @@ def test_targets_and_what_is_stored_with_them_are_constants_in_the_order_of_the_
         "log_std": batch.log_std,
         "next_x": next_x,
         "next_action": acting(module, next_x, noise)[0].detach(),
-        "alive": batch.alive[..., None].double(),
-        "action_grad": torch.full((H, N, 1), torch.nan).double(),
-        "advantage": torch.zeros(H, N, 1).double(),
+        "known": batch.alive[..., None].double(),
+        "slope": torch.full((H, N, 1), torch.nan).double(),
+        "advantage": torch.zeros(H, N, 0).double(),
     }
     for name, value in expected.items():
         torch.testing.assert_close(getattr(samples, name), value.flatten(0, 1), equal_nan=True)
@@ -108,7 +108,7 @@ def test_targets_and_what_is_stored_with_them_are_constants_in_the_order_of_the_
 def test_a_new_unit_converts_the_values_of_the_old_one() -> None:
     module, batch = prepared(return_scaling=True)
     module.scaler.largest.fill_(200.0)
-    batch.reward *= 50.0
+    batch.reward *= 20.0
     scaler = copy.deepcopy(module.scaler)
     scaler.update(batch.reward, batch.done)
     after = float(scaler.scale)
@@ -161,7 +161,7 @@ def test_the_critic_learns_targets_and_the_next_features(critic_loss: Any, compa
 
 
 def test_critic_and_actor_leave_each_other_alone() -> None:
-    module, optimizers = trainable(policy_gradient="pathwise")
+    module, optimizers = trainable()
     part = module.targets(window(module), generator(1))
     module.actor.mlp[-1].bias.data += 0.3
     before = snapshot(module)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rpo_lightning.algorithms import REPPO
-from rpo_lightning.algorithms.reppo import _relative_error
+from rpo_lightning.algorithms.reppo_slope import slope_error
 from rpo_lightning.rollout import Collector, RolloutBatch
 from tests.algorithms.captured import H, N, assert_gradients_equal, captured, restless
 from tests.algorithms.reppo_window import ALPHA, DOUBLE, generator, stirred, trainable, window
@@ -72,7 +72,7 @@ def test_cached_gradients_over_their_discount_are_slopes_of_the_closed_loop_retu
     assert batch.terminated[:-1].any()
     assert batch.truncated[:-1].any()
     batch.reward *= 100.0  # raises the unit between collection and use
-    ours = module.targets(batch, generator(1)).action_grad.view(H, N, 1)
+    ours = module.targets(batch, generator(1)).slope.view(H, N, 1)
     after = float(module.scale)
     assert (after > 3.5) == (unit is not None)
     torch.testing.assert_close(ours, expected / after, rtol=1e-5, atol=1e-6)
@@ -83,7 +83,7 @@ def test_the_action_s_own_entropy_is_no_part_of_its_slope() -> None:
     """The last action of a failure moves its reward only."""
     module = supervised(return_scaling=False)
     batch = Collector(restless(), H, seed=1).collect(module)
-    ours = module.targets(batch, generator(1)).action_grad.view(H, N, 1)
+    ours = module.targets(batch, generator(1)).slope.view(H, N, 1)
     action = batch.sample.tanh()
     alone = -0.1 * action * (1 - action.square())
     torch.testing.assert_close(ours[batch.terminated], alone[batch.terminated], rtol=1e-5, atol=1e-6)
@@ -113,8 +113,8 @@ def test_the_slope_of_the_value_learns_its_relative_error(critic_loss: Any) -> N
     u = part.sample.clone().requires_grad_()
     total = module.critic(part.x, u.tanh()).sum()
     (slope,) = torch.autograd.grad(total, u, create_graph=True)
-    known = shortened(part.action_grad)
-    assert (known != part.action_grad).any() == (critic_loss == "hl_gauss")  # by the window each collects
+    known = shortened(part.slope)
+    assert (known != part.slope).any() == (critic_loss == "hl_gauss")  # by the window each collects
     error = ((slope - known) ** 2).sum() / (known**2).sum()
     params = list(module.critic.parameters())
     expected = torch.autograd.grad(error, params, allow_unused=True)
@@ -127,7 +127,7 @@ def mismatch(module: REPPO, batch: RolloutBatch) -> float:
     part = module.targets(batch, generator(1))
     u = part.sample.clone().requires_grad_()
     (slope,) = torch.autograd.grad(module.critic(part.x, u.tanh()).sum(), u)
-    known = shortened(part.action_grad)
+    known = shortened(part.slope)
     return float((slope - known).square().mean() / known.square().mean())
 
 
@@ -161,9 +161,9 @@ def test_broken_gradients_teach_nothing() -> None:
     batch = Collector(restless(), H, seed=1).collect(module)
     batch.nonfinite_grad[1, 2] = batch.nonfinite_grad[3, 0] = True
     part = module.targets(batch, generator(1))
-    assert part.action_grad.isnan().sum() == 2
+    assert part.slope.isnan().sum() == 2
     encoder = copy.deepcopy(module.critic.encoder).requires_grad_(False)
-    known = part.action_grad[:, 0].isfinite()
+    known = part.slope[:, 0].isfinite()
     assert known.sum() == len(known) - 2
     module.fit_critic(part._replace(sample=part.sample.clone()), encoder, [None] * 3)
     assert all(g.isfinite().all() for g in module.gradients.pop())
@@ -181,4 +181,4 @@ def test_gradients_that_are_mostly_zero_still_teach() -> None:
     """Saturated actions have none."""
     known = torch.zeros(10, 1)
     known[:4] = 1.0
-    assert float(_relative_error(torch.zeros(10, 1), known)) == pytest.approx(1.0)
+    assert float(slope_error(torch.zeros(10, 1), known)) == pytest.approx(1.0)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 
-from rpo_lightning.algorithms import REPPO
+from rpo_lightning.algorithms import REPPO, REPPOAblation
 from rpo_lightning.rollout import RolloutBatch
 from tests.algorithms import reppo_paper
 from tests.algorithms.captured import H, N
@@ -83,7 +84,7 @@ def test_an_update_is_the_published_one() -> None:
 
 
 def test_the_preset_of_the_paper() -> None:
-    module = REPPO(3, 2, 4096, compat="paper")
+    module = REPPOAblation(3, 2, 4096, compat="paper")
     assert (module.kl_estimator, module.kl_samples, module.kl_target, module.aux_coef) == ("mc", 16, 0.1, 1.0)
     assert (module.bins.low, module.bins.high, module.bins.bins) == (0.0, 150.0, 151)
     assert not module.return_scaling
@@ -97,7 +98,7 @@ def test_the_preset_of_the_paper() -> None:
 
 
 def test_the_preset_yields_to_options() -> None:
-    module = REPPO(
+    module = REPPOAblation(
         3, 2, 4096, hidden=(8,), critic_width=8, compat="paper",
         kl_estimator="analytic", return_scaling=True, value_range=(-3.0, 5.0), norm="none", bins=11,
     )  # fmt: skip
@@ -107,9 +108,45 @@ def test_the_preset_yields_to_options() -> None:
     assert not any(isinstance(layer, (torch.nn.RMSNorm, torch.nn.LayerNorm)) for layer in module.modules())
 
 
+def test_an_ablation_that_changes_nothing_is_reppo() -> None:
+    plain, _ = trainable()
+    ablation, _ = trainable(policy_gradient="pathwise")
+    assert type(plain) is not type(ablation)
+    for module in (plain, ablation):
+        module.update(window(module))
+    assert largest_difference(snapshot(plain), snapshot(ablation)) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (
+            {"policy_gradient": "pathwize"},
+            "policy_gradient must be one of pathwise, score_q, score_gae, not 'pathwize'",
+        ),
+        ({"kl_control": "swich"}, "kl_control must be one of switch, penalty, none, not 'swich'"),
+        ({"kl_estimator": "exact"}, "kl_estimator must be one of analytic, mc or null, not 'exact'"),
+        ({"kl_samples": 0}, "kl_samples must be at least 1, not 0"),
+        ({"compat": "papr"}, "compat must be one of paper or null, not 'papr'"),
+        ({"td_lambda": 1.5}, r"td_lambda must be within \[0, 1\], not 1.5"),
+        ({"discount": 1.0}, r"discount must be within \[0, 1\), not 1.0"),
+        ({"discount": math.nan}, "discount must be a number, not nan"),
+        ({"critic_lr": -1e-3}, "critic_lr must be at least 0, not -0.001"),
+        ({"kl_target": math.inf}, "kl_target must be a number, not inf"),
+        ({"weight_decay": -0.1}, "weight_decay must be at least 0, not -0.1"),
+        ({"max_grad_norm": 0.0}, "max_grad_norm must be above 0, not 0.0"),
+        ({"min_std": -0.1}, "min_std must be at least 0, not -0.1"),
+        ({"action_grad_coef": -1.0}, "action_grad_coef must be at least 0, not -1.0"),
+    ],
+    ids=str,
+)
+def test_options_that_cannot_work_are_refused(option: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        REPPOAblation(3, 2, 4096, hidden=(8,), critic_width=8, **option)
+
+
 def test_defaults() -> None:
     module = REPPO(3, 2, 4096, hidden=(8,), critic_width=8)
-    assert module.kl_estimator == "analytic"
     assert module.return_scaling
     assert (module.bins.low, module.bins.high, module.bins.bins) == (-150.0, 150.0, 151)
     assert any(isinstance(layer, torch.nn.LayerNorm) for layer in module.modules())

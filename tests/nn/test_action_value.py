@@ -47,17 +47,58 @@ def test_values_start_at_zero(norm: str, value_range: tuple[float, float]) -> No
         assert module(*pairs()).abs().max() < 1e-4 * (value_range[1] - value_range[0])
 
 
-def test_values_that_are_regressed_start_as_the_output_without_an_offset() -> None:
+def test_values_that_are_regressed_have_no_prior() -> None:
     module = critic()
-    assert module.offset.tolist() == [0.0]
+    assert module.prior is None
     assert module.output.out_features == 1
+
+
+def test_the_prior_is_learned_without_its_weight() -> None:
+    """As published: logits f + 40.9 p with p learned, so that a step of Adam moves them by 40.9 times its rate."""
+    bins = HLGauss(-10.0, 10.0, 21)
+    module = critic(bins=bins)
+    torch.testing.assert_close(module.prior, nn.Parameter(bins.encode(torch.zeros(()))))
+    feature = module.encode(*pairs()).detach()
+    before = module.outputs(feature)
+    optimizer = torch.optim.Adam([module.prior], lr=1e-3)
+    module.loss(before, torch.full((200,), 5.0)).mean().backward()
+    optimizer.step()
+    moved = (module.outputs(feature) - before).abs()
+    steep = module.prior.grad.abs() > 1e-5  # beside what Adam's epsilon rounds off
+    assert steep.sum() > 5
+    torch.testing.assert_close(moved[:, steep], torch.full((200, int(steep.sum())), 0.0409), rtol=1e-2, atol=0)
+
+
+def test_the_prior_takes_the_values_where_the_returns_are() -> None:
+    """Values about 20: with the product learned instead, Adam would move the prior 41 times as slowly."""
+    x, action = pairs(256)
+    target, errors = 20.0 + 5.0 * x[:, 0], {}
+    for slower in (1.0, 40.9):
+        module = critic(bins=HLGauss(-150.0, 150.0, 151), width=64)
+        layers = [param for name, param in module.named_parameters() if name != "prior"]
+        optimizer = torch.optim.Adam([{"params": layers}, {"params": module.prior, "lr": 1e-3 / slower}], lr=1e-3)
+        for _ in range(100):
+            optimizer.zero_grad()
+            module.loss(module.outputs(module.encode(x, action)), target).mean().backward()
+            optimizer.step()
+        errors[slower] = float((module(x, action) - target).detach().abs().mean())
+    assert errors[1.0] < 0.5 * errors[40.9]
+
+
+def test_a_critic_that_learned_the_weighted_prior_is_refused() -> None:
+    module = critic(bins=HLGauss(-10.0, 10.0, 21))
+    state = module.state_dict()
+    state["offset"] = 40.9 * state.pop("prior")
+    with pytest.raises(ValueError, match="of an older version, whose critic learned the weighted prior .* start a new run"):
+        nn.ModuleDict({"critic": module}).load_state_dict({f"critic.{name}": value for name, value in state.items()})
 
 
 @EVERY_NORM
 @pytest.mark.parametrize("bins", [None, HLGauss(-10.0, 10.0, 21)], ids=["mse", "hl_gauss"])
 def test_layers_of_encoder_head_and_predictor(norm: str, bins: HLGauss | None) -> None:
     module, (x, action) = critic(norm, bins), pairs()
-    module.offset.data += torch.randn(module.offset.shape, generator=torch.Generator().manual_seed(2))
+    if bins is not None:
+        module.prior.data += 0.1 * torch.randn(module.prior.shape, generator=torch.Generator().manual_seed(2))
     feature = module.encode(x, action)
     hidden = by_hand(module.encoder, torch.cat([x, action], -1), norm)
     torch.testing.assert_close(feature, module.encoder[3](hidden), rtol=1e-4, atol=1e-5)
@@ -65,7 +106,8 @@ def test_layers_of_encoder_head_and_predictor(norm: str, bins: HLGauss | None) -
 
     outputs = module.outputs(feature)
     hidden = by_hand(module.head[1:], silu(feature), norm)
-    torch.testing.assert_close(outputs, module.output(hidden) + module.offset, rtol=1e-4, atol=1e-4)
+    prior = 0.0 if bins is None else 40.9 * module.prior
+    torch.testing.assert_close(outputs, module.output(hidden) + prior, rtol=1e-4, atol=1e-4)
     assert outputs.shape == (200, 21 if bins else 1)
 
     predicted = module.predictor(feature)
@@ -97,7 +139,7 @@ def test_every_parameter_learns_from_value_and_prediction() -> None:
 @EVERY_NORM
 def test_bfloat16_leaves_the_last_layer_in_full_precision(norm: str) -> None:
     module, (x, action) = critic(norm, HLGauss(-10.0, 10.0, 21)), pairs()
-    module.offset.data *= 0.1  # else the offset alone decides
+    module.prior.data *= 0.1  # else the prior alone decides
     exact = module(x, action)
     with torch.autocast("cpu", torch.bfloat16):
         feature = module.encode(x, action)
@@ -106,7 +148,7 @@ def test_bfloat16_leaves_the_last_layer_in_full_precision(norm: str) -> None:
         value = module(x, action)
     assert feature.dtype == torch.bfloat16
     assert outputs.dtype == torch.float32
-    torch.testing.assert_close(outputs, module.output(hidden.float()) + module.offset)
+    torch.testing.assert_close(outputs, module.output(hidden.float()) + 40.9 * module.prior)
     assert 0.0 < float((value - exact).abs().max()) < 0.1
     gradients = torch.autograd.grad(value.sum(), list(module.output.parameters()))
     assert all(gradient.dtype == torch.float32 for gradient in gradients)

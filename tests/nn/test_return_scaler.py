@@ -75,12 +75,12 @@ def test_the_unit_only_grows_and_is_one_before_the_first_reward() -> None:
     assert float(module.scale) == 1.0
     module.update(0.0 * reward, done)
     assert float(module.scale) == 1.0
-    module.update(1e-3 * reward, done)
+    module.update(0.2 * reward, done)
     small = float(module.scale)
     assert 0.0 < small < 1.0
     module.update(reward, done)
     large = float(module.scale)
-    assert large == pytest.approx(1e3 * small)
+    assert large == pytest.approx(5.0 * small)
     module.update(0.5 * reward, done)
     assert float(module.scale) == large
 
@@ -93,14 +93,48 @@ def test_a_checkpoint_keeps_the_unit() -> None:
     assert not list(module.parameters())
 
 
-def test_rewards_that_are_not_numbers_leave_the_unit_alone() -> None:
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("known", [False, True], ids=["first window", "later"])
+def test_rewards_that_are_not_finite_leave_the_unit_alone(bad: float, known: bool) -> None:
     reward, done = window()
     clean, broken = scaler(), scaler()
+    if known:
+        clean.update(*window(1))
+        broken.update(*window(1))
     reward[:, 3] = 0.0
     clean.update(reward, done)
-    reward[5, 3] = torch.nan
+    reward[5, 3] = bad
     broken.update(reward, done)
     assert float(broken.largest) == float(clean.largest) > 0.0
+
+
+@pytest.mark.parametrize("reward", [1e30, 3e38, -3e38])
+@pytest.mark.parametrize("discount", [0.0, 0.9, 0.9999])
+@pytest.mark.parametrize("known", [False, True], ids=["first window", "later"])
+def test_the_unit_is_finite_whatever_the_rewards(reward: float, discount: float, known: bool) -> None:
+    """Finite returns may stand for endless ones that are not."""
+    module, done = ReturnScaler(discount, 100.0), torch.zeros(4, 2, dtype=torch.bool)
+    if known:
+        module.update(torch.ones(4, 2), done)
+    before = float(module.largest)
+    for _ in range(60):
+        module.update(torch.tensor([[1.0, reward]]).expand(4, 2), done)
+    assert before <= float(module.largest) < torch.inf
+    assert float(module.largest) > 0.0
+    assert 0.0 < float(module.scale) < torch.inf
+
+
+def test_a_single_huge_reward_costs_one_digit_and_lasting_ones_are_followed() -> None:
+    module, (reward, done) = scaler(), window()
+    module.update(reward, done)
+    before = float(module.scale)
+    huge = reward.clone()
+    huge[2, 4] = 1e6
+    module.update(huge, done)
+    assert float(module.scale) == pytest.approx(10.0 * before)
+    for _ in range(8):
+        module.update(1e6 * reward, done)
+    assert float(module.scale) == pytest.approx(1e6 * before)
 
 
 def test_returns_from_within_a_window_count() -> None:

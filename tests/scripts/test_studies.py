@@ -54,7 +54,8 @@ def test_command_of_every_variant_means_what_it_says(name, task):
     assert config["seed_everything"] == 3
     assert config["ckpt_path"] == "last"
     assert config["trainer"]["default_root_dir"] == f"runs/{task}/{name}/seed_3"
-    assert config["model"]["class_path"].rsplit(".", 1)[-1].lower() == variant.algorithm
+    name = config["model"]["class_path"].rsplit(".", 1)[-1].removesuffix("Ablation")
+    assert name.lower() == variant.algorithm
     assert config["model"]["init_args"]["total_env_steps"] == full * variant.budget_scale
     callbacks = {
         entry["class_path"].rsplit(".", 1)[-1]: entry.get("init_args", {}) for entry in config["trainer"]["callbacks"]
@@ -67,6 +68,8 @@ def test_command_of_every_variant_means_what_it_says(name, task):
         key, value = override.split("=")
         if key == "--trainer.callbacks+":
             assert value in callbacks
+        elif key == "--model":
+            assert config["model"]["class_path"].endswith(f".{value}")
         else:
             section, _, option = key.removeprefix("--").partition(".")
             options = config["model"]["init_args"] if section == "model" else config[section]
@@ -144,10 +147,16 @@ def test_ablations_of_reppo_change_one_option_each():
     base = configuration(Cell(REPPO, f"{DMC}cheetah_run", 0, 1.0, Path("runs"), Path("results")))["model"]["init_args"]
     changes = {}
     for variant in STUDIES["reppo_ablations"].variants[1:]:
-        (option,) = variant.overrides
+        *kind, option = variant.overrides
         key, value = option.removeprefix("--model.").split("=")
+        assert kind == ([] if key in base else ["--model=REPPOAblation"])
+        config = configuration(Cell(variant, f"{DMC}cheetah_run", 0, 1.0, Path("runs"), Path("results")))["model"]
+        assert config["class_path"].endswith("REPPOAblation" if kind else "REPPO")
+        assert str(config["init_args"][key]) == value
+        same = {name for name in base if name != key and name not in ("norm", "return_scaling", "value_range")}
+        assert {name: config["init_args"][name] for name in same} == {name: base[name] for name in same}
         changes[key, value] = variant.name
-        assert str(base[key]) != value
+        assert str(base.get(key)) != value
     assert changes == {
         ("kl_control", "none"): "reppo-no_kl",
         ("kl_control", "penalty"): "reppo-penalty",

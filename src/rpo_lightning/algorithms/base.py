@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -328,10 +328,10 @@ class RLModule(LightningModule):
         kl, std = mean_over_ranks(means)
         return {"actor/kl": kl, "actor/std": std}
 
-    def adamw(self, network: nn.Module, rate: float, **options: Any) -> torch.optim.AdamW:
+    def adamw(self, params: Iterable[nn.Parameter], rate: float, **options: Any) -> torch.optim.AdamW:
         """Return an optimizer of a network's parameters with the betas and the decay configured."""
         settings = {"betas": self.betas, "weight_decay": self.weight_decay, "fused": True, **options}
-        return torch.optim.AdamW(network.parameters(), lr=rate, **settings)
+        return torch.optim.AdamW(params, lr=rate, **settings)
 
     def scheduled_optimizers(self, *initial: float) -> list[torch.optim.Optimizer]:
         """Return torch's optimizers with this iteration's learning rates set.
@@ -353,8 +353,11 @@ class RLModule(LightningModule):
 
     def critic_input(self, obs: Tensor, privileged: Tensor) -> Tensor:
         """Return what critics see: normalised observations (..., D) beside normalised privileged ones (..., P)."""
-        x = self.normalizer(obs)
-        return torch.cat([x, self.privileged_normalizer(privileged)], -1) if self.privileged_dim else x
+        return side_by_side(self.normalizer(obs), self.privileged(privileged))
+
+    def privileged(self, privileged: Tensor) -> Tensor:
+        """Return normalised privileged observations (..., P)."""
+        return self.privileged_normalizer(privileged) if self.privileged_dim else privileged[..., :0]
 
     def update_normalizers(self, batch: RolloutBatch) -> None:
         """Take a window into the statistics; at the end of an iteration, all of which sees the same ones."""
@@ -426,3 +429,8 @@ class RLModule(LightningModule):
         }
         sums = torch.stack([value.float() for value in (*nan.values(), *terms.values())])
         return dict(zip((*nan, *terms), sum_over_ranks(sums), strict=True))
+
+
+def side_by_side(x: Tensor, z: Tensor) -> Tensor:
+    """Return observations (..., D) with privileged ones (..., P) after them; the very tensor where there are none."""
+    return torch.cat([x, z], -1) if z.shape[-1] else x

@@ -95,7 +95,10 @@ class FirstOrder(RLModule):
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Return the optimizers of actor and critics."""
-        return [self.adamw(self.actor, self.actor_lr), self.adamw(self.critics.ensemble, self.critic_lr)]
+        return [
+            self.adamw(self.actor.parameters(), self.actor_lr),
+            self.adamw(self.critics.ensemble.parameters(), self.critic_lr),
+        ]
 
     def value(self, obs: Tensor, privileged: Tensor | None = None) -> Tensor:
         """Return the mean of the critics (...,) at raw observations (..., D) and privileged ones (..., P)."""

@@ -25,8 +25,6 @@ RETRIES = 8
 RETRY_FACTOR = 1.5
 LOWEST_LR = 1e-5
 LOG_RATIO_LIMIT = 16.0
-FAR = 4.0
-"""Of log(pi_alpha / pi_old): beyond it anywhere, the mixture of both is no better than pi_alpha alone."""
 
 
 class GIPPO(FirstOrder):
@@ -63,6 +61,7 @@ class GIPPO(FirstOrder):
     moved_by_training: ClassVar[dict[str, str]] = {"alpha": "alpha", "actor_lr": "fit_lr"}
     alpha: Tensor
     fit_lr: Tensor
+    ppo_lr: Tensor
     gains: Tensor
 
     def __init__(
@@ -101,12 +100,14 @@ class GIPPO(FirstOrder):
         self.clip = clip
         self.register_buffer("alpha", torch.tensor(alpha))
         self.register_buffer("fit_lr", torch.tensor(self.actor_lr))
+        self.register_buffer("ppo_lr", torch.tensor(self.actor_lr))
+        """The rate at which PPO's epochs have last lowered their loss."""
         self.register_buffer("gains", torch.zeros(3, dtype=torch.float64))
         """Number, sum and sum of squares of the predicted gains of all iterations."""
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Return the optimizers of PPO's epochs, of the critics, and of the fit to the moved samples."""
-        return [*super().configure_optimizers(), self.adamw(self.actor, self.actor_lr)]
+        return [*super().configure_optimizers(), self.adamw(self.actor.parameters(), self.actor_lr)]
 
     def window_objective(self, window: Window) -> Tensor:
         """Sum over environments the lambda-weighted advantage A_0 of every segment's first step.
@@ -152,7 +153,7 @@ class GIPPO(FirstOrder):
         def distance() -> Tensor:
             return (regenerate(self.actor(x), batch.sample, source=old) - moved).square().sum(-1).mean()
 
-        fitted, _ = self._descend(distance, self.fit_steps, optimizer, float(self.fit_lr))
+        taken_back, _ = self._descend(distance, self.fit_steps, optimizer, float(self.fit_lr))
         with torch.no_grad():
             new = self.actor(x)
         spread = (new.log_std - old.log_std).sum(-1)
@@ -164,7 +165,7 @@ class GIPPO(FirstOrder):
         surprise = self._standardize(gain)
 
         before = self.alpha.clone()
-        if not fitted:
+        if taken_back == RETRIES:
             self.fit_lr.div_(RETRY_FACTOR).clamp_(min=LOWEST_LR)
         elif widest > math.log(1.0 + self.alpha_interval) or -narrowest < math.log(1.0 - self.alpha_interval):
             self.alpha.div_(self.alpha_factor)
@@ -173,25 +174,36 @@ class GIPPO(FirstOrder):
         if outside > self.max_out_of_range or (gain < 0.0 and surprise < -1.0):
             self.alpha.copy_(before / self.alpha_factor)
         self.alpha.clamp_(max=1.0)
-        return {"actor/alpha": before, "actor/alpha_kl": mean_over_ranks(gaussian_kl(old, new).mean())}
+        return {
+            "actor/alpha": before,
+            "actor/alpha_kl": mean_over_ranks(gaussian_kl(old, new).mean()),
+            "actor/alpha_outside": outside,
+            "actor/alpha_taken_back": float(taken_back),
+        }
 
     def correct(
         self, batch: RolloutBatch, x: Tensor, old: SquashedGaussian, advantage: Tensor, optimizer: torch.optim.Optimizer
     ) -> dict[str, Tensor | float]:
-        """Run PPO from the alpha policy, with ratios to the mixture of it and the behaviour policy."""
+        """Run PPO from the alpha policy, with ratios to the mixture of it and the behaviour policy.
+
+        The rate begins at 1.5 times the one that has last lowered the loss: once the policy is narrow, that of the start is
+        hundreds of times too large for it.
+        """
         with torch.no_grad():
             log_old, log_alpha = old.log_prob(batch.sample), self.actor(x).log_prob(batch.sample)
-        mixture = torch.logaddexp(log_old, log_alpha) - math.log(2.0)
-        far = max_over_ranks((log_alpha - log_old).abs().max()) > FAR
-        reference = torch.where(far, log_alpha, mixture)
+        # Samples that pi_alpha has left behind have ratios near 0 to the mixture, and no say. With ratios to pi_alpha alone
+        # theirs would be 1, and their steep densities all that the loss sees.
+        reference = torch.logaddexp(log_old, log_alpha) - math.log(2.0)
         normalized = standardize(advantage)
 
         def surrogate() -> Tensor:
             log_ratio = (self.actor(x).log_prob(batch.sample) - reference).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
             return -clipped_surrogate(log_ratio, normalized, self.clip).mean()
 
-        rate = self.learning_rate(self.actor_lr)
-        _, norm = self._descend(surrogate, self.actor_epochs, optimizer, rate)
+        rate = min(self.learning_rate(self.actor_lr), float(self.ppo_lr) * RETRY_FACTOR)
+        taken_back, norm = self._descend(surrogate, self.actor_epochs, optimizer, rate)
+        rate /= RETRY_FACTOR**taken_back
+        self.ppo_lr.fill_(rate)
         with torch.no_grad():
             new = self.actor(x)
         ratio = (new.log_prob(batch.sample) - reference).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp()
@@ -201,21 +213,22 @@ class GIPPO(FirstOrder):
             **step,
             "lr/actor": rate,
             "actor/effective_samples": kept,
+            "actor/taken_back": float(taken_back),
             "actor/max_ratio": max_over_ranks(ratio.max()),
             "actor/grad_norm": norm,
         }
 
     def _descend(
         self, loss_of: Callable[[], Tensor], steps: int, optimizer: torch.optim.Optimizer, rate: float
-    ) -> tuple[bool, Tensor]:
+    ) -> tuple[int, Tensor]:
         """Take steps on the actor; where the loss has risen, go back and try with a smaller rate.
 
         Returns:
-            whether the loss has fallen at last (if not, the actor is what it was), and the mean gradient norm.
+            number of tries taken back (if all eight, the actor is what it was), and the mean gradient norm of the last.
         """
         params = list(self.actor.parameters())
         weights, state = [param.detach().clone() for param in params], copy.deepcopy(optimizer.state_dict())
-        for _ in range(RETRIES):
+        for taken_back in range(RETRIES):
             for group in optimizer.param_groups:
                 group["lr"] = rate
             first, norms = torch.zeros((), device=self.device), []
@@ -226,16 +239,18 @@ class GIPPO(FirstOrder):
             with torch.no_grad():
                 first, last = mean_over_ranks(torch.stack([first, loss_of()]))
             if last <= first:
-                return True, torch.stack(norms).mean()
+                return taken_back, torch.stack(norms).mean()
             with torch.no_grad():
                 for param, weight in zip(params, weights, strict=True):
                     param.copy_(weight)
             optimizer.load_state_dict(copy.deepcopy(state))
             rate /= RETRY_FACTOR
-        return False, torch.stack(norms).mean()
+        return RETRIES, torch.stack(norms).mean()
 
     def _standardize(self, gain: Tensor) -> Tensor:
-        """Measure a gain in standard deviations of those so far, itself included."""
+        """Measure a gain in standard deviations of those so far, itself included; one that is not finite is none."""
+        if not gain.isfinite():
+            return torch.zeros_like(gain)
         self.gains += torch.stack([torch.ones_like(gain), gain, gain.square()]).double()
         count, total, squares = self.gains
         mean = total / count

@@ -88,7 +88,7 @@ class PPO(RLModule):
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Return the optimizer of the network."""
-        return [self.adamw(self.actor, self.actor_lr, eps=1e-5)]
+        return [self.adamw(self.actor.parameters(), self.actor_lr, eps=1e-5)]
 
     def policy(self, obs: Tensor) -> ClippedGaussian:
         """Return the action distribution (..., A) at raw observations (..., D)."""

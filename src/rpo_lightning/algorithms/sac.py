@@ -109,7 +109,11 @@ class SAC(RLModule):
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Return the optimizers of actor, critics and temperature; the latter does not decay."""
         temperature = torch.optim.AdamW([self.log_temperature], lr=self.temperature_lr, weight_decay=0.0)
-        return [self.adamw(self.actor, self.actor_lr), self.adamw(self.critic, self.critic_lr), temperature]
+        return [
+            self.adamw(self.actor.parameters(), self.actor_lr),
+            self.adamw(self.critic.parameters(), self.critic_lr),
+            temperature,
+        ]
 
     def behaviour(self, obs: Tensor, state: Tensor) -> tuple[Gaussian, Tensor]:
         """Return the policy, or uniform actions while there is nothing to learn from."""

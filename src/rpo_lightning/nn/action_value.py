@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +17,12 @@ __all__ = ["ActionValue", "MinStdActor", "Norm"]
 Norm = Literal["layer", "rms", "none"]
 
 _NORMS: dict[str, type[nn.Module]] = {"layer": nn.LayerNorm, "rms": nn.RMSNorm, "none": nn.Identity}
-ZERO_LOGIT = 40.9
-"""Times the shares of the value 0: the logits at first, which outweigh what a fresh network says."""
+PRIOR_WEIGHT = 40.9
+"""Times the prior, which starts as the shares of the value 0: the logits at first, which outweigh what a fresh network says.
+
+The prior is the critic's distribution whatever the state, which drifts with the policy. It is a parameter without its
+weight, so that a step of Adam moves its logits 41 times as far as the last layer's bias does.
+"""
 
 
 def block(inputs: int, outputs: int, norm: Norm) -> list[nn.Module]:
@@ -54,6 +58,14 @@ class MinStdActor(nn.Module):
         return SquashedGaussian(mean, torch.logaddexp(log_std, self.log_min_std))
 
 
+def _refuse_offset(module: nn.Module, state: Mapping[str, Tensor], prefix: str, *_: Any) -> None:
+    if f"{prefix}offset" in state:
+        raise ValueError(
+            f"This checkpoint is of an older version, whose critic learned the weighted prior ({prefix}offset): "
+            "it cannot be continued; start a new run, or evaluate its policy."
+        )
+
+
 class ActionValue(nn.Module):
     """Value of a state and an action, and a prediction of the features that the next pair will have.
 
@@ -65,6 +77,8 @@ class ActionValue(nn.Module):
         width: of every layer.
         norm: of the hidden layers.
         bins: what the head classifies into; None: the head gives the value itself.
+
+    Its `state_dict` of a version that learned PRIOR_WEIGHT times the prior is refused (ValueError).
     """
 
     def __init__(self, obs_dim: int, action_dim: int, width: int, norm: Norm, bins: HLGauss | None) -> None:
@@ -74,8 +88,8 @@ class ActionValue(nn.Module):
         self.head = nn.Sequential(nn.SiLU(), *block(width, width, norm))
         self.output = nn.Linear(width, 1 if bins is None else bins.bins)
         self.predictor = nn.Sequential(nn.SiLU(), *block(width, width, norm), nn.Linear(width, width))
-        start = torch.zeros(1) if bins is None else ZERO_LOGIT * bins.encode(torch.zeros(()))
-        self.offset = nn.Parameter(start)
+        self.prior = None if bins is None else nn.Parameter(bins.encode(torch.zeros(())))
+        self.register_load_state_dict_pre_hook(_refuse_offset)
 
     def forward(self, x: Tensor, action: Tensor) -> Tensor:
         """Return the values (...,) of actions (..., A) at normalised observations (..., D)."""
@@ -89,7 +103,8 @@ class ActionValue(nn.Module):
         """Return the head's outputs (..., bins or 1) at features; under autocast the last layer keeps its own precision."""
         hidden = self.head(feature)
         with torch.autocast(hidden.device.type, enabled=False):
-            return self.output(hidden.to(self.offset.dtype)) + self.offset
+            outputs = self.output(hidden.to(self.output.weight.dtype))
+        return outputs if self.prior is None else outputs + PRIOR_WEIGHT * self.prior
 
     def value(self, outputs: Tensor) -> Tensor:
         """Return the values (...,) that the head's outputs stand for."""

@@ -9,12 +9,16 @@ from rpo_lightning.distributed import max_over_ranks
 
 __all__ = ["ReturnScaler"]
 
+GROWTH = 10.0
+"""The unit grows by no more than this in a window, once it is known."""
+
 
 class ReturnScaler(nn.Module):
     """Divide rewards so that discounted returns stay within +-limit, learned from the largest one seen.
 
     A window of H steps sees only part of an endless return: the largest |sum of gamma^k r_{t+k}| from any of its steps on,
-    divided by 1 - gamma^H, stands for the whole. It only grows, so the unit settles; what is not finite is left out.
+    divided by 1 - gamma^H, stands for the whole. It only grows, so the unit settles. Returns that are not finite are left
+    out, and after the first window a single reward out of all proportion makes the unit ten times what it was, not more.
 
     Args:
         discount: gamma.
@@ -41,6 +45,7 @@ class ReturnScaler(nn.Module):
         for reward_t, done_t in zip(reward.flip(0), done.flip(0), strict=True):
             total = reward_t + self.discount * torch.where(done_t, 0.0, total)
             peak = torch.maximum(peak, total.abs())
-        peak = torch.where(peak.isfinite(), peak, 0.0)
-        seen = max_over_ranks(peak.max() / (1.0 - self.discount ** len(reward)))
-        self.largest.copy_(torch.maximum(self.largest, seen))
+        peak = peak / (1.0 - self.discount ** len(reward))
+        seen = max_over_ranks(torch.where(peak.isfinite(), peak, 0.0).max())
+        ceiling = torch.where(self.largest > 0.0, GROWTH * self.largest, seen)
+        self.largest.copy_(torch.maximum(self.largest, torch.minimum(seen, ceiling)))
