@@ -153,3 +153,10 @@ def test_another_library_trains_on_cartpole(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     # episodes of 240 steps: one in each environment ended
     assert re.search(r"^4096 steps, 16 episodes, return -\d+ at first", done.stdout, re.MULTILINE), done.stdout
+
+
+def test_closing_closes_what_is_inside() -> None:
+    env = exported_counters()
+    env.close()
+    env.close()
+    assert env.env.vector_env.closed

@@ -295,3 +295,18 @@ def test_an_environment_can_be_closed_twice():
         env.close()
         env.close()
     assert envs.env_class("cartpole").privileged_dim == 0
+
+
+def test_a_broken_start_is_not_shown_and_ends_at_the_next_step():
+    class BadStarts(Hopper):
+        name = "bad_starts"
+
+        def random_start(self):
+            q, qd = super().random_start()
+            return q.index_put((torch.tensor(1), torch.tensor(2)), torch.tensor(torch.nan)), qd
+
+    env = BadStarts(N)
+    assert not env.detach()[1].any()
+    step = env.step(actions(env, 1)[0])
+    assert env.invalid.tolist() == step.terminated.tolist() == [False, True, False, False]
+    assert all(part.isfinite().all() for part in step[:-1])
