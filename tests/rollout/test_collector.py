@@ -82,7 +82,7 @@ def test_collecting_writes_no_parameter_gradient_and_leaves_no_graph() -> None:
     batch = Collector(Restless(), horizon=4, seed=1).collect(module)
     assert all(param.grad is None for param in module.parameters())
     tensors = [value for value in vars(batch).values() if isinstance(value, Tensor)]
-    assert len(tensors) == 19
+    assert len(tensors) == 20
     assert not any(tensor.requires_grad for tensor in tensors)
     assert not any(tensor.requires_grad for tensor in batch.start_state)
 

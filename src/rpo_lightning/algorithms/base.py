@@ -425,6 +425,7 @@ class RLModule(LightningModule):
         terms = {f"reward/{name}": term.mean() / world_size() for name, term in batch.reward_terms.items()}
         nan = {
             "nan/invalid_envs": batch.invalid.sum(),
+            "nan/invalid_rewards": batch.invalid_reward.sum(),
             "nan/nonfinite_grad_frac": batch.nonfinite_grad.float().mean() / world_size(),
         }
         sums = torch.stack([value.float() for value in (*nan.values(), *terms.values())])

@@ -35,6 +35,8 @@ class RolloutBatch:
     """Episode ended by the time limit at this step, (H, N) bool."""
     invalid: Tensor
     """The simulation was found non-finite at this step, (H, N) bool."""
+    invalid_reward: Tensor
+    """It was the reward alone that broke it, where the environment tells, (H, N) bool."""
     final_obs: Tensor
     """Raw observation of the state reached, before any reset; 0 where not finite or beyond 1e6, (H, N, D)."""
     final_privileged: Tensor

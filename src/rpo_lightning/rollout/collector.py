@@ -125,7 +125,7 @@ class Collector:
         # Gradient of the return with respect to this zero is the action-gradient dR/du, all steps at once.
         delta = torch.zeros_like(noise, requires_grad=agent.needs_action_grad)
 
-        before, policies, samples, steps, invalid = [], [], [], [], []
+        before, policies, samples, steps, broken = [], [], [], [], []
         for noise_t, delta_t in zip(noise, delta.unbind(), strict=True):
             policy, state = agent.behaviour(obs, state)
             sample = policy.sample(noise_t) + delta_t
@@ -134,7 +134,8 @@ class Collector:
             policies.append((policy.mean, policy.log_std))
             samples.append(sample.detach())
             steps.append(step)
-            invalid.append(env.invalid.clone())
+            invalid_reward = getattr(env, "invalid_reward", torch.zeros_like(env.invalid))
+            broken.append((env.invalid.clone(), invalid_reward.clone()))
             obs, privileged = step.obs, _present(step.privileged, step.obs)
             state = state.masked_fill((step.terminated | step.truncated)[:, None], 0.0)
         self._policy_state = state.detach()
@@ -143,6 +144,7 @@ class Collector:
         observation, seen_by_critics = _stacked(before)
         final_obs, final_privileged = _stacked([(step.final_obs, _present(step.final_privileged, obs)) for step in steps])
         reward, terminated, truncated = _stacked([(step.reward, step.terminated, step.truncated) for step in steps])
+        invalid, invalid_reward = _stacked(broken)
         named = [step.reward_terms or {} for step in steps]
         terms = {name: torch.stack([each[name] for each in named]).detach() for name in named[-1]}
         bonus = agent.reward_bonus(policy, self.generator)
@@ -174,7 +176,8 @@ class Collector:
             "bonus": bonus.detach(),
             "terminated": terminated,
             "truncated": truncated,
-            "invalid": torch.stack(invalid),
+            "invalid": invalid,
+            "invalid_reward": invalid_reward,
             "final_obs": torch.where(sound[..., None], final_obs, 0.0).detach(),
             "final_privileged": torch.where(sound[..., None], final_privileged, 0.0).detach(),
             "alive": alive,

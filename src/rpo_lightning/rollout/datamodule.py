@@ -9,7 +9,6 @@ import torch
 from lightning import LightningDataModule
 
 from rpo_lightning.distributed import gather_over_ranks, rank, world_size
-from rpo_lightning.envs.global_generators import kept_generators
 from rpo_lightning.envs.protocol import Env
 from rpo_lightning.rollout.batch import RolloutBatch
 from rpo_lightning.rollout.collector import Agent, Collector
@@ -104,13 +103,10 @@ class RolloutDataModule(LightningDataModule):
             overrides: options that differ from training's.
         """
         device = self._device()
-        if callable(self.env):
-            with kept_generators():
-                return self.env(num_envs=num_envs, device=device, seed=seed, **overrides)
         from rpo_lightning import make
 
-        name, options = _name_and_options(self.env)
-        return make(name, num_envs=num_envs, device=device, seed=seed, **{**options, **overrides})
+        env, options = _env_and_options(self.env)
+        return make(env, num_envs=num_envs, device=device, seed=seed, **{**options, **overrides})
 
     def attach(self, module: Any) -> RolloutDataModule:
         """Take the module whose policy acts, and give it `make_env` for evaluation."""
@@ -198,15 +194,14 @@ class RolloutDataModule(LightningDataModule):
         return self.agent.device if self.trainer is None else self.trainer.strategy.root_device
 
     def _env_class(self) -> Any:
-        if callable(self.env):
-            return self.env
         from rpo_lightning.envs import env_class
 
-        return env_class(_name_and_options(self.env)[0])
+        env, _ = _env_and_options(self.env)
+        return env_class(env) if isinstance(env, str) else env
 
 
-def _name_and_options(env: str | dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    if isinstance(env, str):
+def _env_and_options(env: str | dict[str, Any] | Callable[..., Any]) -> tuple[Any, dict[str, Any]]:
+    if not isinstance(env, dict):
         return env, {}
     name = env.get("name", env.get("class_path"))
     unknown = env.keys() - {"name", "class_path", "init_args"}
