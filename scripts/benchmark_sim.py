@@ -25,6 +25,7 @@ import torch
 import rpo_lightning
 from rpo_lightning.envs import names
 from rpo_lightning.runs import code_version, machine
+from rpo_lightning.sim import quiet
 
 HORIZON = 32
 
@@ -127,6 +128,7 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=3, help="at least")
     parser.add_argument("--output", type=Path, help="write the table as JSON")
     args = parser.parse_args()
+    quiet()
     columns = ("engine_forward_us", "engine_backward_us", "engine_us", "env_forward_us", "env_backward_us", "env_us")
     print(f"{'task':<16}{'envs':>6}{'threads':>8}" + "".join(f"{c.removesuffix('_us'):>17}" for c in columns) + "   GFLOP/s")
     head = {"machine": machine(torch.device(args.device)), "commit": code_version(), "unit": "us per env step"}
