@@ -4,9 +4,11 @@ Commands run through the entry point in this process, but for those that start p
 """
 
 import contextlib
+import functools
 import io
 import json
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -72,19 +74,19 @@ def following(words, option):
     return words[words.index(option) + 1] if option in words else None
 
 
-def here(arguments, cwd):
-    """Run the command line in this process, as in one of its own whose working directory is `cwd`."""
+def here(arguments, cwd, call=main, name="rpo-lightning"):
+    """Run a command in this process, as in one of its own whose working directory is `cwd`."""
     modules, out, err, code = set(sys.modules), io.StringIO(), io.StringIO(), 0
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         patch.chdir(cwd)
-        patch.setattr(sys, "path", list(sys.path))
-        patch.setattr(sys, "argv", ["rpo-lightning", *arguments])
+        patch.setattr(sys, "path", [str(ROOT / "scripts"), *sys.path])
+        patch.setattr(sys, "argv", [name, *arguments])
         try:
-            main()
+            call()
         except SystemExit as end:
             code = end.code or 0
     for name in set(sys.modules) - modules:
-        if str(cwd) in str(getattr(sys.modules[name], "__file__", "")):
+        if cwd != ROOT and str(cwd) in str(getattr(sys.modules[name], "__file__", "")):
             del sys.modules[name]
     return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
@@ -142,7 +144,8 @@ def test_scripts_run(line, tmp_path):
         shutil.copy(ROOT / "README.md", tmp_path)
         arguments = [word.replace("README.md", str(tmp_path / "README.md")) for word in arguments]
         arguments += ["--output", str(tmp_path / "report")]
-    done = subprocess.run([sys.executable, *words[1:2], *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    script = functools.partial(runpy.run_path, str(ROOT / words[1]), run_name="__main__")
+    done = here(arguments, ROOT, script, words[1])
     assert done.returncode == 0, done.stderr
     assert done.stdout
     if words[1].endswith("report.py"):

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
+import warp
+
 Row = dict[str, Any]
 T = TypeVar("T")
 
@@ -85,6 +87,7 @@ def _work(run: Callable[[Settings], Iterator[Row]], settings: Settings, pipe: Co
     warnings.filterwarnings("ignore")
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    warp.config.log_level = warp.LOG_ERROR
     try:
         for row in run(settings):
             pipe.send(("row", row))
