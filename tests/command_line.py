@@ -53,6 +53,7 @@ def call(command, *options):
 
 def refused(capsys, *arguments):
     """Run a command that must fail with exit code 2 and a single line; return the line."""
+    capsys.readouterr()  # what commands before it have said
     with pytest.raises(SystemExit) as error:
         main(list(arguments))
     lines = capsys.readouterr().err.splitlines()

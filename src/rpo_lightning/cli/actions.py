@@ -1,0 +1,69 @@
+"""What the commands do with the model, the data and the driver that have been built."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rpo_lightning import console, runs
+from rpo_lightning.callbacks import Evaluation
+from rpo_lightning.fabric import FabricDriver
+from rpo_lightning.trajectories import record
+
+if TYPE_CHECKING:
+    from rpo_lightning.cli.session import RPOCLI
+
+__all__ = ["ACTIONS"]
+
+
+def _train(cli: RPOCLI) -> None:
+    directory = cli.model.run.directory
+    if cli.checkpoint is not None and (directory / "summary.json").exists():
+        done = runs.counters(cli.checkpoint)["env_steps"]
+        if done >= cli.model.total_env_steps:
+            console.say(f"{directory} is complete: {done} environment steps, see summary.json in it.")
+            return
+    driver: Any = cli.trainer
+    if isinstance(driver, FabricDriver):
+        driver.fit(cli.checkpoint)
+    else:
+        driver.fit(cli.model, datamodule=cli.datamodule, ckpt_path=cli.checkpoint)
+    if driver.is_global_zero and cli.announcement is not None:
+        cli.announcement.say_end(cli.model)
+
+
+def _load_policy(cli: RPOCLI) -> None:
+    if cli.checkpoint is None:
+        raise ValueError(
+            f"{cli.command} needs --ckpt_path: a checkpoint, a policy.pt, or last or best of {cli.model.run.directory}."
+        )
+    runs.load_weights(cli.model, cli.checkpoint)
+
+
+def _evaluate(cli: RPOCLI) -> None:
+    _load_policy(cli)
+    trainer: Any = cli.trainer
+    getattr(trainer, cli.command)(cli.model, datamodule=cli.datamodule)
+    if trainer.is_global_zero:
+        evaluation = next(callback for callback in trainer.callbacks if isinstance(callback, Evaluation))
+        print(json.dumps(evaluation.results, indent=1))
+
+
+def _predict(cli: RPOCLI) -> None:
+    _load_policy(cli)
+    cli.model.to(cli.trainer.strategy.root_device)
+    path, episodes = Path(cli.config["output"]), cli.config["episodes"]
+    trajectories = record(cli.model, cli.model.make_env, episodes, cli.config["deterministic"])
+    trajectories.save(path)
+    console.say(f"{episodes} trajectories in {path}: mean return {trajectories.mean_return():.4g}.")
+
+
+ACTIONS: dict[str, Callable[[RPOCLI], None]] = {
+    "fit": _train,
+    "fabric": _train,
+    "validate": _evaluate,
+    "test": _evaluate,
+    "predict": _predict,
+}
