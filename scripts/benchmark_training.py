@@ -26,7 +26,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from rpo_lightning.algorithms import RPO
-from rpo_lightning.envs.base import Step
+from rpo_lightning.envs.protocol import Step
 from rpo_lightning.rollout import RolloutBatch, RolloutDataModule
 
 WARM_UP = 2
@@ -73,7 +73,7 @@ class TimedRPO(RPO):
     def update(self, batch: RolloutBatch) -> dict[str, Any]:
         """Time the actor epochs and the critic epochs of one update."""
         self.improve_actor = self._timed("actor", super().improve_actor)  # type: ignore[method-assign]
-        self.fit_critic = self._timed("critic", super().fit_critic)  # type: ignore[method-assign]
+        self.fit_critics = self._timed("critic", super().fit_critics)  # type: ignore[method-assign]
         return super().update(batch)
 
     def _timed(self, phase: str, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,5 +1,25 @@
-"""Fixtures shared by the tests of the command line."""
+"""One thread for torch in every test process and in what it starts; long files first; fixtures of the command line's tests.
+
+A test about the number of threads sets its own.
+"""
+
+import os
+from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
+
+import torch
 
 from tests.command_line import folder
 
 __all__ = ["folder"]
+
+LONG_FILES = ("test_learning", "test_check_gpu", "test_documentation", "test_ranks", "test_three_ranks", "test_check_env")
+"""Begun first, so that no process is left with one of them while the other has nothing to do."""
+
+torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items):
+    order = {name: index for index, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: order.get(Path(item.path).stem, len(order)))

@@ -1,6 +1,7 @@
 """Every algorithm from the command line: its run folder, its policy, what it refuses."""
 
 import json
+from functools import partial
 
 import pytest
 import torch
@@ -16,6 +17,10 @@ def configure(folder, name, **options):
     config = yaml.safe_load(TINY)
     algorithm, small = SMALL[name]
     arguments = {"total_env_steps": 256, "hidden": [8], **small, **options}
+    for part, network in arguments.items():
+        if isinstance(network, partial):
+            path = f"{network.func.__module__}.{network.func.__qualname__}"
+            arguments[part] = {"class_path": path, "init_args": {**network.keywords, "hidden": [8]}}
     config["model"] = {"class_path": algorithm.__name__, "init_args": arguments}
     (folder / "tiny.yaml").write_text(yaml.safe_dump(config))
     return folder / "runs/point_mass" / name / "seed_0"

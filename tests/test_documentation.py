@@ -1,5 +1,10 @@
-"""What README and docs print is run: Python blocks as they are, commands in a short form."""
+"""What README and docs print is run: Python blocks as they are, commands in a short form.
 
+Commands run through the entry point in this process, but for those that start processes themselves.
+"""
+
+import contextlib
+import io
 import json
 import re
 import shlex
@@ -10,6 +15,8 @@ from pathlib import Path
 
 import pytest
 import torch
+
+from rpo_lightning.cli import main
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -54,8 +61,32 @@ def run(line, cwd):
         arguments += short(words)
     elif words[1] in ("validate", "predict"):
         arguments += short(words)[3:]
-    command = [sys.executable, "-m", "rpo_lightning.cli", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+    if "2" in (following(words, "--trainer.devices"), following(words, "--fabric.devices")):
+        command = [sys.executable, "-m", "rpo_lightning.cli", *arguments]
+        return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+    return here(arguments, cwd)
+
+
+def following(words, option):
+    """The word after an option."""
+    return words[words.index(option) + 1] if option in words else None
+
+
+def here(arguments, cwd):
+    """Run the command line in this process, as in one of its own whose working directory is `cwd`."""
+    modules, out, err, code = set(sys.modules), io.StringIO(), io.StringIO(), 0
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        patch.chdir(cwd)
+        patch.setattr(sys, "path", list(sys.path))
+        patch.setattr(sys, "argv", ["rpo-lightning", *arguments])
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code or 0
+    for name in set(sys.modules) - modules:
+        if str(cwd) in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
 
 @pytest.mark.parametrize("code", blocks("python"))

@@ -117,7 +117,7 @@ def test_fabric_refuses_a_checkpoint_without_a_simulator(folder, capsys):
 
 
 def test_two_processes_by_torchrun_and_by_the_trainer_give_the_same_run(folder):
-    torchrun = ("-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29531", "-m", "rpo_lightning.cli")
+    torchrun = ("-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", "-m", "rpo_lightning.cli")
     runs = [
         spawn(folder, "fabric", *TWO, *FABRIC, launcher=torchrun),
         spawn(folder, "fit", *TWO, "--trainer.devices=2", "--trainer.strategy=ddp"),

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-
-class Step(NamedTuple):
-    """As `rpo_lightning.envs.base.Step`."""
-
-    obs: Tensor
-    reward: Tensor
-    terminated: Tensor
-    truncated: Tensor
-    final_obs: Tensor
+from rpo_lightning.envs.protocol import Step
 
 
 class PointMass:
@@ -27,6 +19,7 @@ class PointMass:
     name = "point_mass"
     obs_dim = 3
     action_dim = 1
+    privileged_dim = 0
     differentiable = True
 
     def __init__(
@@ -54,6 +47,14 @@ class PointMass:
     def _observe(self) -> Tensor:
         return torch.cat([self.q, self.qd, self.q.sin()], -1)
 
+    @property
+    def privileged(self) -> Tensor:
+        """What only the critic sees: nothing."""
+        return self.q.new_zeros(self.num_envs, 0)
+
+    def close(self) -> None:
+        """Hold nothing."""
+
     def reset(self, mask: Tensor | None = None) -> Tensor:
         """Draw new states where mask, all by default; return observations."""
         mask = torch.ones_like(self.invalid) if mask is None else mask
@@ -74,9 +75,9 @@ class PointMass:
         self.invalid = ~self.q.detach().isfinite().all(-1)
         terminated = (self.q.detach().abs() > self.limit).any(-1) | self.invalid
         truncated = ~terminated & (self.progress >= self.max_episode_steps)
-        final_obs = self._observe()
+        final_obs, final_privileged = self._observe(), self.privileged
         obs = self.reset(terminated | truncated) if self.auto_reset else final_obs
-        return Step(obs, reward, terminated, truncated, final_obs)
+        return Step(obs, reward, terminated, truncated, final_obs, self.privileged, final_privileged)
 
     def detach(self) -> Tensor:
         """Cut the graph."""
@@ -108,6 +109,28 @@ class PointMass:
         self.generator.set_state(state["generator"])
 
 
+class HiddenVelocity(PointMass):
+    """The point whose policy sees positions only; the critic sees the velocity as well. Its reward has named terms."""
+
+    name = "hidden_velocity"
+    obs_dim = 2
+    privileged_dim = 1
+
+    def _observe(self) -> Tensor:
+        return torch.cat([self.q, self.q.sin()], -1)
+
+    @property
+    def privileged(self) -> Tensor:
+        """The velocity (N, 1)."""
+        return self.qd
+
+    def step(self, action: Tensor) -> Step:
+        """Push, and tell what the reward is made of."""
+        effort = -0.05 * action.detach().square().sum(-1)
+        step = super().step(action)
+        return step._replace(reward_terms={"effort": effort, "rest": step.reward.detach() - effort})
+
+
 class Opaque(PointMass):
     """The point without gradients."""
 
@@ -136,6 +159,7 @@ class ScriptedEnv:
     name = "scripted"
     obs_dim = 1
     action_dim = 1
+    privileged_dim = 0
     max_episode_steps = 1000
 
     def __init__(
@@ -162,6 +186,7 @@ class ScriptedEnv:
         self.x = torch.ones(num_envs, 1)
         self.progress = torch.zeros(num_envs, dtype=torch.int64)
         self.invalid = torch.zeros(num_envs, dtype=torch.bool)
+        self.privileged = torch.zeros(num_envs, 0)
         self.t = 0
 
     def step(self, action: Tensor) -> Step:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from rpo_lightning.envs.base import ArticulatedEnv
+from rpo_lightning.envs.articulated import ArticulatedEnv
 
 
 class Walker(ArticulatedEnv):

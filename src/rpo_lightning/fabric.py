@@ -136,7 +136,7 @@ class FabricDriver:
         module.driver = self
         for tensor in (*module.parameters(), *module.buffers()):
             from_first_rank(tensor.data)
-        self._optimizers = module._fabric_optimizers = list(module.configure_optimizers())
+        self._optimizers = list(module.configure_optimizers())
         self.data.attach(module).setup("fit")
         try:
             self._call("setup", stage="fit")

@@ -40,8 +40,8 @@ STOP = 5
 def states(module: RLModule) -> dict[str, Tensor]:
     """Return all parameters and buffers, what optimizers remember, and the replay buffer."""
     found = snapshot(module)
-    for index, optimizer in enumerate(module._wrappers(use_pl_optimizer=False)):
-        for number, state in enumerate(getattr(optimizer, "optimizer", optimizer).state.values()):
+    for index, optimizer in enumerate(module.driver.optimizers()):
+        for number, state in enumerate(optimizer.state.values()):
             found |= {f"optimizer {index}, {number}, {key}": value.clone() for key, value in state.items()}
     if hasattr(module, "replay"):
         found |= {f"replay.{key}": value.float() for key, value in module.replay.state_dict().items()}
@@ -107,7 +107,7 @@ def test_a_continued_run_is_the_straight_one(name: str, run: Any, straight: Any,
         assert float(content["state_dict"]["alpha"]) != 0.5
         assert float(content["state_dict"]["gains"][0]) == STOP
     if name == "shac_original":
-        fast, slow = (content["state_dict"][f"{prefix}critic.0.0.weight"] for prefix in ("", "target_"))
+        fast, slow = (content["state_dict"][f"critics.{part}.0.0.weight"] for part in ("ensemble", "target"))
         assert not torch.equal(fast, slow)
     if name in ("sapo", "sac"):
         assert float(content["state_dict"]["log_temperature"]) != 0.0
@@ -174,7 +174,7 @@ def test_every_schedule_moves_the_rates_of_actor_and_critics(name: str, schedule
     apply, first = module.apply_gradients, []
 
     def watching(optimizer: Any, *args: Any) -> Tensor:
-        optimizers = [getattr(each, "optimizer", each) for each in module._wrappers(use_pl_optimizer=False)]
+        optimizers = module.driver.optimizers()
         first[module.iteration].setdefault(optimizers.index(optimizer), optimizer.param_groups[0]["lr"])
         return apply(optimizer, *args)
 
@@ -228,7 +228,12 @@ def test_defaults_are_those_of_table_2(name: str) -> None:
         reduction = "min" if name in ("shac", "sapo") else "mean"
         expected |= {"td_lambda": 0.95, "betas": (0.7, 0.95), "critic_lr": 5e-4, "critic_minibatches": 4}
         expected |= {"target_reduction": reduction, "final_lr": 1e-5, "weight_decay": 0.01}
-        assert len(module.critic) == 2
+        assert len(module.critics.ensemble) == 2
+        assert (module.critics.epochs, module.critics.minibatches, module.critics.smoothing) == (
+            *(expected.pop(key) for key in ("critic_epochs", "critic_minibatches")),
+            expected.pop("target_smoothing", 0.2 if name == "gippo" else 0.0),
+        )
+        assert module.critics.reduction == expected.pop("target_reduction")
     assert {key: getattr(module, key) for key in expected} == expected
     sizes = [layer.out_features for layer in module.actor.modules() if isinstance(layer, nn.Linear)]
     assert sizes[:3] == [400, 200, 100]
@@ -269,8 +274,8 @@ def test_an_unknown_option_is_refused(name: str) -> None:
     [
         ("rpo", {"actor_epochs": 0}, "actor_epochs must be at least 1, not 0"),
         ("ppo", {"actor_epochs": 0}, "actor_epochs must be at least 1, not 0"),
-        ("gippo", {"alpha_interval": 1.0}, "GIPPO needs 0 < alpha_interval < 1"),
-        ("gippo", {"fit_steps": 0}, "fit_steps and actor_epochs of at least 1"),
+        ("gippo", {"alpha_interval": 1.0}, r"alpha_interval must be within \(0, 1\), not 1.0"),
+        ("gippo", {"fit_steps": 0}, "fit_steps must be at least 1, not 0"),
         ("sapo", {"init_temperature": 0.0}, "init_temperature must be above 0, not 0.0"),
         ("reppo", {"epochs": 0}, "epochs must be above 0, not 0"),
         ("reppo", {"kl_target": 0.0}, "kl_target must be above 0, not 0.0"),
@@ -280,9 +285,9 @@ def test_an_unknown_option_is_refused(name: str) -> None:
             "policy_gradient must be one of pathwise, score_q, score_gae, not 'pathwize'",
         ),
         ("reppo", {"kl_control": "swich"}, "kl_control must be one of switch, penalty, none, not 'swich'"),
-        ("reppo", {"compat": "papr"}, "compat must be one of paper, None, not 'papr'"),
+        ("reppo", {"compat": "papr"}, "compat must be one of paper or null, not 'papr'"),
         ("reppo", {"discount": 1.0}, "discount must be at least 0 and below 1, not 1.0"),
-        ("reppo", {"norm": "batch"}, "norm must be one of layer, rms, none, not 'batch'"),
+        ("reppo", {"norm": "batch"}, "norm must be one of layer, rms, none or null, not 'batch'"),
         ("reppo", {"value_range": (1.0, 1.0)}, "values need a range and at least two bins"),
         ("sac", {"init_temperature": 0.0}, "init_temperature must be above 0, not 0.0"),
     ],

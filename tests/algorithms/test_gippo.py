@@ -31,7 +31,7 @@ def test_one_pass_yields_the_gradient_of_every_step_s_own_advantage(bootstrap_st
     """Acceptance test 11: differentiate each A_t separately through the closed loop."""
     module = captured(GIPPO, bootstrap_state=bootstrap_state)
     module.normalizer.update(torch.randn(100, 3, generator=torch.Generator().manual_seed(0)))
-    module.target_critic[0][-1].bias.data += 3.0
+    module.critics.target[0][-1].bias.data += 3.0
     collector = Collector(restless(), H, seed=1)
     noise, _ = window_noise(collector, 1)
     delta = torch.zeros_like(noise, requires_grad=True)
@@ -61,12 +61,12 @@ def test_advantages_are_generalised_and_the_same_for_both_phases() -> None:
 def test_values_come_from_the_slow_copy_of_the_critics() -> None:
     module = captured(GIPPO)
     obs = torch.randn(5, 3, dtype=DOUBLE)
-    before = module.value(obs), module.target_value(obs)
-    for param in module.critic.parameters():
+    before = module.value(obs), module.critics.bootstrap(module.normalizer(obs))
+    for param in module.critics.ensemble.parameters():
         param.data += 1.0
     assert torch.equal(module.value(obs), before[0])
-    assert torch.equal(module.target_value(obs), before[1])
-    torch.testing.assert_close(before[0], module.target_critic(module.normalizer(obs)).mean(0))
+    assert torch.equal(module.critics.bootstrap(module.normalizer(obs)), before[1])
+    torch.testing.assert_close(before[0], module.critics.target(module.normalizer(obs)).mean(0))
 
 
 # The step along them, with a policy made of free numbers
@@ -336,9 +336,11 @@ def test_the_critics_follow_the_window_and_the_metrics_tell_of_every_part() -> N
     optimizers = module.configure_optimizers()
     module.scheduled_optimizers = lambda *initial: optimizers
     batch: RolloutBatch = Collector(PointMass(N, seed=3), H, seed=1).collect(module)
-    before = [param.clone() for param in module.target_critic.parameters()]
+    before = [param.clone() for param in module.critics.target.parameters()]
     metrics = module.update(batch)
-    for target, old, new in zip(module.target_critic.parameters(), before, module.critic.parameters(), strict=True):
+    for target, old, new in zip(
+        module.critics.target.parameters(), before, module.critics.ensemble.parameters(), strict=True
+    ):
         torch.testing.assert_close(target, 0.2 * old + 0.8 * new)
     assert {"actor/alpha", "actor/alpha_kl", "actor/kl", "actor/entropy", "critic/loss", "lr/actor"} <= metrics.keys()
     assert float(metrics["actor/alpha_kl"]) > 0

@@ -1,4 +1,7 @@
-"""Every algorithm learns a real task: cartpole's swing back to upright, from starts up to 90 degrees off."""
+"""Every algorithm learns a real task: cartpole's swing back to upright, from starts up to 90 degrees off.
+
+Three of them in every run of the tests, the others in the longer one.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +64,11 @@ def good_return() -> float:
     return nothing + SHARE * (rpo - nothing)
 
 
-@pytest.mark.parametrize("name", FAST)
+ALWAYS = ("RPO", "PPO", "REPPO")
+LEARNS = [pytest.param(name, marks=[] if name in ALWAYS else [pytest.mark.long]) for name in FAST]
+
+
+@pytest.mark.parametrize("name", LEARNS)
 def test_it_learns_cartpole(name: str, good_return: float) -> None:
     assert trained_return(name) > good_return
 

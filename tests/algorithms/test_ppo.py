@@ -49,7 +49,7 @@ def test_advantages_are_generalised_and_time_limits_count_as_told(timeout_bootst
     over = batch.terminated if timeout_bootstrap else batch.terminated | batch.truncated
     value, next_value = value_of(module, batch.obs), value_of(module, batch.final_obs)
     expected = brute_force_advantages(batch.reward, value, torch.where(over, 0.0, next_value), batch.done, 0.8, 0.9)
-    advantage, target = module.estimate(batch, module.normalizer(batch.obs))
+    advantage, target = module.estimate(batch, *[module.normalizer(batch.obs)] * 2)
     torch.testing.assert_close(advantage, expected)
     torch.testing.assert_close(target, expected + value)
     assert not advantage.requires_grad
@@ -65,10 +65,10 @@ def test_loss_is_of_clipped_surrogate_normalised_value_and_entropy_env_by_env(be
         module.value_normalizer.update(torch.randn(10_000, 1, generator=torch.Generator().manual_seed(1)))
     seen = float(module.value_normalizer.count)
     x = module.normalizer(batch.obs)
-    advantage, target = module.estimate(batch, x)
+    advantage, target = module.estimate(batch, x, x)
     module.actor.mean.weight.data *= 5.0
     module.actor.mean.bias.data += 0.1
-    module.improve(batch, x, advantage, target, SimpleNamespace(param_groups=[{}]))
+    module.improve(batch, x, x, advantage, target, SimpleNamespace(param_groups=[{}]))
 
     statistics = module.value_normalizer
     assert float(statistics.count) == seen + H * N
@@ -99,15 +99,15 @@ def test_loss_is_of_clipped_surrogate_normalised_value_and_entropy_env_by_env(be
 def test_minibatches_cover_the_window_once_per_epoch(size: int, parts: int) -> None:
     module, batch = prepared(actor_epochs=2, minibatch_size=size)
     x = module.normalizer(batch.obs)
-    advantage, target = module.estimate(batch, x)
+    advantage, target = module.estimate(batch, x, x)
     forward, seen = module.actor.forward, []
 
-    def watching(part: Tensor) -> Any:
+    def watching(part: Tensor, critic_part: Tensor | None = None) -> Any:
         seen.append(part)
-        return forward(part)
+        return forward(part, critic_part)
 
     module.actor.forward = watching
-    module.improve(batch, x, advantage, target, SimpleNamespace(param_groups=[{}]))
+    module.improve(batch, x, x, advantage, target, SimpleNamespace(param_groups=[{}]))
     learned_from = [part for part in seen if part.dim() == 2]
     assert len(learned_from) == 2 * parts
     for epoch in (0, 1):
@@ -121,7 +121,7 @@ def test_entropy_is_summed_over_dimensions() -> None:
     policy = module.policy(torch.ones(H, N, 3)).detach()
     batch = SimpleNamespace(mean=policy.mean, log_std=policy.log_std, sample=policy.mean + 0.1)
     zeros = torch.zeros(H, N)
-    metrics = module.improve(batch, torch.ones(H, N, 3), zeros, zeros, SimpleNamespace(param_groups=[{}]))
+    metrics = module.improve(batch, *[torch.ones(H, N, 3)] * 2, zeros, zeros, SimpleNamespace(param_groups=[{}]))
     assert float(metrics["actor/entropy"]) == pytest.approx(2 * float(td.Normal(0.0, policy.std).entropy().mean()), rel=1e-3)
 
 
@@ -172,7 +172,7 @@ def test_every_epoch_moves_the_rate_by_its_own_kl() -> None:
         shift(by)
         policies.append(module.actor(x)[0].detach())
         shift(-by)
-    metrics = module.improve(batch, x, *module.estimate(batch, x), optimizer)
+    metrics = module.improve(batch, x, x, *module.estimate(batch, x, x), optimizer)
 
     kls = [float(gaussian_kl(*pair).mean()) for pair in itertools.pairwise(policies)]
     assert measured == pytest.approx(kls, abs=1e-12)

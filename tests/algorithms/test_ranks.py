@@ -2,69 +2,34 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-import rpo_lightning
 from rpo_lightning.nn import RunningNormalizer
 from rpo_lightning.rollout import Collector
-from tests.algorithms.drivers import largest_difference, make_rpo, make_trainer, snapshot
-from tests.algorithms.two_processes import APART, UNION, critic_loss, on_union, union_data
+from tests.algorithms.drivers import largest_difference, make_rpo
+from tests.algorithms.processes import APART, UNION, critic_loss, fit_union, run_ranks
 from tests.toy import PointMass
-
-ROOT = Path(__file__).parents[2]
-
-
-def run_two(task: str, folder: Path) -> list[dict]:
-    """Run a task of two_processes.py and return what both processes saved."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    source = str(Path(rpo_lightning.__file__).parents[1])
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([source, str(ROOT)]), "OMP_NUM_THREADS": "1"}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.algorithms.two_processes", task, index, port, str(folder)],
-            env=environment,
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for index in ("0", "1")
-    ]
-    try:
-        outputs = [process.communicate(timeout=300)[0] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)
-    return [torch.load(folder / f"{task}{index}.pt", weights_only=True) for index in (0, 1)]
 
 
 @pytest.fixture(scope="module")
 def trainer(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
-    return run_two("trainer", tmp_path_factory.mktemp("trainer"))
+    return run_ranks("trainer", tmp_path_factory.mktemp("trainer"))
 
 
 @pytest.fixture(scope="module")
 def fabric(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
-    return run_two("fabric", tmp_path_factory.mktemp("fabric"))
+    return run_ranks("fabric", tmp_path_factory.mktemp("fabric"))
 
 
 @pytest.mark.parametrize("name", UNION)
-def test_two_processes_match_one_on_the_union(name: str, trainer: list[dict], fabric: list[dict]) -> None:
-    module = on_union(name)
-    make_trainer().fit(module, datamodule=union_data())
+def test_two_processes_match_one_on_the_union(name: str, trainer: list[dict], fabric: list[dict], tmp_path: Path) -> None:
+    alone, _ = fit_union(name, tmp_path)
     for first, second in (trainer, fabric):
         assert largest_difference(first["union"][name], second["union"][name]) == 0.0
-        assert largest_difference(first["union"][name], snapshot(module)) < 1e-6
+        assert largest_difference(first["union"][name], alone) < 1e-6
 
 
 @pytest.mark.parametrize("name", APART)
@@ -93,7 +58,7 @@ def test_metrics_are_equal_on_all_ranks(name: str, trainer: list[dict]) -> None:
 def test_the_averaged_gradient_is_that_of_the_union(fabric: list[dict]) -> None:
     module = make_rpo(entropy_coef=0.0)
     batch = Collector(PointMass(8, seed=1), 8, seed=1).collect(module)
-    expected = torch.autograd.grad(critic_loss(module, batch), list(module.critic.parameters()))
+    expected = torch.autograd.grad(critic_loss(module, batch), list(module.critics.ensemble.parameters()))
     for result in fabric:
         for ours, theirs in zip(result["gradient"], expected, strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)

@@ -17,7 +17,7 @@ from tests.toy import PointMass
 
 
 def actor_gradient(module: SAPO | RPO, batch: RolloutBatch) -> tuple[Tensor, ...]:
-    module.improve_actor(batch, module.normalizer(batch.obs), None, torch.Generator().manual_seed(0))
+    module.improve_actor(batch, None, torch.Generator().manual_seed(0))
     return module.gradients[0]
 
 
@@ -85,19 +85,19 @@ class Updated(SAPO):
         """Return fresh ones."""
         return self.configure_optimizers()
 
-    def improve_actor(self, batch: RolloutBatch, x: Tensor, *args: Any) -> dict[str, Any]:
+    def improve_actor(self, batch: RolloutBatch, *args: Any) -> dict[str, Any]:
         """Note the temperature."""
-        self.seen = {"actor": float(self.temperature), "policy": self.actor(x).detach()}
-        return super().improve_actor(batch, x, *args)
+        self.seen = {"actor": float(self.temperature), "policy": self.policy(batch.obs).detach()}
+        return super().improve_actor(batch, *args)
 
     def sampled_entropy(self, policy: Any, generator: torch.Generator) -> Tensor:
         """Without noise."""
         return policy.entropy(torch.zeros_like(policy.mean))
 
-    def fit_critic(self, batch: RolloutBatch, x: Tensor, reward: Tensor, *args: Any) -> dict[str, Any]:
+    def fit_critics(self, batch: RolloutBatch, reward: Tensor, *args: Any) -> dict[str, Any]:
         """Note the rewards."""
         self.seen |= {"reward": reward, "critic": float(self.temperature)}
-        return super().fit_critic(batch, x, reward, *args)
+        return super().fit_critics(batch, reward, *args)
 
 
 def updated(**options: Any) -> tuple[Updated, RolloutBatch, dict[str, Any]]:
@@ -132,9 +132,9 @@ def test_a_fixed_temperature_stays(coefficient: float) -> None:
 def test_targets_take_the_smallest_critic() -> None:
     module = captured(SAPO, entropy_coef=0.3, critic_epochs=1, critic_minibatches=1)
     batch = Collector(restless(), H, seed=1).collect(module)
-    x, value = module.normalizer(batch.obs), module.critic(module.normalizer(batch.final_obs)).amin(0)
+    x, value = module.normalizer(batch.obs), module.critics.ensemble(module.normalizer(batch.final_obs)).amin(0)
     next_value = torch.where(batch.alive, value, 0.0).detach()
-    module.fit_critic(batch, x, batch.reward + batch.bonus, None, torch.Generator())
+    module.fit_critics(batch, batch.reward + batch.bonus, None, torch.Generator())
     target = brute_force_lambda_return(batch.reward + batch.bonus, next_value, batch.done, 0.99, 0.95)
-    error = (module.critic(x) - target).square().mean()
-    assert_gradients_equal(module.gradients[0], torch.autograd.grad(error, list(module.critic.parameters())))
+    error = (module.critics.ensemble(x) - target).square().mean()
+    assert_gradients_equal(module.gradients[0], torch.autograd.grad(error, list(module.critics.ensemble.parameters())))

@@ -68,6 +68,10 @@ def test_a_whole_rollout(golden, reward_from, recorded):
 def test_the_observation_shows_the_action_on_request(golden):
     assert torch.equal(golden["obs"], golden["obs_gradmode"]) == (golden["task"] not in SHOWS_ACTIONS)
     n = golden["actions"].shape[1]
+    if golden["task"] not in SHOWS_ACTIONS:
+        with pytest.raises(TypeError, match="unknown option 'observe_action': `observe` shows no action"):
+            make(golden, n, observe_action=True)
+        return
     env = make(golden, n, auto_reset=False, observe_action=True)
     env.set_state(golden["joint_q"][0], golden["joint_qd"][0])
     for t in range(8):

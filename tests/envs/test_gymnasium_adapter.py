@@ -179,7 +179,7 @@ def test_what_was_returned_is_not_changed_by_the_next_step() -> None:
     """gymnasium may reuse the memory of its observations, and float32 needs no conversion."""
     vectors = SyncVectorEnv([Narrow] * 2, copy=False, autoreset_mode=AutoresetMode.SAME_STEP)
     env = VectorAdapter(vectors, episode_length=50)
-    shown = [env.detach(), *env.step(ACTION[:2])]
+    shown = [env.detach(), *env.step(ACTION[:2])[:-1]]
     kept = [part.clone() for part in shown]
     env.step(ACTION[:2])
     assert all(map(torch.equal, shown, kept))
@@ -193,7 +193,9 @@ class Narrow(Counter):
 
 
 def test_a_wrong_action_shape_is_named() -> None:
-    with pytest.raises(ValueError, match=r"action must have shape \(3, 2\), got \(3, 1\)"):
+    with pytest.raises(
+        ValueError, match=r"action must be a float32 tensor of shape \(3, 2\) on cpu, got torch.float32 \(3, 1\)"
+    ):
         adapted("sync_same").step(torch.zeros(3, 1))
 
 
@@ -299,6 +301,24 @@ def test_a_start_that_is_not_finite_is_not_shown() -> None:
     assert step["obs"][2].tolist() == [0.0] * 4
     with pytest.raises(ValueError, match="the first observation is not finite"):
         VectorAdapter(SyncVectorEnv([partial(Broken, 3)], autoreset_mode="SameStep"), episode_length=3)
+
+
+class OnceInf(Counter):
+    """The second number is infinite at step 2 of every episode."""
+
+    def _observe(self, action: Any) -> np.ndarray:
+        return np.array([self.episode, np.inf if self.t == 2 else self.t, *action])
+
+
+def test_an_entry_that_is_infinite_now_and_then_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    vectors = SyncVectorEnv([partial(OnceInf, length) for length in (5, 7, 2)], autoreset_mode=AutoresetMode.SAME_STEP)
+    env = VectorAdapter(vectors, episode_length=9)
+    env.name = "once_inf"
+    with caplog.at_level(logging.WARNING, "rpo_lightning"):
+        for _ in range(8):
+            env.step(ACTION)
+    (record,) = caplog.records
+    assert record.message.startswith("once_inf: observation 1 is inf in 3 of 3 environments, though the state is sound.")
 
 
 class Broken(Counter):

@@ -136,7 +136,7 @@ def test_there_and_back_is_the_same_to_the_bit(torch_tensors: bool) -> None:
     generator = torch.Generator().manual_seed(0)
     for _ in range(12):
         action = torch.rand(4, 1, generator=generator) * 3 - 1.5
-        for one, other in zip(ours.step(action), back.step(action), strict=True):
+        for one, other in zip(ours.step(action)[:-1], back.step(action)[:-1], strict=True):
             assert one.dtype == other.dtype
             assert torch.equal(one, other)
         assert torch.equal(ours.progress, back.progress)

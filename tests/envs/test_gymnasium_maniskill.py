@@ -53,7 +53,7 @@ def make(**options: Any) -> Any:
 def test_it_is_made_as_maniskill_wants_it() -> None:
     cls = envs.env_class("maniskill/PickCube-v1")
     assert (cls.name, cls.obs_dim, cls.action_dim, cls.__name__) == ("maniskill/PickCube-v1", 4, 2, "PickCube-v1")
-    make(control_mode="pd_ee_delta_pose", threads=1, episode_length=20)
+    make(control_mode="pd_ee_delta_pose", episode_length=20)
     assert made[-1] == {
         "env": "PickCube-v1",
         "num_envs": 3,

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +72,8 @@ def test_processes_of_their_own_change_nothing() -> None:
     other.close()
 
 
-def test_arguments_are_gymnasiums_and_the_common_options_are_accepted() -> None:
-    env = rpo_lightning.make(PENDULUM, num_envs=2, episode_length=5, g=1.0, threads=1, stochastic_init=True)
+def test_arguments_are_gymnasiums_and_options_of_other_tasks_are_refused() -> None:
+    env = rpo_lightning.make(PENDULUM, num_envs=2, episode_length=5, g=1.0)
     assert env.max_episode_steps == 5
     assert [counter.unwrapped.g for counter in env.vector_env.envs] == [1.0, 1.0]
     ends = torch.stack([env.step(torch.zeros(2, 1)).truncated.all() for _ in range(10)])
@@ -78,8 +81,11 @@ def test_arguments_are_gymnasiums_and_the_common_options_are_accepted() -> None:
     longer = rpo_lightning.make(PENDULUM, num_envs=2, episode_length=203)  # the task's own is 200
     ends = torch.stack([longer.step(torch.zeros(2, 1)).truncated.all() for _ in range(203)])
     assert ends.nonzero()[:, 0].tolist() == [202]
-    with pytest.raises(TypeError, match="unexpected keyword argument 'friction'"):
-        rpo_lightning.make(PENDULUM, num_envs=2, friction=1.0)
+    for option in ("friction", "stochastic_init", "threads"):
+        words = f"^{PENDULUM}: .*unexpected keyword argument '{option}'.*Options: episode_length, asynchronous, those of"
+        with pytest.raises(TypeError, match=words) as error:
+            rpo_lightning.make(PENDULUM, num_envs=2, **{option: 1})
+        assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -98,6 +104,53 @@ def test_what_cannot_be_made_is_told_in_a_line(name: str, message: str, capsys: 
     with pytest.raises(ValueError, match=message):
         rpo_lightning.make(name, num_envs=2)
     assert name in refused(capsys, "fit", "--config", "ppo/ant.yaml", "--data.env", name)
+
+
+def test_mujoco_warns_once_and_not_for_every_sub_environment(capfd: pytest.CaptureFixture, caplog: Any) -> None:
+    pytest.importorskip("mujoco")
+    gymnasium_env._say_once.cache_clear()
+    cls = gymnasium_task("HalfCheetah-v5")
+    with caplog.at_level(logging.WARNING, "rpo_lightning"):
+        for asynchronous in (False, True):
+            cls(num_envs=3, asynchronous=asynchronous).close()
+    said = [record.message for record in caplog.records]
+    assert len(said) == len(set(said)) <= 1  # MuJoCo before 4.0 says nothing
+    assert "WARNING" not in "".join(capfd.readouterr())
+
+
+def test_processes_are_closed_in_order_at_the_end() -> None:
+    """They inherit what Lightning does at SIGTERM, and so do not end when multiprocessing ends them."""
+    code = f"""
+import signal, torch, rpo_lightning
+signal.signal(signal.SIGTERM, lambda *given: None)
+env = rpo_lightning.make({PENDULUM!r}, num_envs=2, asynchronous=True)
+env.step(torch.zeros(2, 1))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_an_environment_that_is_gone_has_closed_its_processes() -> None:
+    env = rpo_lightning.make(PENDULUM, num_envs=2, asynchronous=True)
+    vectors = env.vector_env
+    del env
+    assert vectors.closed
+
+
+def test_classes_are_found_without_touching_the_process_generators() -> None:
+    gymnasium.register("SeedingCounter-v0", entry_point=Seeding, max_episode_steps=9)
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    gymnasium_task("SeedingCounter-v0")
+    rpo_lightning.make("gymnasium/SeedingCounter-v0", num_envs=2)
+    assert torch.equal(torch.rand(1), expected)
+
+
+class Seeding(Counter):
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        super().__init__(9)
 
 
 def test_a_class_of_ones_own_has_its_arguments_dimensions() -> None:

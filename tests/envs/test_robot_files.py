@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from rpo_lightning.envs.ant import Ant
-from rpo_lightning.envs.base import ArticulatedEnv
+from rpo_lightning.envs.articulated import ArticulatedEnv
 
 ROBOT = """<mujoco model="{name}"><option density="3"/><worldbody><geom type="plane" size="1 1 1"/>
     <body name="{name}"><joint range="0 1"/><geom size="0.1"/></body></worldbody></mujoco>"""
@@ -22,7 +22,7 @@ def beside(tmp_path, monkeypatch):
     for folder in ("module", "here"):
         (tmp_path / folder).mkdir()
     (tmp_path / "module" / "users_task.py").write_text(
-        "from rpo_lightning.envs.base import ArticulatedEnv\n\n\n"
+        "from rpo_lightning.envs.articulated import ArticulatedEnv\n\n\n"
         "class Mine(ArticulatedEnv):\n    name, robot = 'mine', 'mine.xml'\n"
         "    contact, limit, drop = (1, 2, 3, 4), (5, 6), ('fluid',)\n"
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from rpo_lightning.algorithms import RPO, ActorCritic
+from rpo_lightning.algorithms import RPO, FirstOrder
 from rpo_lightning.nn import ClippedGaussian, SquashedGaussian
 from rpo_lightning.rollout import Collector, RolloutBatch, Window
 from tests.reference import window_noise, window_objective
@@ -21,7 +22,7 @@ def small_rpo(dtype: torch.dtype = DOUBLE) -> RPO:
     torch.manual_seed(0)
     module = RPO(3, 1, total_env_steps=10_000, hidden=(16, 16), entropy_coef=0.3)
     module.actor.to(dtype)
-    module.critic.to(dtype)
+    module.critics.ensemble.to(dtype)
     module.normalizer.update(torch.randn(100, 3, generator=torch.Generator().manual_seed(0)))
     return module
 
@@ -81,7 +82,7 @@ def test_collecting_writes_no_parameter_gradient_and_leaves_no_graph() -> None:
     batch = Collector(Restless(), horizon=4, seed=1).collect(module)
     assert all(param.grad is None for param in module.parameters())
     tensors = [value for value in vars(batch).values() if isinstance(value, Tensor)]
-    assert len(tensors) == 16
+    assert len(tensors) == 19
     assert not any(tensor.requires_grad for tensor in tensors)
     assert not any(tensor.requires_grad for tensor in batch.start_state)
 
@@ -103,20 +104,35 @@ class LinearAgent:
 
     discount = 0.5
     needs_action_grad = True
+    state_size = 0
     bootstrap_state = "next"
-    window_objective = ActorCritic.window_objective
+    window_objective = RPO.window_objective
+    end_state = FirstOrder.end_state
 
-    def behaviour(self, obs: Tensor) -> SquashedGaussian:
+    def behaviour(self, obs: Tensor, state: Tensor) -> tuple[SquashedGaussian, Tensor]:
         """Return a policy that does not look at the state."""
+        return self.spread(obs), state
+
+    def spread(self, obs: Tensor) -> SquashedGaussian:
+        """Return the policy."""
         return SquashedGaussian(torch.zeros_like(obs), torch.full_like(obs, -20.0))
+
+    @property
+    def critics(self) -> Any:
+        """Hold the value as RPO's critics do."""
+        return SimpleNamespace(mean=self.value)
+
+    def critic_input(self, obs: Tensor, privileged: Tensor) -> Tensor:
+        """Return the observation."""
+        return obs
 
     def value(self, obs: Tensor) -> Tensor:
         """Return 10 x."""
         return 10.0 * obs[..., 0]
 
-    def target_value(self, obs: Tensor) -> Tensor:
+    def next_value(self, window: Window) -> Tensor:
         """Return 10 x + 1, to tell it from `value`."""
-        return self.value(obs) + 1.0
+        return self.value(self.end_state(window)) + 1.0
 
     def reward_bonus(self, policy: SquashedGaussian, generator: torch.Generator) -> Tensor:
         """Return nothing."""
@@ -201,7 +217,7 @@ def test_the_bonus_reaches_actions_only_through_states() -> None:
     """Its noise is drawn apart from the action's, so the direct path is not in the action-gradient."""
 
     class Bonus(LinearAgent):
-        def behaviour(self, obs: Tensor) -> SquashedGaussian:
+        def spread(self, obs: Tensor) -> SquashedGaussian:
             return SquashedGaussian(0.0 * obs, 0.0 * obs - 20.0)
 
         def value(self, obs: Tensor) -> Tensor:
@@ -227,7 +243,7 @@ def test_the_behaviour_acts_and_not_the_policy() -> None:
         def policy(self, obs: Tensor) -> SquashedGaussian:
             raise AssertionError
 
-        def behaviour(self, obs: Tensor) -> SquashedGaussian:
+        def spread(self, obs: Tensor) -> SquashedGaussian:
             return SquashedGaussian(0.0 * obs + 0.7, 0.0 * obs - 20.0)
 
     env = Spied(horizon=4, num_envs=2)
@@ -238,7 +254,7 @@ def test_the_behaviour_acts_and_not_the_policy() -> None:
 
 def test_a_clipped_policy_gives_the_environment_actions_within_bounds() -> None:
     class Clipped(LinearAgent):
-        def behaviour(self, obs: Tensor) -> ClippedGaussian:
+        def spread(self, obs: Tensor) -> ClippedGaussian:
             return ClippedGaussian(torch.zeros_like(obs), torch.ones_like(obs))
 
     env = Spied(horizon=4, num_envs=20)
@@ -275,7 +291,9 @@ def test_the_objective_gets_the_window_with_its_graph(bootstrap_state: str) -> N
         "next": [[2.0, 3.0, 4.0, 5.0], [2.0, 3.0, 5.0, 4.0], [2.0, 5e6, 4.0, 5.0]],
         "current": [[1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 5.0, 3.0], [1.0, 5e6, 3.0, 4.0]],
     }
-    assert window.reached[..., 0].T.tolist() == reached[bootstrap_state]
+    alive = window.alive.T
+    wanted = torch.tensor(reached[bootstrap_state]).where(alive, torch.zeros(()))
+    assert torch.equal(agent.end_state(window)[..., 0].T.where(alive, torch.zeros(())), wanted)
     assert window.reward.requires_grad
     assert window.obs.requires_grad
     # what is stored has no graph, and nothing of a broken state

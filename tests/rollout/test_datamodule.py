@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from rpo_lightning.rollout import RolloutDataModule
+from rpo_lightning.seeding import run_seeds
 from tests.algorithms.drivers import make_data, make_rpo
 from tests.toy import PointMass
 
@@ -20,7 +21,7 @@ def test_training_environments_take_number_and_seed() -> None:
     data = make_data(num_envs=8, seed=5)
     module = make_rpo()
     data.attach(module).setup("fit")
-    assert torch.equal(data.collector.env.q, PointMass(8, seed=5).q)
+    assert torch.equal(data.collector.env.q, PointMass(8, seed=run_seeds(5, 0).env).q)
     loader = data.train_dataloader()
     assert len(loader) == len(list(loader)) == 4
     assert data.collector.windows == 4

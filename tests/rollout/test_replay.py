@@ -27,6 +27,8 @@ def random_window(index: int) -> Any:
         action=torch.randn(H, N, 2, generator=generator),
         reward=torch.randn(H, N, generator=generator),
         final_obs=rows + 0.5,
+        privileged=rows + 0.1,
+        final_privileged=rows + 0.6,
         alive=~(terminated | lost),
         done=terminated | truncated,
         truncated=truncated & ~terminated,

@@ -7,6 +7,7 @@ import torch
 import warp as wp
 
 from rpo_lightning.sim import Simulator, codegen, kernels
+from rpo_lightning.sim.signatures import SIGNATURES
 from tests.sim import trees
 
 SUBSTEPS, INTERVAL, DT = 4, 2, 0.002
@@ -19,11 +20,6 @@ def robot(tmp_path_factory):
     return trees.load(tmp_path_factory.mktemp("robot"), trees.text(kinds, seed=4, ground=True, limits=True))
 
 
-def sources(model):
-    step = codegen.step_source(model, DT, SUBSTEPS, INTERVAL)
-    return step, codegen.step_adjoint_source(model, DT, SUBSTEPS, INTERVAL)
-
-
 def test_one_thread_per_environment_gives_the_same_as_vector_registers(robot):
     """Run the CUDA branch of the source on the CPU, one environment after the other."""
     q, qd, force = (t.float().contiguous() for t in trees.state(robot, N, seed=1, scale=0.4))
@@ -33,23 +29,24 @@ def test_one_thread_per_environment_gives_the_same_as_vector_registers(robot):
     expected = simulator.step(*inputs)
     expected_grads = torch.autograd.grad(expected, inputs, (adj_q, adj_qd))
 
-    forward, backward = (source.replace("defined(__CUDA_ARCH__)", "1") for source in sources(robot))
     width = codegen.LANES["cuda"]
     threads = math.ceil(N / width) * width
     trajectory = torch.zeros(threads * SUBSTEPS * (robot.nq + robot.nd))
     out = torch.zeros_like(q), torch.zeros_like(qd)
     grads = torch.zeros_like(q), torch.zeros_like(qd), torch.zeros_like(force)
 
-    def launch(kernel, tensors, *scalars):
+    def launch(name, tensors, *scalars):
+        kernel = kernels.build(name, codegen.source(name, robot).replace("defined(__CUDA_ARCH__)", "1"))
         wp.launch(kernel, dim=threads, inputs=[*(wp.from_torch(t.view(-1)) for t in tensors), N, 0, *scalars], device="cpu")
 
-    launch(kernels.step(forward), (q, qd, force, trajectory, *out), 1)
-    launch(kernels.step_adjoint(backward), (adj_q, adj_qd, force, trajectory, *grads))
+    launch("step", (q, qd, force, trajectory, *out), 1, DT, SUBSTEPS, INTERVAL)
+    launch("step_adjoint", (adj_q, adj_qd, force, trajectory, *grads), DT, SUBSTEPS, INTERVAL)
     for ours, theirs in zip((*out, *grads), (*expected, *expected_grads), strict=True):
         torch.testing.assert_close(ours, theirs.detach(), rtol=1e-4, atol=1e-4 * theirs.abs().max().item())
 
 
 def test_the_kernels_compile_for_cuda(robot, tmp_path):
-    for build, source in zip((kernels.step, kernels.step_adjoint), sources(robot), strict=True):
-        files = wp.compile_aot_module(build(source).module, arch=90, module_dir=tmp_path, use_ptx=True)
+    for name in SIGNATURES:
+        kernel = kernels.build(name, codegen.source(name, robot))
+        files = wp.compile_aot_module(kernel.module, arch=90, module_dir=tmp_path, use_ptx=True)
         assert all(path.stat().st_size > 0 for path in files)

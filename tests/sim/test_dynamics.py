@@ -141,13 +141,27 @@ def test_a_slope_is_as_high_far_away(tmp_path):
     torch.testing.assert_close(body @ up, expected.expand(9), rtol=1e-3, atol=0)
 
 
+def test_digits_survive_height(tmp_path):
+    xml = """<mujoco><worldbody><body><freejoint/><geom type="box" size=".1 .1 .05" mass="1"/>
+      <body pos=".1 0 0"><joint axis="0 1 0"/><geom type="capsule" fromto="0 0 0 0 0 -.2" size=".02" mass=".2"/></body>
+      </body></worldbody></mujoco>"""
+    model = trees.load(tmp_path, xml)
+    q = torch.zeros(5, model.nq)
+    q[:, 2], q[:, 6] = torch.tensor([0.0, 30.0, 100.0, 300.0, 1000.0]), 1.0
+    force = torch.zeros(5, model.nd)
+    force[:, 6] = 0.1
+    compiled = Simulator(model, 5, threads=1).acceleration(q, torch.zeros(5, model.nd), force)[:, 6]
+    exact = double_precision_acceleration(model, q, torch.zeros(5, model.nd), force)[:, 6]
+    torch.testing.assert_close(compiled.double(), exact, rtol=1e-4, atol=0)
+
+
 @pytest.mark.parametrize("function", ["sine", "cosine"])
 def test_sine_and_cosine_of_many_turns(function):
     body = f"lane x[1], y[1]; load(x, q_in.data, 1); y[0] = {function}(x[0]); store(y, out.data, 1);"
     x = torch.linspace(-600.0, 600.0, 20001)
     y = torch.zeros_like(x)
     arrays = [wp.from_torch(t) for t in (x, x, x, y)]
-    kernel = kernels.acceleration(codegen._PRELUDE + body)
+    kernel = kernels.build("acceleration", codegen._PRELUDE + body)
     wp.launch(kernel, dim=math.ceil(len(x) / codegen.LANES["cpu"]), inputs=[*arrays, len(x), 0], device="cpu")
     expected = {"sine": torch.sin, "cosine": torch.cos}[function](x.double())
     assert (y - expected).abs().max() < 3e-7

@@ -178,7 +178,7 @@ def test_no_reference_costs_nothing(tmp_path):
     for ref in (0.5, 0.0):
         joints = f'<joint ref="{ref}"/><joint type="slide" ref="{ref}"/>'
         model = load(tmp_path, body(joints + '<geom size="0.1"/>'), '<compiler angle="radian"/>')
-        lines.append(codegen.acceleration_source(model).splitlines())
+        lines.append(codegen.source("acceleration", model).splitlines())
     assert len(lines[0]) == len(lines[1]) + 2
 
 

@@ -7,7 +7,8 @@ import mujoco
 import numpy as np
 import pytest
 
-from rpo_lightning.sim import load_mjcf, mjcf_support
+from rpo_lightning.sim import load_mjcf
+from rpo_lightning.sim.mjcf import refusals
 from tests.sim.test_mjcf import CONTACT, LIMIT, PLANE, SHIFTED, body, file, load
 
 OLD = tuple(map(int, mujoco.__version__.split(".")[:2])) < (4, 0)
@@ -150,7 +151,7 @@ def contents(model):
 )
 def test_what_is_not_simulated_is_refused_or_dropped(tmp_path, key, named, xml, without):
     advice = f'remove it from the file, or drop it knowingly with drop=["{key}"]'
-    phrase = re.escape(f"{tmp_path / 'robot.xml'}: {mjcf_support.REFUSED[key]} is not simulated (found in ")
+    phrase = re.escape(f"{tmp_path / 'robot.xml'}: {refusals.REFUSED[key]} is not simulated (found in ")
     also = ["mocap"] if key == "obstacle" else []
     with pytest.raises(ValueError, match=f"^{phrase}.*{re.escape(named)}.*; {re.escape(advice)}$"):
         load_text(tmp_path, xml, also)
@@ -164,7 +165,7 @@ def load_text(tmp_path, xml, drop):
 
 def test_every_key_has_a_case():
     """Except for plugins on bodies, which MuJoCo does not ship any more."""
-    assert {case[0] for case in (*CASES, *NEWER_CASES)} | {"plugin"} == set(mjcf_support.REFUSED)
+    assert {case[0] for case in (*CASES, *NEWER_CASES)} | {"plugin"} == set(refusals.REFUSED)
 
 
 def test_a_plugin_on_a_body_is_refused(tmp_path):
@@ -172,12 +173,12 @@ def test_a_plugin_on_a_body_is_refused(tmp_path):
     compiled = spec.compile()
     compiled.body_plugin[1] = 0
     with pytest.raises(ValueError, match=r"a plugin that acts on a body is not simulated \(found in body 'b'\)"):
-        mjcf_support.check_model(spec, compiled, mjcf_support.Refusals(tmp_path, ()))
-    mjcf_support.check_model(spec, compiled, mjcf_support.Refusals(tmp_path, ["plugin"]))
+        refusals.check_model(spec, compiled, refusals.Refusals(tmp_path, ()))
+    refusals.check_model(spec, compiled, refusals.Refusals(tmp_path, ["plugin"]))
 
 
 def test_long_lists_are_cut():
-    refuse = mjcf_support.Refusals("robot.xml", ())
+    refuse = refusals.Refusals("robot.xml", ())
     with pytest.raises(ValueError, match=r"\(found in a, b, c, d and 2 more\)"):
         refuse("tendon", "abcdef")
     refuse("tendon", [])

@@ -1,3 +1,6 @@
+import copy
+
+import numpy as np
 import pytest
 import torch
 
@@ -71,6 +74,44 @@ def test_a_mass_matrix_kept_longer_is_another_trajectory(robot):
     assert (results[1] - results[2]).abs().max() > 1e-5
 
 
+def test_step_sizes_share_machine_code(robot):
+    state = [t.float() for t in trees.state(robot, 8, seed=5)]
+    first = Simulator(robot, 8)
+    first.step(*state)
+    other = Simulator(robot, 3, dt=0.002, substeps=3, mass_matrix_interval=2)
+    other.step(*(t[:3] for t in state))
+    assert other._kernels["step"] is first._kernels["step"]
+
+
+def test_a_model_is_read_when_the_simulator_is_made(robot):
+    model = copy.deepcopy(robot)
+    state = [t.float() for t in trees.state(robot, 8, seed=5)]
+    simulator = Simulator(model, 8)
+    model.gravity = np.array([0.0, 5.0, 0.0])
+    for a, b in zip(simulator.step(*state), Simulator(robot, 8).step(*state), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_the_digest_knows_everything_that_moves_a_robot(robot):
+    twin = copy.deepcopy(robot)
+    twin.links[0].name, twin.actuators, twin.start = "other", [(0, 1.0)], robot.start + 1.0
+    assert twin.digest() == robot.digest()
+    digests = {robot.digest()}
+    places = [*((link, name) for link in (0, 1) for name in vars(robot.links[0])), *((-1, name) for name in vars(robot))]
+    places += [(2, name) for name in vars(robot.contacts[0])]
+    kept = {"name", "links", "contacts", "actuators", "start", "q_start", "qd_start"}
+    places = [place for place in places if place[1] not in kept]
+    for place, name in places:
+        changed = copy.deepcopy(robot)
+        item = (changed, changed.links[0], changed.links[1], changed.contacts[0])[place + 1]
+        setattr(item, name, 0.5 if np.isinf(getattr(item, name)).any() else getattr(item, name) + 1)
+        digests.add(changed.digest())
+    changed = copy.deepcopy(robot)
+    changed.contacts.pop()
+    digests.add(changed.digest())
+    assert len(digests) == len(places) + 2
+
+
 def test_wrong_shapes_are_named(robot):
     simulator = Simulator(robot, 8)
     q, qd, force = (t.float() for t in trees.state(robot, 8, seed=5))
@@ -82,6 +123,8 @@ def test_wrong_shapes_are_named(robot):
         Simulator(robot, 8, substeps=4, mass_matrix_interval=5)
     with pytest.raises(ValueError, match="num_envs must be at least 1, got 0"):
         Simulator(robot, 0)
+    with pytest.raises(ValueError, match="dt must be positive, got nan"):
+        Simulator(robot, 8, dt=float("nan"))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="asks what a machine without a GPU answers")

@@ -1,7 +1,7 @@
-"""Algorithms: LightningModules with manual optimization."""
+"""The algorithms, each a LightningModule with manual optimization."""
 
-from rpo_lightning.algorithms.actor_critic import ActorCritic
 from rpo_lightning.algorithms.base import RLModule
+from rpo_lightning.algorithms.first_order import FirstOrder
 from rpo_lightning.algorithms.gippo import GIPPO
 from rpo_lightning.algorithms.ppo import PPO
 from rpo_lightning.algorithms.reppo import REPPO
@@ -10,4 +10,4 @@ from rpo_lightning.algorithms.sac import SAC
 from rpo_lightning.algorithms.sapo import SAPO
 from rpo_lightning.algorithms.shac import SHAC
 
-__all__ = ["GIPPO", "PPO", "REPPO", "RPO", "SAC", "SAPO", "SHAC", "ActorCritic", "RLModule"]
+__all__ = ["GIPPO", "PPO", "REPPO", "RPO", "SAC", "SAPO", "SHAC", "FirstOrder", "RLModule"]

@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from lightning import LightningModule
 from torch import Tensor, nn
 
-from rpo_lightning.algorithms.episodes import EndedEpisodes
-from rpo_lightning.allocator import keep_freed_memory
+from rpo_lightning import __version__
+from rpo_lightning.algorithms.containment import NonFiniteError, unusable
+from rpo_lightning.algorithms.episodes import RecentEpisodes
+from rpo_lightning.algorithms.options import Range, above, at_least, check_options, within
+from rpo_lightning.algorithms.resume import Resumed, apply_options, changed_options, plain
 from rpo_lightning.distributed import any_rank, mean_over_ranks, sum_over_ranks, world_size
+from rpo_lightning.driver import Driver, PlainDriver, TrainerDriver
 from rpo_lightning.losses import gaussian_kl
 from rpo_lightning.nn import Gaussian, RunningNormalizer
 from rpo_lightning.rollout import RolloutBatch, Window
 
-__all__ = ["LRSchedule", "RLModule"]
+if TYPE_CHECKING:
+    from rpo_lightning.runs import Run
+
+__all__ = ["ActorFactory", "LRSchedule", "RLModule"]
 
 LRSchedule = Literal["exponential", "linear", "constant", "kl"]
-EPISODE_WINDOW = 100
+ActorFactory = Callable[[int, int], nn.Module]
+"""(observation dimension, action dimension) -> network; a class path with `init_args` in a configuration."""
 
+PATIENCE = 10
+"""Iterations in a row that may end with refused gradients."""
 SCHEDULE_KL = 0.008
 """KL(old || new) that schedule "kl" aims at, within a factor of two."""
 SCHEDULE_STEP = 1.5
@@ -33,6 +43,7 @@ class RLModule(LightningModule):
     """Base of the algorithms: one batch is one window and one iteration.
 
     Subclasses define `policy`, `update` and `configure_optimizers`, and, with `needs_action_grad`, `window_objective`.
+    What they take beyond their own options they hand on here; `ranges` bounds the numbers among their options.
 
     Args:
         obs_dim: observation dimension D.
@@ -42,11 +53,36 @@ class RLModule(LightningModule):
         lr_schedule: exponential or linear: fall of the learning rates from their first value to `final_lr` over the budget;
             constant; kl: moved to keep KL(old || new) near 0.008.
         final_lr: learning rate at the end of the budget.
+        actor_lr: learning rate of the actor at the start.
+        max_grad_norm: gradients are clipped to this norm, those of each optimizer apart.
+        betas: AdamW's.
+        weight_decay: AdamW's, for the networks.
+        privileged_dim: dimension P of what the critics see beside the observation.
+        label: names the run's folder, checkpoints and results in place of the algorithm; for a variant of it.
+
+    Raises:
+        ValueError: for an option out of its range or choices. TypeError: for one that does not exist.
     """
 
     name: str
     needs_action_grad: bool = True
-    bootstrap_state: Literal["next", "current"] = "next"
+    recurrent: ClassVar[bool] = False
+    """Whether actors with a hidden state can be trained."""
+    ranges: ClassVar[dict[str, Range]] = {
+        "obs_dim": at_least(1),
+        "action_dim": at_least(1),
+        "total_env_steps": at_least(1),
+        "discount": within(0.0, 1.0),
+        "final_lr": at_least(0.0),
+        "actor_lr": at_least(0.0),
+        "max_grad_norm": above(0.0),
+        "betas": within(0.0, 1.0, high_open=True),
+        "weight_decay": at_least(0.0),
+        "privileged_dim": at_least(0),
+        "hidden": at_least(1),
+    }
+    moved_by_training: ClassVar[dict[str, str]] = {}
+    """Options that are the first value of a state: option -> the state's name."""
     actor: nn.Module
     normalizer: RunningNormalizer
 
@@ -55,54 +91,121 @@ class RLModule(LightningModule):
         obs_dim: int,
         action_dim: int,
         total_env_steps: int,
-        discount: float,
-        lr_schedule: LRSchedule,
-        final_lr: float,
+        discount: float = 0.99,
+        lr_schedule: LRSchedule = "constant",
+        final_lr: float = 1e-5,
+        actor_lr: float = 5e-4,
+        max_grad_norm: float = 0.5,
+        betas: tuple[float, float] = (0.9, 0.999),
+        weight_decay: float = 0.01,
+        privileged_dim: int = 0,
+        label: str | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        keep_freed_memory()
+        given = {
+            name: value for name, value in self.hparams.items() if not name.startswith("_")
+        }  # Lightning's own: _class_path
+        check_options(type(self), given)
+        self.options: dict[str, Any] = plain(given)
+        """All options of the constructor, as a checkpoint keeps them."""
+        self.hparams.update(self.options)  # networks by their class paths, not as the objects that Lightning would pickle
         self.automatic_optimization = False
+        self.name = label or type(self).name
         self.obs_dim = obs_dim
         self.action_dim = action_dim
+        self.privileged_dim = privileged_dim
         self.total_env_steps = total_env_steps
         self.discount = discount
         self.lr_schedule = lr_schedule
         self.final_lr = final_lr
+        self.actor_lr = actor_lr
+        self.max_grad_norm = max_grad_norm
+        self.betas = (betas[0], betas[1])
+        self.weight_decay = weight_decay
         self.lr_factor = 1.0
         self.iteration = 0
         self.env_steps = 0
         self.nonfinite_updates = 0
+        """Gradient steps that were refused, since the run began."""
+        self.refused_in_a_row = 0
+        """Iterations in a row, up to now, that ended with a refused gradient or did not update at all."""
         self.skip_update = False
         """Set by a callback in `on_rollout_end`: this window changes nothing but the counters."""
         self.stop_at = total_env_steps
         """Environment steps at which training ends; a callback may set fewer than `total_env_steps`."""
         self.make_env: Callable[..., Any] | None = None
         """(num_envs, seed, **overrides) -> Env of the training task; set by the data module."""
-        self._ended = EndedEpisodes()
-        self._episodes: list[list[float]] = []
+        self.run: Run | None = None
+        """The run folder and what it is for; set by the command line or the first callback that needs it."""
+        self.resumed: Resumed | None = None
+        """Where a continued run began this time, and which options have changed."""
+        self._driver: Driver | None = None
+        self._episodes = RecentEpisodes()
+        if privileged_dim > 0:
+            self.privileged_normalizer = RunningNormalizer(privileged_dim)
 
-    def setup(self, stage: str) -> None:
-        """Refuse a precision other than 32-true: the rollout would act by another policy than the updates see."""
-        if self.fabric is None and self.trainer.precision != "32-true":
-            raise ValueError(f"trainer.precision: {self.name} needs 32-true, got {self.trainer.precision}.")
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what ties the module to a run: a copy of it copies no simulator and no driver."""
+        return {**super().__getstate__(), "make_env": None, "_driver": None}
+
+    @property
+    def driver(self) -> Driver:
+        """What runs the loop: the one that was set, else the Trainer, else a loop of the caller's own."""
+        if self._driver is None and self._trainer is not None:
+            return TrainerDriver(self)
+        if self._driver is None:
+            self._driver = PlainDriver(self)
+        return self._driver
+
+    @driver.setter
+    def driver(self, driver: Driver) -> None:
+        self._driver = driver
 
     @property
     def budget_reached(self) -> bool:
         """Whether the environment steps asked for have been taken."""
         return self.env_steps >= self.stop_at
 
+    def setup(self, stage: str) -> None:
+        """Refuse what cannot be trained.
+
+        Raises:
+            ValueError: a precision other than 32-true, by which the rollout would act by another policy than the updates
+                see; an actor with a hidden state where windows are not learned from as a whole.
+        """
+        if self.driver.precision != "32-true":
+            raise ValueError(f"trainer.precision: {self.name} needs 32-true, got {self.driver.precision}.")
+        if self.state_size > 0 and not self.recurrent:
+            network = type(self.actor).__name__
+            raise ValueError(f"{network} has a hidden state, with which RPO, SHAC and SAPO can learn, not {self.name}.")
+
+    # ---- acting: what a rollout asks ---------------------------------------------------------------------------------
+
+    @property
+    def state_size(self) -> int:
+        """Size S of the actor's hidden state, 0 without one."""
+        return getattr(self.actor, "state_size", 0)
+
     def policy(self, obs: Tensor) -> Gaussian:
         """Return the action distribution (..., A) at raw observations (..., D)."""
         return self.actor(self.normalizer(obs))
 
-    def behaviour(self, obs: Tensor) -> Gaussian:
-        """Return the distribution (..., A) that explores at raw observations (..., D)."""
-        return self.policy(obs)
+    def behaviour(self, obs: Tensor, state: Tensor) -> tuple[Gaussian, Tensor]:
+        """Return the distribution (N, A) that explores at raw observations (N, D), and the next hidden state (N, S)."""
+        if self.state_size == 0:
+            return self.policy(obs), state
+        going_on = torch.zeros(1, len(obs), dtype=torch.bool, device=obs.device)
+        policy, state = self.actor(self.normalizer(obs)[None], state, going_on)
+        return type(policy)(policy.mean[0], policy.log_std[0]), state
 
-    def target_value(self, obs: Tensor) -> Tensor:
-        """Return the value (...,) stored with the window; 0 for algorithms that have no state values."""
-        return torch.zeros_like(obs[..., 0])
+    def over_window(self, x: Tensor, batch: RolloutBatch) -> Any:
+        """Return the action distribution (H, N, A) at all steps of a window, from its normalised observations (H, N, D)."""
+        return self.actor(x) if self.state_size == 0 else self.actor(x, batch.policy_state, batch.done)[0]
+
+    def next_value(self, window: Window) -> Tensor:
+        """Return the value (H, N) of the states reached; 0 for algorithms that have no state values."""
+        return torch.zeros_like(window.reward)
 
     def reward_bonus(self, policy: Any, generator: torch.Generator) -> Tensor:
         """Return the bonus (...,) that belongs to the reward; 0 without entropy regularisation."""
@@ -112,39 +215,67 @@ class RLModule(LightningModule):
         """Return the scalar that the cached action-gradients are gradients of."""
         raise NotImplementedError
 
+    @torch.no_grad()
+    def act(self, obs: Tensor, deterministic: bool = False, generator: torch.Generator | None = None) -> Tensor:
+        """Return actions (N, A) in [-1, 1] at raw observations (N, D), of a policy without a hidden state."""
+        return self.player(len(obs), deterministic, generator)(obs)
+
+    def player(
+        self, num_envs: int, deterministic: bool = False, generator: torch.Generator | None = None
+    ) -> Callable[[Tensor], Tensor]:
+        """Return obs (N, D) -> action (N, A), to be called once for every step of N episodes that begin together."""
+        state = torch.zeros(num_envs, self.state_size, device=self.device)
+
+        @torch.no_grad()
+        def play(obs: Tensor) -> Tensor:
+            nonlocal state
+            policy, state = RLModule.behaviour(self, obs, state)
+            return policy.mode if deterministic else policy.action(policy.sample(policy.noise(generator)))
+
+        return play
+
+    # ---- learning ----------------------------------------------------------------------------------------------------
+
     def update(self, batch: RolloutBatch) -> dict[str, Tensor | float]:
         """Learn from one window and return metrics, equal on all ranks."""
         raise NotImplementedError
 
-    @torch.no_grad()
-    def act(self, obs: Tensor, deterministic: bool = False, generator: torch.Generator | None = None) -> Tensor:
-        """Return actions (N, A) in [-1, 1] at raw observations (N, D)."""
-        policy = self.policy(obs)
-        if deterministic:
-            return policy.mode
-        return policy.action(policy.sample(policy.noise(generator)))
-
     def training_step(self, batch: RolloutBatch, batch_idx: int) -> dict[str, float]:
-        """Run one iteration and return its metrics."""
+        """Run one iteration and return its metrics.
+
+        Raises:
+            NonFiniteError: ten iterations in a row had gradients that were not finite, or nothing to learn from.
+        """
         self.skip_update = False
         self.hook("on_rollout_end", batch)
-        started = perf_counter()
-        skipped = any_rank(self.skip_update, self.device)
+        started, refused = perf_counter(), self.nonfinite_updates
+        broken = unusable(batch)
+        skipped = any_rank(self.skip_update or bool(broken), self.device)
         metrics: dict[str, Tensor | float] = {} if skipped else self.update(batch)
         metrics |= self._window_metrics(batch)
         values = [torch.as_tensor(value, dtype=torch.float32, device=self.device) for value in metrics.values()]
         report: dict[str, float] = dict(zip(metrics, torch.stack(values).tolist(), strict=True))
 
         steps = batch.reward.numel() * world_size()
-        self._count_iteration()
+        for param in self.parameters():
+            param.grad = None
+        self.driver.count_iteration()
         self.iteration += 1
         self.env_steps += steps
-        report |= self._episode_metrics(batch)
+        self.refused_in_a_row = self.refused_in_a_row + 1 if skipped or self.nonfinite_updates > refused else 0
+        report |= self._episodes.metrics(batch)
         report["nan/skipped_updates"] = float(self.nonfinite_updates)
         report["time/rollout"] = batch.rollout_time
         report["time/update"] = perf_counter() - started
         report["time/steps_per_second"] = steps / (report["time/rollout"] + report["time/update"])
         self.report(report)
+        if self.refused_in_a_row >= PATIENCE:
+            what = f"{', '.join(broken)} of the window" if broken else "the gradients of the update"
+            raise NonFiniteError(
+                f"{self.name} stopped: {self.refused_in_a_row} iterations in a row could not learn, since {what} were not "
+                "finite. A smaller learning rate, a smaller time step or rewards of moderate size are the usual cures; "
+                "rpo-lightning check-env looks at the task."
+            )
         return report
 
     def validation_step(self, batch: int, batch_idx: int) -> None:
@@ -176,7 +307,7 @@ class RLModule(LightningModule):
         """Return the learning rate of this iteration: a function of `env_steps`, but for schedule "kl"."""
         progress = min(self.env_steps / self.total_env_steps, 1.0)
         if self.lr_schedule == "exponential":
-            return initial * (self.final_lr / initial) ** progress
+            return initial * (self.final_lr / initial) ** progress if initial > 0.0 else 0.0
         if self.lr_schedule == "linear":
             return initial + (self.final_lr - initial) * progress
         return initial * self.lr_factor if self.lr_schedule == "kl" else initial
@@ -197,69 +328,71 @@ class RLModule(LightningModule):
         kl, std = mean_over_ranks(means)
         return {"actor/kl": kl, "actor/std": std}
 
+    def adamw(self, network: nn.Module, rate: float, **options: Any) -> torch.optim.AdamW:
+        """Return an optimizer of a network's parameters with the betas and the decay configured."""
+        settings = {"betas": self.betas, "weight_decay": self.weight_decay, "fused": True, **options}
+        return torch.optim.AdamW(network.parameters(), lr=rate, **settings)
+
     def scheduled_optimizers(self, *initial: float) -> list[torch.optim.Optimizer]:
         """Return torch's optimizers with this iteration's learning rates set.
 
         Args:
             initial: learning rate of each optimizer at the start of the run; those beyond keep theirs.
         """
-        wrappers = self._wrappers(use_pl_optimizer=False)
-        optimizers = [getattr(wrapper, "optimizer", wrapper) for wrapper in wrappers]
+        optimizers = self.driver.optimizers()
         for optimizer, rate in zip(optimizers, initial, strict=False):
             for group in optimizer.param_groups:
                 group["lr"] = self.learning_rate(rate)
         return optimizers
 
-    def _wrappers(self, use_pl_optimizer: bool = True) -> list[Any]:
-        wrappers: Any = self.optimizers(use_pl_optimizer=use_pl_optimizer)
-        return wrappers if isinstance(wrappers, list) else [wrappers]
+    def generator(self, batch: RolloutBatch) -> torch.Generator:
+        """Return the random numbers of this window's update, of the CPU on every device."""
+        return torch.Generator().manual_seed(batch.seed)
 
-    def _count_iteration(self) -> None:
-        """Make Lightning's `global_step`, which counts optimizer steps, count iterations.
+    # ---- statistics of observations ----------------------------------------------------------------------------------
 
-        The updates step torch's own optimizers, which Lightning does not see; this step sees no gradient.
-        """
-        for param in self.parameters():
-            param.grad = None
-        if self.fabric is None:
-            self._wrappers()[-1].step()
+    def critic_input(self, obs: Tensor, privileged: Tensor) -> Tensor:
+        """Return what critics see: normalised observations (..., D) beside normalised privileged ones (..., P)."""
+        x = self.normalizer(obs)
+        return torch.cat([x, self.privileged_normalizer(privileged)], -1) if self.privileged_dim else x
+
+    def update_normalizers(self, batch: RolloutBatch) -> None:
+        """Take a window into the statistics; at the end of an iteration, all of which sees the same ones."""
+        self.normalizer.update(batch.obs)
+        if self.privileged_dim:
+            self.privileged_normalizer.update(batch.privileged)
+
+    # ---- driver and checkpoint ---------------------------------------------------------------------------------------
 
     def hook(self, name: str, *args: Any) -> None:
         """Call `name(module, *args)` on every callback that has it."""
-        if self.fabric is not None:
-            self.fabric.call(name, self, *args)
-            return
-        trainer: Any = self.trainer
-        for callback in trainer.callbacks:
-            method = getattr(callback, name, None)
-            if method is not None:
-                method(self, *args)
+        self.driver.hook(name, *args)
 
     def report(self, metrics: dict[str, float]) -> None:
         """Log metrics against environment steps."""
-        if self.fabric is not None:
-            self.fabric.log_dict(metrics, step=self.env_steps)
-        else:
-            self.log_dict({**metrics, "step": float(self.env_steps)}, batch_size=1)
+        self.driver.log(metrics, self.env_steps)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store the counters and what the checkpoint is of."""
         checkpoint["rpo_lightning"] = {
+            "version": __version__,
             "algorithm": self.name,
             "obs_dim": self.obs_dim,
             "action_dim": self.action_dim,
+            "options": self.options,
             "iteration": self.iteration,
             "env_steps": self.env_steps,
             "nonfinite_updates": self.nonfinite_updates,
+            "refused_in_a_row": self.refused_in_a_row,
             "lr_factor": self.lr_factor,
-            "episodes": self._episodes,
+            "episodes": self._episodes.windows,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the counters.
+        """Restore the counters, and let options count that were changed since.
 
         Raises:
-            ValueError: the checkpoint is of another algorithm or of other dimensions.
+            ValueError: the checkpoint is of another algorithm, of other dimensions or of an older version.
         """
         state = checkpoint.get("rpo_lightning", {})
         then = (state.get("algorithm"), state.get("obs_dim"), state.get("action_dim"))
@@ -269,26 +402,27 @@ class RLModule(LightningModule):
                 "This checkpoint is of algorithm {}, obs_dim {}, action_dim {}, but the run is {}, {}, {}: "
                 "choose its own config or start a new run.".format(*then, *now)
             )
+        if "options" not in state:
+            raise ValueError(
+                f"This checkpoint was written by an older version than {__version__}, whose state this one cannot continue: "
+                "start a new run, or continue it with the version that wrote it."
+            )
+        changes = changed_options(state["options"], self.options)
+        optimizers: Any = self.configure_optimizers()
+        apply_options(checkpoint, changes, self.moved_by_training, self.state_dict(), optimizers)
         self.iteration = state["iteration"]
         self.env_steps = state["env_steps"]
         self.nonfinite_updates = state["nonfinite_updates"]
+        self.refused_in_a_row = state["refused_in_a_row"]
         self.lr_factor = state["lr_factor"]
-        self._episodes = [list(window) for window in state["episodes"]]
+        self._episodes.windows = [list(window) for window in state["episodes"]]
+        self.resumed = Resumed(self.env_steps, changes)
 
-    def _window_metrics(self, batch: RolloutBatch) -> dict[str, Tensor]:
-        sums = torch.stack([batch.invalid.sum(), batch.nonfinite_grad.float().mean() / world_size()])
-        return dict(zip(("nan/invalid_envs", "nan/nonfinite_grad_frac"), sum_over_ranks(sums), strict=True))
-
-    def _episode_metrics(self, batch: RolloutBatch) -> dict[str, float]:
-        """Average over the last windows that ended at least 100 episodes together; empty before the first."""
-        self._ended.reset()
-        self._ended.update(batch.episode_return, batch.episode_length)
-        ended = self._ended.compute().tolist()
-        if ended[2]:
-            self._episodes.append(ended)
-        while sum(window[2] for window in self._episodes[1:]) >= EPISODE_WINDOW:
-            del self._episodes[0]
-        if not self._episodes:
-            return {}
-        returns, lengths, count = (sum(column) for column in zip(*self._episodes, strict=True))
-        return {"train/return": returns / count, "train/episode_length": lengths / count}
+    def _window_metrics(self, batch: RolloutBatch) -> Mapping[str, Tensor]:
+        terms = {f"reward/{name}": term.mean() / world_size() for name, term in batch.reward_terms.items()}
+        nan = {
+            "nan/invalid_envs": batch.invalid.sum(),
+            "nan/nonfinite_grad_frac": batch.nonfinite_grad.float().mean() / world_size(),
+        }
+        sums = torch.stack([value.float() for value in (*nan.values(), *terms.values())])
+        return dict(zip((*nan, *terms), sum_over_ranks(sums), strict=True))

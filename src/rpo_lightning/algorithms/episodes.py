@@ -6,7 +6,12 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-__all__ = ["EndedEpisodes"]
+from rpo_lightning.rollout import RolloutBatch
+
+__all__ = ["EndedEpisodes", "RecentEpisodes"]
+
+RECENT = 100
+"""Episodes that a mean is taken over, at least."""
 
 
 class EndedEpisodes(Metric):
@@ -35,3 +40,27 @@ class EndedEpisodes(Metric):
     def compute(self) -> Tensor:
         """Return the sums (3,): returns, lengths [steps], number of episodes."""
         return torch.stack([self.returns, self.lengths, self.count])
+
+
+class RecentEpisodes:
+    """Means over the last windows that ended at least 100 episodes together, on all ranks."""
+
+    def __init__(self) -> None:
+        self.windows: list[list[float]] = []
+        """Sums of returns, of lengths and number of episodes of each window, oldest first; part of a checkpoint."""
+        self._ended = EndedEpisodes()
+
+    def metrics(self, batch: RolloutBatch) -> dict[str, float]:
+        """Take in a window and return the means; empty before the first episode has ended."""
+        ended = self._ended.to(batch.reward.device)
+        ended.reset()
+        ended.update(batch.episode_return, batch.episode_length)
+        sums = ended.compute().tolist()
+        if sums[2]:
+            self.windows.append(sums)
+        while sum(window[2] for window in self.windows[1:]) >= RECENT:
+            del self.windows[0]
+        if not self.windows:
+            return {}
+        returns, lengths, count = (sum(column) for column in zip(*self.windows, strict=True))
+        return {"train/return": returns / count, "train/episode_length": lengths / count}

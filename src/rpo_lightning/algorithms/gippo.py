@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from rpo_lightning.algorithms.actor_critic import ActorCritic
 from rpo_lightning.algorithms.base import LRSchedule
+from rpo_lightning.algorithms.first_order import FirstOrder
+from rpo_lightning.algorithms.options import Range, above, at_least, within
 from rpo_lightning.distributed import max_over_ranks, mean_over_ranks, standardize
 from rpo_lightning.losses import clipped_surrogate, gaussian_kl, inside_clip, regenerate
 from rpo_lightning.nn import SquashedGaussian
@@ -28,7 +29,7 @@ FAR = 4.0
 """Of log(pi_alpha / pi_old): beyond it anywhere, the mixture of both is no better than pi_alpha alone."""
 
 
-class GIPPO(ActorCritic):
+class GIPPO(FirstOrder):
     """Move the samples along the gradients of their advantages, fit the policy to them, and let PPO correct the bias.
 
     How far the samples move, alpha, adapts: to the change of the policy's spread, to the share of samples that leaves
@@ -45,15 +46,21 @@ class GIPPO(ActorCritic):
         fit_steps: full-batch steps that fit the policy to the moved samples.
         actor_epochs: full-batch epochs of PPO after it.
         clip: PPO's.
-        lr_schedule: exponential or linear: fall of both learning rates over the budget; constant; kl: moved to keep
-            KL(old || new) near 0.008.
-        max_grad_norm: gradients are clipped to this norm, actor and critics apart.
-        target_reduction: ensemble reduction in the critic's targets.
-        target_smoothing: values come from a copy of the critics, which keeps this share of itself in every iteration.
-        options: those of ActorCritic; td_lambda is that of the advantages, too.
+        options: those of FirstOrder and RLModule; td_lambda is that of the advantages, too.
     """
 
     name = "gippo"
+    recurrent = False
+    ranges: ClassVar[dict[str, Range]] = {
+        "alpha": above(0.0),
+        "alpha_interval": within(0.0, 1.0, low_open=True, high_open=True),
+        "alpha_factor": above(1.0),
+        "max_out_of_range": within(0.0, 1.0),
+        "fit_steps": at_least(1),
+        "clip": at_least(0.0),
+        "td_lambda": within(0.0, 1.0, low_open=True),
+    }
+    moved_by_training: ClassVar[dict[str, str]] = {"alpha": "alpha", "actor_lr": "fit_lr"}
     alpha: Tensor
     fit_lr: Tensor
     gains: Tensor
@@ -86,11 +93,6 @@ class GIPPO(ActorCritic):
             target_smoothing=target_smoothing,
             **options,
         )
-        if not 0.0 < alpha_interval < 1.0 or fit_steps < 1 or actor_epochs < 1:
-            raise ValueError(
-                "GIPPO needs 0 < alpha_interval < 1, fit_steps and actor_epochs of at least 1, not "
-                f"{alpha_interval}, {fit_steps}, {actor_epochs}."
-            )
         self.alpha_interval = alpha_interval
         self.alpha_factor = alpha_factor
         self.max_out_of_range = max_out_of_range
@@ -104,10 +106,7 @@ class GIPPO(ActorCritic):
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Return the optimizers of PPO's epochs, of the critics, and of the fit to the moved samples."""
-        fit = torch.optim.AdamW(
-            self.actor.parameters(), lr=self.actor_lr, betas=self.betas, weight_decay=self.weight_decay, fused=True
-        )
-        return [*super().configure_optimizers(), fit]
+        return [*super().configure_optimizers(), self.adamw(self.actor, self.actor_lr)]
 
     def window_objective(self, window: Window) -> Tensor:
         """Sum over environments the lambda-weighted advantage A_0 of every segment's first step.
@@ -115,8 +114,9 @@ class GIPPO(ActorCritic):
         A_0 = sum_t (gamma lambda)^t (r_t + gamma V(s_{t+1}) - V(s_t)), so that its gradient with respect to u_t is
         (gamma lambda)^t times that of A_t: one backward pass yields all of them.
         """
-        value = self.value(torch.where(window.alive[..., None], window.reached, 0.0))
-        residual = window.reward + self.discount * torch.where(window.alive, value, 0.0) - self.value(window.obs)
+        future = torch.where(window.alive, self.critics.mean(self.end_state(window)), 0.0)
+        value = self.value(window.obs, window.privileged)
+        residual = window.reward + self.discount * future - value
         return (segment_discounts(window.done, self.discount * self.td_lambda) * residual).sum()
 
     def advantage_grad(self, batch: RolloutBatch) -> Tensor:
@@ -128,19 +128,19 @@ class GIPPO(ActorCritic):
         """Take the alpha step, PPO's epochs, and L critic epochs on one window."""
         optimizers = self.scheduled_optimizers(self.actor_lr, self.critic_lr)
         actor_optimizer, critic_optimizer, fit_optimizer = optimizers
-        generator = torch.Generator(self.device).manual_seed(batch.seed)
+        generator = self.generator(batch)
         x = self.normalizer(batch.obs)
         with torch.no_grad():
             old = self.actor(x)
-            value = self.target_value(batch.obs)
+            value = self.critics.bootstrap(self.critic_input(batch.obs, batch.privileged))
         target = lambda_return(batch.reward, batch.next_value, batch.done, self.discount, self.td_lambda)
         advantage = target - value
         metrics = self.follow_gradients(batch, x, old, advantage, fit_optimizer)
         metrics |= self.correct(batch, x, old, advantage, actor_optimizer)
         nats = mean_over_ranks(self.sampled_entropy(old, generator).mean())
-        metrics |= self.fit_critic(batch, x, batch.reward, critic_optimizer, generator)
+        metrics |= self.fit_critics(batch, batch.reward, critic_optimizer, generator)
         self.adapt_learning_rate(metrics["actor/kl"])
-        self.normalizer.update(batch.obs)
+        self.update_normalizers(batch)
         return {**metrics, "actor/entropy": nats}
 
     def follow_gradients(

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from rpo_lightning.algorithms.base import LRSchedule, RLModule
+from rpo_lightning.algorithms.base import ActorFactory, LRSchedule, RLModule
+from rpo_lightning.algorithms.options import Range, at_least, within
 from rpo_lightning.distributed import max_over_ranks, mean_over_ranks, standardize
 from rpo_lightning.losses import clipped_surrogate, gaussian_kl, importance_ratio, inside_clip
 from rpo_lightning.nn import ClippedGaussian, RunningNormalizer, SharedActorCritic
 from rpo_lightning.returns import lambda_return
-from rpo_lightning.rollout import RolloutBatch
+from rpo_lightning.rollout import RolloutBatch, Window
 
 __all__ = ["PPO"]
 
@@ -27,114 +29,111 @@ class PPO(RLModule):
         obs_dim: observation dimension D.
         action_dim: action dimension A.
         total_env_steps: budget, summed over ranks; sets the learning-rate schedule too.
-        discount: gamma.
         td_lambda: lambda of the generalised advantage estimate.
         actor_epochs: passes over the window.
         minibatch_size: samples of a gradient step, per process.
-        actor_lr: learning rate at the start.
-        lr_schedule: kl: moved after every epoch to keep the KL of an epoch near 0.008; exponential or linear: fall over
-            the budget; constant.
-        final_lr: learning rate at the end of the budget.
         clip: ratios count up to 1 - clip and 1 + clip.
         value_coef: weight of the mean squared error of the normalised value.
         entropy_coef: weight of the Gaussian's entropy, nats summed over dimensions.
         timeout_bootstrap: whether an episode cut off by the time limit is continued by the value of the state reached;
             False: the time limit counts as failure, as in the code of the papers compared to.
-        max_grad_norm: gradients are clipped to this norm.
-        hidden: hidden sizes of the shared trunk.
-        betas: AdamW's.
-        weight_decay: AdamW's.
+        network: (D, A) -> network from normalised observations to a distribution and a value; None: `SharedActorCritic` with
+            `hidden`.
+        hidden: hidden sizes of the network that is not given.
+        options: those of RLModule; schedule kl is applied after every epoch.
     """
 
     name = "ppo"
     needs_action_grad = False
-    actor: SharedActorCritic
+    ranges: ClassVar[dict[str, Range]] = {
+        "td_lambda": within(0.0, 1.0),
+        "actor_epochs": at_least(1),
+        "minibatch_size": at_least(1),
+        "clip": at_least(0.0),
+        "value_coef": at_least(0.0),
+        "entropy_coef": at_least(0.0),
+    }
 
     def __init__(
         self,
         obs_dim: int,
         action_dim: int,
         total_env_steps: int,
-        discount: float = 0.99,
         td_lambda: float = 0.95,
         actor_epochs: int = 5,
         minibatch_size: int = 2048,
-        actor_lr: float = 5e-4,
         lr_schedule: LRSchedule = "kl",
-        final_lr: float = 1e-5,
         clip: float = 0.2,
         value_coef: float = 2.0,
         entropy_coef: float = 0.0,
         timeout_bootstrap: bool = True,
-        max_grad_norm: float = 0.5,
+        network: ActorFactory | None = None,
         hidden: Sequence[int] = (400, 200, 100),
-        betas: tuple[float, float] = (0.9, 0.999),
-        weight_decay: float = 0.01,
+        **options: Any,
     ) -> None:
-        super().__init__(obs_dim, action_dim, total_env_steps, discount, lr_schedule, final_lr)
+        super().__init__(obs_dim, action_dim, total_env_steps, lr_schedule=lr_schedule, **options)
         self.td_lambda = td_lambda
-        if actor_epochs < 1:
-            raise ValueError(f"actor_epochs must be at least 1, not {actor_epochs}.")
         self.actor_epochs = actor_epochs
         self.minibatch_size = minibatch_size
-        self.actor_lr = actor_lr
         self.clip = clip
         self.value_coef = value_coef
         self.entropy_coef = entropy_coef
         self.timeout_bootstrap = timeout_bootstrap
-        self.max_grad_norm = max_grad_norm
-        self.betas = betas
-        self.weight_decay = weight_decay
         self.normalizer = RunningNormalizer(obs_dim, limit=NORMALIZED_LIMIT)
         self.value_normalizer = RunningNormalizer(1, limit=NORMALIZED_LIMIT)
-        self.actor = SharedActorCritic(obs_dim, action_dim, hidden)
+        if network is None:
+            self.actor = SharedActorCritic(obs_dim, action_dim, hidden, self.privileged_dim)
+        else:
+            self.actor = network(obs_dim, action_dim)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Return the optimizer of the network."""
-        params = self.actor.parameters()
-        return [
-            torch.optim.AdamW(
-                params, lr=self.actor_lr, betas=self.betas, eps=1e-5, weight_decay=self.weight_decay, fused=True
-            )
-        ]
+        return [self.adamw(self.actor, self.actor_lr, eps=1e-5)]
 
     def policy(self, obs: Tensor) -> ClippedGaussian:
         """Return the action distribution (..., A) at raw observations (..., D)."""
         return self.actor(self.normalizer(obs))[0]
 
-    def target_value(self, obs: Tensor) -> Tensor:
-        """Return the value (...,) of raw observations (..., D), in units of the return."""
-        return self._unscaled(self.actor(self.normalizer(obs))[1])
+    def next_value(self, window: Window) -> Tensor:
+        """Return the values (H, N) of the states reached, in units of the return."""
+        y = self.critic_input(window.reached, window.reached_privileged)
+        return self._unscaled(self.actor(self.normalizer(window.reached), y)[1])
 
     def update(self, batch: RolloutBatch) -> dict[str, Tensor | float]:
         """Run the epochs on one window."""
         (optimizer,) = self.scheduled_optimizers(self.actor_lr)
         # Actions, values and every epoch see the same normalised observations.
-        x = self.normalizer(batch.obs)
-        advantage, target = self.estimate(batch, x)
-        metrics = self.improve(batch, x, advantage, target, optimizer)
-        self.normalizer.update(batch.obs)
+        x, y = self.normalizer(batch.obs), self.critic_input(batch.obs, batch.privileged)
+        advantage, target = self.estimate(batch, x, y)
+        metrics = self.improve(batch, x, y, advantage, target, optimizer)
+        self.update_normalizers(batch)
         return metrics
 
     @torch.no_grad()
-    def estimate(self, batch: RolloutBatch, x: Tensor) -> tuple[Tensor, Tensor]:
+    def estimate(self, batch: RolloutBatch, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return the generalised advantages and the value targets (H, N), both in units of the return."""
-        value = self._unscaled(self.actor(x)[1])
+        value = self._unscaled(self.actor(x, y)[1])
         cut = batch.truncated & (not self.timeout_bootstrap)
         next_value = torch.where(cut, 0.0, batch.next_value)
         target = lambda_return(batch.reward, next_value, batch.done, self.discount, self.td_lambda)
         return target - value, target
 
     def improve(
-        self, batch: RolloutBatch, x: Tensor, advantage: Tensor, target: Tensor, optimizer: torch.optim.Optimizer
+        self,
+        batch: RolloutBatch,
+        x: Tensor,
+        y: Tensor,
+        advantage: Tensor,
+        target: Tensor,
+        optimizer: torch.optim.Optimizer,
     ) -> dict[str, Tensor | float]:
-        """Take the epochs' gradient steps on surrogate, value and entropy."""
+        """Take the epochs' gradient steps on surrogate, value and entropy; x and y are what actor and critic see."""
         advantage = standardize(advantage)
         self.value_normalizer.update(target[..., None])
         target = self.value_normalizer(target[..., None]).squeeze(-1)
         behaviour = ClippedGaussian(batch.mean, batch.log_std)
         # A minibatch is a stretch of time of some environments.
-        columns = [x, batch.sample, behaviour.log_prob(batch.sample), advantage, target]
+        columns = [x, y, batch.sample, behaviour.log_prob(batch.sample), advantage, target]
         flat = [column.transpose(0, 1).flatten(0, 1) for column in columns]
         minibatches = max(1, len(flat[0]) // self.minibatch_size)
 
@@ -142,8 +141,8 @@ class PPO(RLModule):
         previous, records, epochs = behaviour, [], []
         for epoch in range(self.actor_epochs):
             for part in zip(*(column.tensor_split(minibatches) for column in flat), strict=True):
-                x_part, sample, old_log_prob, advantage_part, target_part = part
-                policy, value = self.actor(x_part)
+                x_part, y_part, sample, old_log_prob, advantage_part, target_part = part
+                policy, value = self.actor(x_part, y_part)
                 log_ratio = policy.log_prob(sample) - old_log_prob
                 surrogate = clipped_surrogate(log_ratio, advantage_part, self.clip).mean()
                 error = (value - target_part).square().mean()

@@ -17,6 +17,7 @@ from rpo_lightning.losses import clipped_surrogate, gaussian_kl
 from rpo_lightning.nn import ActionValue, HLGauss, MinStdActor, Norm, ReturnScaler, RunningNormalizer, SquashedGaussian
 from rpo_lightning.returns import lambda_return, segment_discounts, segment_ends
 from rpo_lightning.rollout import RolloutBatch, Window
+from rpo_lightning.seeding import normal, permutation
 
 __all__ = ["REPPO"]
 
@@ -215,7 +216,7 @@ class REPPO(RLModule):
     def update(self, batch: RolloutBatch) -> dict[str, Tensor | float]:
         """Build the targets once, then alternate steps of critic and actor over shuffled minibatches."""
         optimizers = self.scheduled_optimizers(self.actor_lr, self.critic_lr)
-        generator = torch.Generator(self.device).manual_seed(batch.seed)
+        generator = self.generator(batch)
         samples = self.targets(batch, generator)
         encoder = copy.deepcopy(self.critic.encoder).requires_grad_(False)  # whose features are to be predicted
         # One matrix, so that a minibatch is gathered at once.
@@ -223,7 +224,7 @@ class REPPO(RLModule):
         minibatches = max(1, len(table) // self.minibatch_size)
         records = []
         for _ in range(self.epochs):
-            order = torch.randperm(len(table), generator=generator, device=table.device)
+            order = permutation(len(table), generator, table.device)
             for rows in order.tensor_split(minibatches):
                 part = Samples(*table[rows].split(widths, -1))
                 fitted = self.fit_critic(part, encoder, optimizers)
@@ -237,7 +238,7 @@ class REPPO(RLModule):
         rates = {"lr/actor": self.learning_rate(self.actor_lr), "lr/critic": self.learning_rate(self.critic_lr)}
         self.adapt_learning_rate(step["actor/kl"])
         # All of this iteration has seen the same normalised observations.
-        self.normalizer.update(batch.obs)
+        self.update_normalizers(batch)
         return {
             **dict(zip([*metrics, "critic/clipped_targets", "critic/target"], means, strict=True)),
             **step,
@@ -366,7 +367,7 @@ class REPPO(RLModule):
         if self.kl_estimator == "analytic":
             return gaussian_kl(old, new)
         shape = (self.kl_samples, *old.mean.shape)
-        u = old.sample(torch.randn(shape, generator=generator, device=generator.device, dtype=old.mean.dtype))
+        u = old.sample(normal(shape, generator, like=old.mean))
         return (old.log_prob(u) - new.log_prob(u)).mean(0)
 
     def _value(self, x: Tensor, u: Tensor) -> Tensor:

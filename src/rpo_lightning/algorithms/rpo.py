@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from rpo_lightning.algorithms.actor_critic import ActorCritic
 from rpo_lightning.algorithms.base import LRSchedule
+from rpo_lightning.algorithms.first_order import FirstOrder
+from rpo_lightning.algorithms.options import Range, above, at_least, within
 from rpo_lightning.distributed import max_over_ranks, mean_over_ranks
 from rpo_lightning.losses import (
     entropy_bonus,
@@ -19,14 +20,16 @@ from rpo_lightning.losses import (
     weighted_mean,
 )
 from rpo_lightning.nn import SquashedGaussian
-from rpo_lightning.returns import segment_discounts
-from rpo_lightning.rollout import RolloutBatch
+from rpo_lightning.returns import segment_discounts, segment_ends
+from rpo_lightning.rollout import RolloutBatch, Window
 
 __all__ = ["RPO"]
 
 
-class RPO(ActorCritic):
+class RPO(FirstOrder):
     """Several policy updates per window from cached action-gradients, kept stable by clipping and KL.
+
+    The file follows Algorithm 1: roll out and cache dR/du, M actor epochs, L critic epochs.
 
     Args:
         obs_dim: observation dimension D.
@@ -43,13 +46,19 @@ class RPO(ActorCritic):
         clip_low: samples with a ratio below 1 - clip_low are left out.
         clip_high: samples with a ratio above 1 + clip_high are left out.
         regenerate_actions: False: the rollout's noise stays, and only the ratio accounts for the new policy.
-        lr_schedule: exponential or linear: fall of both learning rates over the budget; constant; kl: moved to keep
-            KL(old || new) near 0.008.
-        target_reduction: ensemble reduction in the critic's targets; the actor always uses the mean.
-        options: those of ActorCritic.
+        options: those of FirstOrder and RLModule.
     """
 
     name = "rpo"
+    ranges: ClassVar[dict[str, Range]] = {
+        "surrogate_coef": at_least(0.0),
+        "kl_coef": at_least(0.0),
+        "entropy_coef": at_least(0.0),
+        "target_entropy_per_dim": above(0.0),
+        "clip_low": within(0.0, 1.0),
+        "clip_high": at_least(0.0),
+    }
+    moved_by_training: ClassVar[dict[str, str]] = {"kl_coef": "kl_coef"}
     kl_coef: Tensor
 
     def __init__(
@@ -80,8 +89,6 @@ class RPO(ActorCritic):
             target_reduction=target_reduction,
             **options,
         )
-        if actor_epochs < 1:
-            raise ValueError(f"actor_epochs must be at least 1, not {actor_epochs}.")
         self.actor_epochs = actor_epochs
         self.surrogate_coef = surrogate_coef
         self.entropy_coef = entropy_coef
@@ -94,8 +101,21 @@ class RPO(ActorCritic):
         self.regenerate_actions = regenerate_actions
         self.register_buffer("kl_coef", torch.tensor(kl_coef))
 
-    # Rollout: the collector samples u from the policy and caches the action-gradients g = dR/du; the return R is
-    # ActorCritic's, of rewards with this bonus.
+    # Rollout: the collector samples u from the policy, takes the value of the states reached, and caches the
+    # action-gradients g = dR/du of the return R below, one backward pass for all environments and steps.
+
+    def window_objective(self, window: Window) -> Tensor:
+        """Return R (), the sum over environments of the soft discounted returns of their windows.
+
+        Of each segment, between two ends of episodes or of the window, R has sum_k gamma^k r_k, r with its bonus, and the
+        critics' value of the state at its end, weighted likewise, where that state has a future. Environments do not touch
+        each other, so that the gradient of their sum with respect to a sample is that of its own environment's return: it
+        is not divided by their number. The mean over time and environments is taken once, in the surrogate.
+        """
+        weight = segment_discounts(window.done, self.discount)
+        ends = segment_ends(window.done) & window.alive
+        future = weight[ends] * self.discount * self.critics.mean(self.end_state(window)[ends])
+        return (weight * window.reward).sum() + future.sum()
 
     def reward_bonus(self, policy: SquashedGaussian, generator: torch.Generator) -> Tensor:
         """Return the entropy bonus alpha * b (...,) that belongs to the reward.
@@ -112,23 +132,23 @@ class RPO(ActorCritic):
     def update(self, batch: RolloutBatch) -> dict[str, Tensor | float]:
         """Run M actor epochs and L critic epochs on one window."""
         actor_optimizer, critic_optimizer = self.scheduled_optimizers(self.actor_lr, self.critic_lr)
-        generator = torch.Generator(self.device).manual_seed(batch.seed)
-        # Every epoch sees the window normalised as the rollout saw it.
-        x = self.normalizer(batch.obs)
-        metrics = self.improve_actor(batch, x, actor_optimizer, generator)
-        metrics |= self.fit_critic(batch, x, batch.reward + batch.bonus, critic_optimizer, generator)
+        generator = self.generator(batch)
+        metrics = self.improve_actor(batch, actor_optimizer, generator)
+        metrics |= self.fit_critics(batch, batch.reward + batch.bonus, critic_optimizer, generator)
         self.adapt_learning_rate(metrics["actor/kl"])
-        self.normalizer.update(batch.obs)
+        # Last, so that every epoch has seen the window normalised as the rollout saw it.
+        self.update_normalizers(batch)
         return metrics
 
     def improve_actor(
-        self, batch: RolloutBatch, x: Tensor, optimizer: torch.optim.Optimizer, generator: torch.Generator
+        self, batch: RolloutBatch, optimizer: torch.optim.Optimizer, generator: torch.Generator
     ) -> dict[str, Tensor | float]:
-        """Take M full-batch steps on the surrogate, KL and entropy (eq. 13)."""
+        """Take M full-batch steps on the overall objective: surrogate, KL and entropy (eq. 14)."""
         assert batch.action_grad is not None
         params = list(self.actor.parameters())
         weight = segment_discounts(batch.done, self.discount) if self.discounted_regularizers else None
-        new = self.actor(x)
+        x = self.normalizer(batch.obs)
+        new = self.over_window(x, batch)
         # The behaviour policy by the same forward pass: in the first epoch rho = 1 and KL = 0 exactly.
         old = new.detach()
         epochs = []
@@ -152,7 +172,7 @@ class RPO(ActorCritic):
             top = max_over_ranks(ratio.max())
             epochs.append(torch.stack([kept, top, nats, norm]))
             self.hook("on_actor_epoch_end", epoch, {"kl": kl, "effective_samples": kept, "max_ratio": top})
-            new = self.actor(x)
+            new = self.over_window(x, batch)
         # The paper's share of effective samples leaves out the first epoch, on-policy by construction.
         kept, top = torch.stack(epochs[1:] or epochs)[:, :2].mean(0)
         nats, norm = torch.stack(epochs)[:, 2:].mean(0)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from rpo_lightning.algorithms.base import LRSchedule, RLModule
+from rpo_lightning.algorithms.base import ActorFactory, RLModule
+from rpo_lightning.algorithms.critics import follow
+from rpo_lightning.algorithms.options import Range, above, at_least, within
 from rpo_lightning.distributed import gather_over_ranks, mean_over_ranks, rank
 from rpo_lightning.nn import Actor, CriticEnsemble, Gaussian, RunningNormalizer, UniformAction
 from rpo_lightning.rollout import ReplayBuffer, RolloutBatch, Transitions
@@ -28,74 +30,75 @@ class SAC(RLModule):
         obs_dim: observation dimension D.
         action_dim: action dimension A.
         total_env_steps: budget, summed over ranks; sets the learning-rate schedule too.
-        discount: gamma.
         n_step: rewards summed before the target bootstraps.
         replay_size: transitions kept, per process; they are part of every checkpoint.
         batch_size: transitions of a gradient round, per process.
         gradient_rounds: rounds of critic, actor, temperature and target updates per window.
         random_windows: windows of uniform random actions before learning begins.
-        actor_lr: learning rate of the actor at the start.
         critic_lr: learning rate of the critics at the start.
         temperature_lr: learning rate of log alpha; it follows no schedule.
-        lr_schedule: exponential or linear: fall of both learning rates over the budget; constant; kl: moved to keep
-            KL(old || new) near 0.008.
-        final_lr: learning rate at the end of the budget.
         init_temperature: alpha at the start.
         target_entropy_per_dim: the target entropy is minus this, nats per action dimension.
         target_update: tau, share of the critics that their targets take over in every round.
-        max_grad_norm: gradients are clipped to this norm, actor, critics and temperature apart.
-        hidden: hidden sizes of actor and critics.
-        num_critics: size of the critic ensemble; the smallest value counts.
-        betas: AdamW's.
-        weight_decay: AdamW's, for the networks.
+        actor: (D, A) -> network from normalised observations to a distribution; None: `Actor` with `hidden`.
+        critic: (D + P + A) -> network from normalised observations and an action to the values (C, ...) of C critics, of
+            which the smallest counts; None: `CriticEnsemble` with `hidden` and `num_critics`.
+        hidden: hidden sizes of the networks that are not given.
+        num_critics: size of the ensemble that is not given.
+        options: those of RLModule.
     """
 
     name = "sac"
     needs_action_grad = False
+    ranges: ClassVar[dict[str, Range]] = {
+        "n_step": at_least(1),
+        "replay_size": at_least(1),
+        "batch_size": at_least(1),
+        "gradient_rounds": at_least(1),
+        "random_windows": at_least(0),
+        "critic_lr": at_least(0.0),
+        "temperature_lr": at_least(0.0),
+        "init_temperature": above(0.0),
+        "target_entropy_per_dim": at_least(0.0),
+        "target_update": within(0.0, 1.0),
+        "num_critics": at_least(1),
+    }
+    moved_by_training: ClassVar[dict[str, str]] = {"init_temperature": "log_temperature"}
 
     def __init__(
         self,
         obs_dim: int,
         action_dim: int,
         total_env_steps: int,
-        discount: float = 0.99,
         n_step: int = 3,
         replay_size: int = 1_000_000,
         batch_size: int = 2048,
         gradient_rounds: int = 8,
         random_windows: int = 1,
-        actor_lr: float = 5e-4,
         critic_lr: float = 5e-4,
         temperature_lr: float = 5e-3,
-        lr_schedule: LRSchedule = "constant",
-        final_lr: float = 1e-5,
         init_temperature: float = 1.0,
         target_entropy_per_dim: float = 0.5,
         target_update: float = 0.2,
-        max_grad_norm: float = 0.5,
+        actor: ActorFactory | None = None,
+        critic: Callable[[int], nn.Module] | None = None,
         hidden: Sequence[int] = (400, 200, 100),
         num_critics: int = 2,
-        betas: tuple[float, float] = (0.9, 0.999),
-        weight_decay: float = 0.01,
+        **options: Any,
     ) -> None:
-        super().__init__(obs_dim, action_dim, total_env_steps, discount, lr_schedule, final_lr)
-        if not init_temperature > 0.0:
-            raise ValueError(f"init_temperature must be above 0, not {init_temperature}.")
+        super().__init__(obs_dim, action_dim, total_env_steps, **options)
         self.n_step = n_step
         self.batch_size = batch_size
         self.gradient_rounds = gradient_rounds
         self.random_windows = random_windows
-        self.actor_lr = actor_lr
         self.critic_lr = critic_lr
         self.temperature_lr = temperature_lr
         self.target_entropy = target_entropy_per_dim * action_dim
         self.target_update = target_update
-        self.max_grad_norm = max_grad_norm
-        self.betas = betas
-        self.weight_decay = weight_decay
         self.normalizer = RunningNormalizer(obs_dim, limit=NORMALIZED_LIMIT)
-        self.actor = Actor(obs_dim, action_dim, hidden)
-        self.critic = CriticEnsemble(obs_dim + action_dim, hidden, num_critics)
+        self.actor = Actor(obs_dim, action_dim, hidden) if actor is None else actor(obs_dim, action_dim)
+        inputs = obs_dim + self.privileged_dim + action_dim
+        self.critic = CriticEnsemble(inputs, hidden, num_critics) if critic is None else critic(inputs)
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
         self.log_temperature = nn.Parameter(torch.tensor(math.log(init_temperature)))
         self.replay = ReplayBuffer(replay_size)
@@ -105,16 +108,13 @@ class SAC(RLModule):
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Return the optimizers of actor, critics and temperature; the latter does not decay."""
-        networks = [
-            torch.optim.AdamW(network.parameters(), lr=rate, betas=self.betas, weight_decay=self.weight_decay, fused=True)
-            for network, rate in ((self.actor, self.actor_lr), (self.critic, self.critic_lr))
-        ]
-        return [*networks, torch.optim.AdamW([self.log_temperature], lr=self.temperature_lr, weight_decay=0.0)]
+        temperature = torch.optim.AdamW([self.log_temperature], lr=self.temperature_lr, weight_decay=0.0)
+        return [self.adamw(self.actor, self.actor_lr), self.adamw(self.critic, self.critic_lr), temperature]
 
-    def behaviour(self, obs: Tensor) -> Gaussian:
+    def behaviour(self, obs: Tensor, state: Tensor) -> tuple[Gaussian, Tensor]:
         """Return the policy, or uniform actions while there is nothing to learn from."""
-        policy = self.policy(obs)
-        return policy if self.iteration >= self.random_windows else UniformAction(policy.mean, policy.log_std)
+        policy, state = super().behaviour(obs, state)
+        return policy if self.iteration >= self.random_windows else UniformAction(policy.mean, policy.log_std), state
 
     def update(self, batch: RolloutBatch) -> dict[str, Tensor | float]:
         """Keep the window and take the gradient rounds."""
@@ -127,23 +127,22 @@ class SAC(RLModule):
         metrics: dict[str, Tensor | float] = {}
         if self.iteration >= self.random_windows:
             metrics = self.learn(batch)
-        self.normalizer.update(batch.obs)
+        self.update_normalizers(batch)
         return metrics
 
     def learn(self, batch: RolloutBatch) -> dict[str, Tensor | float]:
         """Take the gradient rounds on transitions drawn from the replay buffer."""
         optimizers = self.scheduled_optimizers(self.actor_lr, self.critic_lr)
-        generator = torch.Generator(self.device).manual_seed(batch.seed)
+        generator = self.generator(batch)
         with torch.no_grad():
             old = self.policy(batch.obs)
         records = []
         for _ in range(self.gradient_rounds):
             drawn = self.replay.draw(self.batch_size, self.n_step, self.discount, generator)
-            x = self.normalizer(drawn.obs)
-            critic_loss = self.fit_critic(drawn, x, optimizers[1], generator)
-            norm, entropy = self.improve_actor(x, optimizers[0], generator)
+            critic_loss = self.fit_critic(drawn, optimizers[1], generator)
+            norm, entropy = self.improve_actor(drawn, optimizers[0], generator)
             self.tune_temperature(entropy, optimizers[2])
-            self.target_critic.follow(self.critic, self.target_update)
+            follow(self.target_critic, self.critic, self.target_update)
             records.append(torch.stack([critic_loss, norm, entropy]))
         loss, norm, entropy = mean_over_ranks(torch.stack(records).mean(0))
         with torch.no_grad():
@@ -162,31 +161,29 @@ class SAC(RLModule):
     @torch.no_grad()
     def target(self, drawn: Transitions, generator: torch.Generator) -> Tensor:
         """Return R_n + gamma^k (min Q' - alpha log pi) (B,), at an action of the policy in the state reached."""
-        x = self.normalizer(drawn.next_obs)
-        policy = self.actor(x)
+        policy = self.actor(self.normalizer(drawn.next_obs))
         u = policy.sample(policy.noise(generator))
-        value = self.target_critic(torch.cat([x, u.tanh()], -1)).amin(0)
+        y = self.critic_input(drawn.next_obs, drawn.next_privileged)
+        value = self.target_critic(torch.cat([y, u.tanh()], -1)).amin(0)
         soft = value - self.log_temperature.exp() * policy.action_log_prob(u)
         return drawn.reward + drawn.discount * soft
 
-    def fit_critic(
-        self, drawn: Transitions, x: Tensor, optimizer: torch.optim.Optimizer, generator: torch.Generator
-    ) -> Tensor:
+    def fit_critic(self, drawn: Transitions, optimizer: torch.optim.Optimizer, generator: torch.Generator) -> Tensor:
         """Take one step on the sum of the critics' mean squared errors."""
         target = self.target(drawn, generator)
-        value = self.critic(torch.cat([x, drawn.action], -1))
+        value = self.critic(torch.cat([self.critic_input(drawn.obs, drawn.privileged), drawn.action], -1))
         loss = (value - target).square().mean(-1).sum()
         self.apply_gradients(optimizer, list(self.critic.parameters()), loss, self.max_grad_norm)
         return loss.detach()
 
     def improve_actor(
-        self, x: Tensor, optimizer: torch.optim.Optimizer, generator: torch.Generator
+        self, drawn: Transitions, optimizer: torch.optim.Optimizer, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """Take one step up the smallest action value and the entropy; return gradient norm and mean entropy [nats]."""
-        policy = self.actor(x)
+        policy = self.actor(self.normalizer(drawn.obs))
         u = policy.sample(policy.noise(generator))
         log_prob = policy.action_log_prob(u)
-        value = self.critic(torch.cat([x, u.tanh()], -1)).amin(0)
+        value = self.critic(torch.cat([self.critic_input(drawn.obs, drawn.privileged), u.tanh()], -1)).amin(0)
         loss = (self.log_temperature.detach().exp() * log_prob - value).mean()
         norm = self.apply_gradients(optimizer, list(self.actor.parameters()), loss, self.max_grad_norm)
         return norm, -log_prob.detach().mean()

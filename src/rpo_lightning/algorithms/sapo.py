@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from rpo_lightning.algorithms.actor_critic import ActorCritic
-from rpo_lightning.algorithms.base import LRSchedule
+from rpo_lightning.algorithms.first_order import FirstOrder
+from rpo_lightning.algorithms.options import Range, above, at_least
 from rpo_lightning.distributed import mean_over_ranks
 from rpo_lightning.losses import entropy_bonus, regenerate, weighted_mean
 from rpo_lightning.nn import SquashedGaussian
-from rpo_lightning.returns import segment_discounts
-from rpo_lightning.rollout import RolloutBatch
+from rpo_lightning.returns import segment_discounts, segment_ends
+from rpo_lightning.rollout import RolloutBatch, Window
 
 __all__ = ["SAPO"]
 
 
-class SAPO(ActorCritic):
+class SAPO(FirstOrder):
     """One policy step per window along the gradient of its soft return, a step of the temperature, then the critics.
 
     Args:
@@ -31,13 +31,17 @@ class SAPO(ActorCritic):
         temperature_lr: learning rate of log alpha; it follows no schedule.
         target_entropy_per_dim: the target entropy is minus this, nats per action dimension; it also scales the bonus.
         entropy_offset: whether the bonus is shifted to be 0 at the target entropy.
-        actor_lr: learning rate of the actor at the start.
-        lr_schedule: exponential or linear: fall of both learning rates over the budget; constant; kl: moved to keep
-            KL(old || new) near 0.008.
-        options: those of ActorCritic.
+        options: those of FirstOrder and RLModule.
     """
 
     name = "sapo"
+    ranges: ClassVar[dict[str, Range]] = {
+        "entropy_coef": at_least(0.0),
+        "init_temperature": above(0.0),
+        "temperature_lr": at_least(0.0),
+        "target_entropy_per_dim": above(0.0),
+    }
+    moved_by_training: ClassVar[dict[str, str]] = {"init_temperature": "log_temperature"}
 
     def __init__(
         self,
@@ -50,12 +54,9 @@ class SAPO(ActorCritic):
         target_entropy_per_dim: float = 0.5,
         entropy_offset: bool = True,
         actor_lr: float = 2e-3,
-        lr_schedule: LRSchedule = "linear",
         **options: Any,
     ) -> None:
-        super().__init__(obs_dim, action_dim, total_env_steps, actor_lr=actor_lr, lr_schedule=lr_schedule, **options)
-        if not init_temperature > 0.0:
-            raise ValueError(f"init_temperature must be above 0, not {init_temperature}; entropy_coef may be 0.")
+        super().__init__(obs_dim, action_dim, total_env_steps, actor_lr=actor_lr, **options)
         self.entropy_coef = entropy_coef
         self.temperature_lr = temperature_lr
         self.target_entropy = target_entropy_per_dim * action_dim
@@ -82,25 +83,31 @@ class SAPO(ActorCritic):
         """
         return self.temperature * self._bonus(self.sampled_entropy(policy, generator))
 
+    def window_objective(self, window: Window) -> Tensor:
+        """Return the sum over environments of the segments' soft discounted returns, with the critics at their ends."""
+        weight = segment_discounts(window.done, self.discount)
+        ends = segment_ends(window.done) & window.alive
+        future = weight[ends] * self.discount * self.critics.mean(self.end_state(window)[ends])
+        return (weight * window.reward).sum() + future.sum()
+
     def update(self, batch: RolloutBatch) -> dict[str, Tensor | float]:
         """Take one actor step, one temperature step and L critic epochs on one window."""
         optimizers = self.scheduled_optimizers(self.actor_lr, self.critic_lr)
         actor_optimizer, critic_optimizer, temperature_optimizer = optimizers
-        generator = torch.Generator(self.device).manual_seed(batch.seed)
-        x = self.normalizer(batch.obs)
+        generator = self.generator(batch)
         before = self.temperature
-        metrics = self.improve_actor(batch, x, actor_optimizer, generator)
+        metrics = self.improve_actor(batch, actor_optimizer, generator)
         if self.entropy_coef is None:
             self.tune_temperature(metrics["actor/entropy"], temperature_optimizer)
         # The rollout's bonus was weighted by the old temperature, the targets take the new one.
         reward = batch.reward + batch.bonus * (self.temperature / before if self.entropy_coef is None else 1.0)
-        metrics |= self.fit_critic(batch, x, reward, critic_optimizer, generator)
+        metrics |= self.fit_critics(batch, reward, critic_optimizer, generator)
         self.adapt_learning_rate(metrics["actor/kl"])
-        self.normalizer.update(batch.obs)
+        self.update_normalizers(batch)
         return {**metrics, "actor/temperature": self.temperature}
 
     def improve_actor(
-        self, batch: RolloutBatch, x: Tensor, optimizer: torch.optim.Optimizer, generator: torch.Generator
+        self, batch: RolloutBatch, optimizer: torch.optim.Optimizer, generator: torch.Generator
     ) -> dict[str, Any]:
         """Take one step along the gradient of the soft return, averaged over time and environments.
 
@@ -108,7 +115,8 @@ class SAPO(ActorCritic):
         weights by gamma^t.
         """
         assert batch.action_grad is not None
-        old = self.actor(x)
+        x = self.normalizer(batch.obs)
+        old = self.over_window(x, batch)
         sample = regenerate(old, batch.sample)
         entropy = self.sampled_entropy(old, generator)
         weight = segment_discounts(batch.done, self.discount)
@@ -116,7 +124,7 @@ class SAPO(ActorCritic):
         objective = (batch.action_grad * sample).sum(-1).mean() + self.temperature * direct
         norm = self.apply_gradients(optimizer, list(self.actor.parameters()), -objective, self.max_grad_norm)
 
-        step = self.measure_step(old, self.actor(x))
+        step = self.measure_step(old, self.over_window(x, batch))
         nats = mean_over_ranks(entropy.mean().detach())
         return {**step, "lr/actor": self.learning_rate(self.actor_lr), "actor/grad_norm": norm, "actor/entropy": nats}
 

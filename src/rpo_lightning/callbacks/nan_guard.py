@@ -99,7 +99,7 @@ class NaNGuard(Callback):
         content["window"] = {
             field.name: value[:, env].cpu()
             for field in fields(batch)
-            if isinstance(value := getattr(batch, field.name), Tensor) and value.dim() >= 2
+            if isinstance(value := getattr(batch, field.name), Tensor) and value.shape[:2] == batch.reward.shape
         }
         write_atomically(path, lambda temporary: torch.save(content, temporary))
         others = f" ({count} environments in all)" if count > 1 else ""

@@ -12,23 +12,22 @@ from torch import Tensor
 from rpo_lightning.check_env.report import Section, Verdict
 from rpo_lightning.check_env.speed import first_use
 from rpo_lightning.check_env.subject import Subject, load, random_actions
+from rpo_lightning.envs.protocol import Step, lacking
 
 __all__ = ["allows_more", "check_interface"]
 
 _STEPS = 24  # of each comparison
-_ATTRIBUTES = ("name", "num_envs", "obs_dim", "action_dim", "device", "differentiable", "invalid", "max_episode_steps")
-_METHODS = ("step", "reset", "detach", "get_state", "state_dict", "load_state_dict")
 _SHAPES = "shapes, types and device of what reset, step, detach and get_state return"
 
 
 def check_interface(subject: Subject, section: Section) -> None:
-    """Compare an environment with what is asked of it (`rpo_lightning.rollout.collector.Env`).
+    """Compare an environment with what is asked of it (`rpo_lightning.envs.protocol.Env`).
 
     The section's result is the `FirstUse` of the environment, which nothing may come before.
     """
     env = subject.make()
-    if lacking := [name for name in (*_ATTRIBUTES, *_METHODS) if not hasattr(env, name)]:
-        section.verdicts = [Verdict("failed", f"the environment lacks {', '.join(lacking)}")]
+    if names := lacking(env):
+        section.verdicts = [Verdict("failed", f"the environment lacks {', '.join(names)}")]
         return
     section.result = first_use(subject)
     if faults := _wrong_shapes(env):
@@ -72,6 +71,7 @@ def _wrong_shapes(env: Any) -> list[str]:
     obs = env.reset()
     step = env.step(random_actions(env, 1, 0)[0])
     q, qd, progress = env.get_state()
+    seen = (n, env.privileged_dim)
     expected: list[tuple[str, Any, tuple[int, ...], torch.dtype]] = [
         ("the observation of reset()", obs, width, torch.float32),
         ("step().obs", step.obs, width, torch.float32),
@@ -79,12 +79,17 @@ def _wrong_shapes(env: Any) -> list[str]:
         ("step().reward", step.reward, (n,), torch.float32),
         ("step().terminated", step.terminated, (n,), torch.bool),
         ("step().truncated", step.truncated, (n,), torch.bool),
+        *((f"step().reward_terms[{name!r}]", part, (n,), torch.float32) for name, part in (step.reward_terms or {}).items()),
+        ("privileged", env.privileged, seen, torch.float32),
         ("invalid", env.invalid, (n,), torch.bool),
         ("the observation of detach()", env.detach(), width, torch.float32),
         ("q of get_state()", q, (n, *q.shape[1:]), torch.float32),
         ("qd of get_state()", qd, (n, *qd.shape[1:]), torch.float32),
         ("progress of get_state()", progress, (n,), torch.int64),
     ]
+    if env.privileged_dim:
+        both = ("privileged", "final_privileged")
+        expected += [(f"step().{name}", getattr(step, name), seen, torch.float32) for name in both]
     lines = []
     for name, value, shape, dtype in expected:
         if not isinstance(value, Tensor):
@@ -105,8 +110,8 @@ def _record(env: Any, actions: Tensor) -> list[Tensor]:
     """Return all that a rollout shows."""
     shown = []
     for action in actions:
-        step = env.step(action)
-        parts = (step.obs, step.reward, step.terminated, step.truncated, step.final_obs, env.invalid)
+        step: Step = env.step(action)
+        parts = (step.obs, step.reward, step.terminated, step.truncated, step.final_obs, env.invalid, env.privileged)
         shown += [part.clone() for part in parts]
     return shown
 
@@ -149,4 +154,4 @@ def _cuts(subject: Subject) -> bool:
     env = subject.make()
     env.step(random_actions(env, 1, 4)[0].requires_grad_())
     obs = env.detach()
-    return not any(part.requires_grad for part in (obs, *env.get_state()))
+    return not any(part.requires_grad for part in (obs, env.privileged, *env.get_state()))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rpo_lightning.check_env.report import Section, Verdict
 from rpo_lightning.check_env.subject import Subject, load, random_actions, visited_state
-from rpo_lightning.envs.base import ArticulatedEnv
+from rpo_lightning.envs.articulated import ArticulatedEnv
 from rpo_lightning.sim import Joint
 
 __all__ = ["Rollout", "check_stability", "roll_out", "step_size_error"]

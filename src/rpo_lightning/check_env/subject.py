@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rpo_lightning.envs.base import ArticulatedEnv
+from rpo_lightning.envs.articulated import ArticulatedEnv
 
 __all__ = ["Subject", "gradient", "load", "random_actions", "visited_state"]
 

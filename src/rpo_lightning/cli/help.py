@@ -74,7 +74,7 @@ SECTIONS = ("--trainer", "--model", "--data", "--help")
 
 def _model_entries(model: type, values: Any) -> list[Entry]:
     parser = FriendlyParser()
-    parser.add_class_arguments(model, "model.init_args", skip={"obs_dim", "action_dim"})
+    parser.add_class_arguments(model, "model.init_args", skip={"obs_dim", "action_dim", "privileged_dim"})
     return [_entry(action, values) for action in _actions(parser, "model.init_args.")]
 
 

@@ -92,7 +92,7 @@ class RPOCLI(LightningCLI):
                 default=False,
                 help="Act with tanh(mean), not a sample.",
             )
-        for name in ("obs_dim", "action_dim"):
+        for name in ("obs_dim", "action_dim", "privileged_dim"):
             parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
         parser.link_arguments("seed_everything", "data.seed")
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import difflib
 import importlib
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from rpo_lightning.envs.dmc import TASKS as _CONTROL_TASKS
+from rpo_lightning.envs.global_generators import kept_generators
+from rpo_lightning.envs.protocol import Env, lacking
 
 __all__ = ["env_class", "make", "names"]
 
@@ -58,24 +61,28 @@ def env_class(name: str) -> type:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"task {name!r} cannot be imported: {error}") from error
-    lacks = [attribute for attribute in ("name", "obs_dim", "action_dim") if not hasattr(found, attribute)]
-    if not isinstance(found, type) or lacks:
-        raise ValueError(f"task {name!r} is not an environment class with {', '.join(lacks) or 'a constructor'}")
+    if not isinstance(found, type) or lacking(found):
+        lacks = ", ".join(lacking(found)) if isinstance(found, type) else "a constructor"
+        raise ValueError(f"task {name!r} is not an environment class with {lacks}")
     return found
 
 
-def make(name: str, num_envs: int, device: str | torch.device = "cpu", seed: int = 0, **options: Any) -> Any:
-    """Return an environment, already reset.
+def make(
+    env: str | Callable[..., Env], num_envs: int, device: str | torch.device = "cpu", seed: int = 0, **options: Any
+) -> Any:
+    """Return an environment, already reset. The process's own random generators are left as they were.
 
     Args:
-        name: a task (`names()`), `gymnasium/<id>`, `maniskill/<id>` or a class path.
+        env: a task (`names()`), `gymnasium/<id>`, `maniskill/<id>`, a class path, or what one of these names: a class, or a
+            function with the arguments below.
         num_envs: number of environments.
         device: "cpu" or "cuda[:k]".
         seed: of its random starts.
-        options: stochastic_init (True), episode_length (None: the task's own), early_termination (True), auto_reset (True),
-            reward_from ("previous" or "next"), observe_action (False), threads (None: all cores).
+        options: those that the task has, see its class: `env_class(name).option_defaults()` lists those of ours.
 
     Raises:
-        ValueError: for an unknown task or a bad value. TypeError: for an unknown option.
+        ValueError: for an unknown task or a bad value. TypeError: for an option that the task has not.
     """
-    return env_class(name)(num_envs=num_envs, device=device, seed=seed, **options)
+    with kept_generators():
+        found = env_class(env) if isinstance(env, str) else env
+        return found(num_envs=num_envs, device=device, seed=seed, **options)

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from rpo_lightning.envs.base import ArticulatedEnv
+from rpo_lightning.envs.articulated import ArticulatedEnv
 from rpo_lightning.sim import Joint, quat_multiply
 
 __all__ = ["FreeBaseEnv"]
@@ -54,18 +54,14 @@ class FreeBaseEnv(ArticulatedEnv):
 
     def random_start(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Draw starts around the start pose (dflex_tasks.md 2): positions, tilt, joints and rates uniform."""
-        n, joints, q0 = self.num_envs, self.model.nq - 7, self.start_q
-
-        def uniform(bound: float, size: int) -> torch.Tensor:
-            return (torch.rand(n, size, generator=self.generator, device=self.device) * 2.0 - 1.0) * bound
-
-        position = q0[:, :3] + uniform(0.1, 3)
-        angle = uniform(math.pi / 24.0, 1)
-        axis = torch.nn.functional.normalize(uniform(0.5, 3), dim=1)
+        joints, q0 = self.model.nq - 7, self.start_q
+        position = q0[:, :3] + self.uniform(-0.1, 0.1, 3)
+        angle = self.uniform(-math.pi / 24.0, math.pi / 24.0, 1)
+        axis = torch.nn.functional.normalize(self.uniform(-0.5, 0.5, 3), dim=1)
         tilt = torch.cat([axis * torch.sin(0.5 * angle), torch.cos(0.5 * angle)], dim=1)
         quat = quat_multiply(q0[:, 3:7], tilt)
-        q = torch.cat([position, quat, q0[:, 7:] + uniform(0.2, joints)], dim=1)
-        return q, uniform(0.25, self.model.nd)
+        q = torch.cat([position, quat, q0[:, 7:] + self.uniform(-0.2, 0.2, joints)], dim=1)
+        return q, self.uniform(-0.25, 0.25, self.model.nd)
 
 
 def _pointer(start: torch.Tensor) -> torch.Tensor:

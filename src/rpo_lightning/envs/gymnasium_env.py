@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
 
-from rpo_lightning.envs.base import OPTIONS
+from rpo_lightning.envs.global_generators import kept_generators
 from rpo_lightning.envs.vector_adapter import VectorAdapter
-from rpo_lightning.envs.vector_facts import dimensions, gymnasium
+from rpo_lightning.envs.vector_spec import dimensions, gymnasium
 
 __all__ = ["GymnasiumTask", "gymnasium_task", "named"]
+
+log = logging.getLogger("rpo_lightning")
 
 
 class GymnasiumTask(VectorAdapter):
@@ -24,8 +28,7 @@ class GymnasiumTask(VectorAdapter):
         seed: of the starts.
         episode_length: time limit [steps]; None: the task's own.
         asynchronous: a process for each sub-environment instead of one after the other in this one.
-        options: passed to `gymnasium.make`, or to the function the class was made from. The options of all tasks here
-            (`rpo_lightning.make`) are accepted and, but for episode_length, have no effect.
+        options: passed to `gymnasium.make`, or to the function the class was made from.
 
     Raises:
         ValueError: for a task that cannot be made or used. TypeError: for an argument that the task does not know.
@@ -43,8 +46,7 @@ class GymnasiumTask(VectorAdapter):
         episode_length: int | None = None,
         **options: Any,
     ) -> None:
-        options = {**self.arguments, **{key: value for key, value in options.items() if key not in OPTIONS}}
-        env = self.built(num_envs, torch.device(device), episode_length, options)
+        env = self.built(num_envs, torch.device(device), episode_length, {**self.arguments, **options})
         found = dimensions(env.single_observation_space, env.single_action_space, self.name)
         if found != (self.obs_dim, self.action_dim):
             raise ValueError(
@@ -57,9 +59,17 @@ class GymnasiumTask(VectorAdapter):
     def built(cls, num_envs: int, device: torch.device, episode_length: int | None, options: dict[str, Any]) -> Any:
         """Return what `build` does, and tell in one line why it does not."""
         try:
-            return cls.build(num_envs, device, episode_length, options)
+            with _warning_once():
+                return cls.build(num_envs, device, episode_length, options)
         except (gymnasium.error.Error, ImportError) as error:
             raise ValueError(f"{cls.name}: {' '.join(str(error).split())}") from error
+        except TypeError as error:
+            if "unexpected keyword argument" not in str(error):
+                raise
+            raise TypeError(
+                f"{cls.name}: {' '.join(str(error).split())}. Options: episode_length, asynchronous, those of "
+                "gymnasium.make and of the task itself"
+            ) from error
 
     @classmethod
     def build(cls, num_envs: int, device: torch.device, episode_length: int | None, options: dict[str, Any]) -> Any:
@@ -110,7 +120,8 @@ def gymnasium_task(source: str | Callable[..., Any], name: str | None = None, **
 
 def with_dimensions(task: type[GymnasiumTask], num_envs: int = 1, device: str = "cpu") -> type[GymnasiumTask]:
     """Give a class the dimensions that environments made by it have, and return it."""
-    env = task.built(num_envs, torch.device(device), None, task.arguments)
+    with kept_generators():
+        env = task.built(num_envs, torch.device(device), None, task.arguments)
     try:
         task.obs_dim, task.action_dim = dimensions(env.single_observation_space, env.single_action_space, task.name)
     finally:
@@ -126,3 +137,24 @@ def named(env_id: str) -> type[GymnasiumTask]:
         ValueError: if there is no such task or it cannot be used here.
     """
     return gymnasium_task(env_id)
+
+
+@contextmanager
+def _warning_once() -> Iterator[None]:
+    """Let MuJoCo say each of its warnings once, not once for every sub-environment of every evaluation."""
+    try:
+        import mujoco
+    except ImportError:
+        yield
+        return
+    usual = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(_say_once)
+    try:
+        yield
+    finally:
+        mujoco.set_mju_user_warning(usual)
+
+
+@functools.cache
+def _say_once(text: str) -> None:
+    log.warning(f"MuJoCo: {text}")

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import torch
 
-from rpo_lightning.envs.base import ArticulatedEnv
+from rpo_lightning.envs.articulated import ArticulatedEnv
 
 __all__ = ["PlanarEnv"]
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rpo_lightning.envs.vector_facts import gymnasium
+from rpo_lightning.envs.vector_spec import gymnasium
 
 __all__ = ["GymnasiumVectorEnv"]
 
@@ -52,12 +52,12 @@ class GymnasiumVectorEnv(gymnasium.vector.VectorEnv):
             options: {"reset_mask": (N,) bool} starts only those.
 
         Raises:
-            ValueError: for a list of seeds, or an environment that has no generator to seed.
+            ValueError: for a list of seeds, or an environment that cannot be seeded again.
         """
         if seed is not None:
-            if not isinstance(seed, int | np.integer) or not hasattr(self.env, "generator"):
+            if not isinstance(seed, int | np.integer) or not hasattr(self.env, "reseed"):
                 raise ValueError(f"{self.env.name}: one integer seeds all environments, got {seed!r}")
-            self.env.generator.manual_seed(int(seed))
+            self.env.reseed(int(seed))
         super().reset(seed=None if seed is None else int(seed))
         mask = (options or {}).get("reset_mask")
         with torch.inference_mode(False), torch.no_grad():
@@ -77,6 +77,10 @@ class GymnasiumVectorEnv(gymnasium.vector.VectorEnv):
                 infos |= {"final_info": {}, "_final_info": self._given(done)}
             reward = step.reward if self.torch else step.reward.double()
             return *map(self._given, (step.obs, reward, step.terminated, step.truncated)), infos
+
+    def close_extras(self, **options: Any) -> None:
+        """Close the environment inside."""
+        self.env.close()
 
     def _given(self, values: Tensor) -> Any:
         """Return a copy: what the environment returns is its own memory."""

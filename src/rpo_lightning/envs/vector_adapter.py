@@ -12,30 +12,29 @@ What it makes of the autoreset modes, given that `Step` holds the state reached 
 from __future__ import annotations
 
 import logging
+import weakref
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from rpo_lightning.envs.base import STATE_LIMIT, Step
-from rpo_lightning.envs.checks import checked_mask
-from rpo_lightning.envs.vector_facts import dimensions, is_gymnasiums_own, reports_final_obs, takes_reset_mask, time_limit
+from rpo_lightning.envs.base import BaseEnv, Reached, sound
+from rpo_lightning.envs.protocol import STATE_LIMIT
+from rpo_lightning.envs.vector_spec import dimensions, is_gymnasiums_own, reports_final_obs, takes_reset_mask, time_limit
 
 __all__ = ["VectorAdapter"]
 
 log = logging.getLogger("rpo_lightning")
 
 
-class VectorAdapter:
+class VectorAdapter(BaseEnv):
     """N sub-environments behind `gymnasium.vector.VectorEnv`, with actions in [-1, 1] and float32 tensors.
 
-    Actions are mapped affinely to the bounds of the action space. An observation, reward or action that is not finite or
-    beyond 1e6 ends its sub-environment as `invalid`, with reward 0 and observation 0. Foreign simulators cannot be saved:
-    after `load_state_dict` all begin new episodes.
+    Actions are mapped affinely to the bounds of the action space. Foreign simulators cannot be saved: after
+    `load_state_dict` all begin new episodes.
 
-    Attributes, besides the arguments: `num_envs`, `obs_dim`, `action_dim`, `max_episode_steps`, `progress` (N,) int64 steps
-    of the present episodes, `invalid` (N,) bool, `vector_env`.
+    Attributes, besides those of `BaseEnv`: `vector_env`.
 
     Args:
         env: a `gymnasium.vector.VectorEnv` of arrays or torch tensors, with one-dimensional Box spaces.
@@ -49,12 +48,8 @@ class VectorAdapter:
         ValueError: for spaces, bounds, a time limit or an autoreset mode that cannot be used.
     """
 
-    name: str = "gymnasium"
-    obs_dim: int
-    action_dim: int
+    name: ClassVar[str] = "gymnasium"
     differentiable: ClassVar[bool] = False
-    _obs: Tensor
-    _progress: Tensor
 
     def __init__(
         self,
@@ -64,11 +59,11 @@ class VectorAdapter:
         episode_length: int | None = None,
         reset_mask: bool | None = None,
     ) -> None:
+        sizes = dimensions(env.single_observation_space, env.single_action_space, self.name)
+        vars(self).update(zip(("obs_dim", "action_dim"), sizes, strict=True))  # of a task they are its class's
+        super().__init__(env.num_envs, device, seed, episode_length=episode_length)
         self.vector_env = env
-        self.num_envs: int = env.num_envs
-        self.device = torch.device(device)
-        self.obs_dim, self.action_dim = dimensions(env.single_observation_space, env.single_action_space, self.name)
-        self._masked = takes_reset_mask(env) if reset_mask is None else reset_mask
+        self._masked = self._keeps_time = takes_reset_mask(env) if reset_mask is None else reset_mask
         self.max_episode_steps = time_limit(env, episode_length, self._masked, self.name)
         self._same_step = reports_final_obs(env, self._masked, self.name)
         space = env.single_action_space
@@ -78,6 +73,13 @@ class VectorAdapter:
         self.seed, self._steps = seed, 0
         self._nothing = torch.zeros(self.num_envs, 0, device=self.device)
         self._start(seed)
+        # also at the interpreter's end, before multiprocessing ends the processes that would have to answer
+        self._closing = weakref.finalize(self, env.close)
+
+    @classmethod
+    def option_defaults(cls) -> dict[str, Any]:
+        """Return the options of all vector environments."""
+        return {"episode_length": None}
 
     # ---- the environment's surface -------------------------------------------------------------------------------
 
@@ -87,68 +89,25 @@ class VectorAdapter:
         Raises:
             ValueError: for a mask, if the environment takes none.
         """
-        mask = checked_mask(mask, self.num_envs, self.device)
-        if not (self._masked or mask.all()):
+        if not (self._masked or mask is None or mask.all()):
             raise ValueError(f"{self.name}: these sub-environments can only be reset together")
-        self._obs = _shown(self._restarted(mask, self._obs))
-        self._progress = self._progress.masked_fill(mask, 0)
-        return self._obs
-
-    @torch.no_grad()
-    def step(self, action: Tensor) -> Step:
-        """Apply `action` (N, action_dim), clipped to [-1, 1].
-
-        Raises:
-            ValueError: for another shape. RuntimeError: if a sub-environment ended and its last state is nowhere.
-        """
-        if tuple(action.shape) != (self.num_envs, self.action_dim):
-            raise ValueError(
-                f"{self.name}: action must have shape {(self.num_envs, self.action_dim)}, got {tuple(action.shape)}"
-            )
-        sound = (action.abs() <= STATE_LIMIT).all(1)
-        given = self.vector_env.step(self._scaled(torch.where(sound[:, None], action, 0.0)))
-        obs, reward = self._floats(given[0]), self._floats(given[1])
-        terminated, truncated = self.ends(self._flags(given[2]), self._flags(given[3]))
-        itself = terminated | truncated  # a sub-environment that ended by itself
-        final_obs = self._final_obs(obs, itself, given[4]) if self._same_step and itself.any() else obs
-
-        progress = self._progress + 1
-        if self._masked:
-            truncated = truncated | (progress >= self.max_episode_steps)
-        self.invalid = ~(sound & _sound(final_obs) & _sound(reward[:, None]))
-        terminated = terminated | self.invalid
-        final_obs = final_obs.masked_fill(self.invalid[:, None], 0.0)
-        reward = reward.masked_fill(self.invalid, 0.0)
-
-        done = terminated | truncated
-        due = done & ~itself if self._same_step else done
-        self._obs = _shown(self._restarted(due, obs) if due.any() else obs)
-        self._progress = progress.masked_fill(done, 0)
-        self._steps += 1
-        return Step(self._obs, reward, terminated, truncated, final_obs)
+        return super().reset(mask)
 
     def ends(self, terminated: Tensor, truncated: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the environment's own flags (N,) mean here: failed without a future, or cut off."""
         return terminated, truncated
 
-    @property
-    def progress(self) -> Tensor:
-        """Steps of the present episodes, (N,) int64; can be set, to let time limits fall apart."""
-        return self._progress
-
-    @progress.setter
-    def progress(self, steps: Tensor) -> None:
-        if not self._masked:
-            raise ValueError(f"{self.name}: time limits cannot be moved where sub-environments are only reset together")
-        self._progress = steps.to(self.device, torch.int64)
-
-    def detach(self) -> Tensor:
-        """Return the observation (N, obs_dim); there is no graph to cut."""
-        return self._obs
-
     def get_state(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return (q, qd, progress); q and qd are (N, 0), since a foreign simulator's state is unknown."""
         return self._nothing, self._nothing, self._progress
+
+    def reseed(self, seed: int) -> None:
+        """Refuse: what a seed decides of a foreign simulator is unknown.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(f"{self.name}: one integer seeds it when it is made; it cannot be seeded again, with {seed}")
 
     def state_dict(self) -> dict[str, Any]:
         """Return the seed and the number of steps, which set the episodes that `load_state_dict` begins."""
@@ -169,7 +128,7 @@ class VectorAdapter:
 
     def close(self) -> None:
         """Close the vector environment, with the processes it may have."""
-        self.vector_env.close()
+        self._closing()
 
     # ---- what another kind of vector environment does differently --------------------------------------------------
 
@@ -185,21 +144,36 @@ class VectorAdapter:
         obs, _ = self.vector_env.reset(seed=_seeds((seed,), self.num_envs) if own else seed)
         self._takes_tensors = isinstance(obs, Tensor)
         self._obs = self._floats(obs)
-        if not _sound(self._obs).all():
+        if not sound(self._obs).all():
             raise ValueError(f"{self.name}: the first observation is not finite or beyond {STATE_LIMIT:g}")
         self._bounds = tuple(t.to(obs.device) if isinstance(obs, Tensor) else t for t in self._bounds)
-        self._progress = torch.zeros(self.num_envs, dtype=torch.int64, device=self.device)
-        self.invalid = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
+        self._progress = torch.zeros_like(self._progress)
+        self.invalid = self.invalid_reward = torch.zeros_like(self.invalid)
+        self._fresh, self._first = self.invalid, self._obs  # which have begun by themselves, and with what
 
-    def _restarted(self, mask: Tensor, obs: Tensor) -> Tensor:
-        """Return `obs` with the first observations of new episodes in `mask`; one that cannot be started runs on."""
-        if mask.all():
-            fresh = self.vector_env.reset()[0]
-        elif self._masked and mask.any():
-            fresh = self.reset_some(mask)
-        else:
-            return obs
-        return torch.where(mask[:, None], self._floats(fresh), obs)
+    @torch.no_grad()
+    def _advance(self, action: Tensor) -> Reached:
+        usable = sound(action)[:, None]
+        given = self.vector_env.step(self._scaled(torch.where(usable, action, 0.0)))
+        self._obs, reward = self._floats(given[0]), self._floats(given[1])
+        terminated, truncated = self.ends(self._flags(given[2]), self._flags(given[3]))
+        itself = terminated | truncated
+        self._fresh = itself if self._same_step else torch.zeros_like(itself)
+        self._first = self._obs
+        obs = self._final_obs(self._obs, itself, given[4]) if self._fresh.any() else self._obs
+        self._steps += 1
+        return Reached((), obs, self._nothing, reward, terminated, truncated)
+
+    def _begin(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        mask = torch.zeros_like(self.invalid).index_fill(0, rows, True)
+        due = mask & ~self._fresh
+        obs = torch.where(self._fresh[:, None], self._first, self._obs)
+        if due.all():
+            obs = self._floats(self.vector_env.reset()[0])
+        elif self._masked and due.any():  # without a mask one that cannot be started runs on
+            obs = torch.where(due[:, None], self._floats(self.reset_some(due)), obs)
+        self._fresh = torch.zeros_like(self._fresh)
+        return obs, self._nothing
 
     def _final_obs(self, obs: Tensor, ended: Tensor, info: dict[str, Any]) -> Tensor:
         """Return `obs` with the states that the `ended` ones reached, as gymnasium or older libraries report them."""
@@ -226,13 +200,3 @@ class VectorAdapter:
 
 def _seeds(entropy: tuple[int, ...], count: int) -> list[int]:
     return [int(seed) for seed in np.random.SeedSequence(entropy).generate_state(count)]
-
-
-def _sound(rows: Tensor) -> Tensor:
-    """Return (N,) bool: rows (N, K) whose entries are all finite and within the limit."""
-    return (rows.abs() <= STATE_LIMIT).all(1)
-
-
-def _shown(obs: Tensor) -> Tensor:
-    """Return observations (N, D) that a policy and its normaliser bear, also where a start was broken."""
-    return torch.where(_sound(obs)[:, None], obs, 0.0)

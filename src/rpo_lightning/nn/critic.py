@@ -1,6 +1,7 @@
 """The ensemble of value networks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,23 +15,15 @@ class CriticEnsemble(nn.ModuleList):
     """Independent value networks: of states, or of states and actions side by side.
 
     Args:
-        inputs: D, or D + A.
+        inputs: features in.
         hidden: sizes of the hidden layers.
         size: number of critics C.
-        network: (inputs, hidden, 1) -> module of each.
+        options: of `MLP`: activation, norm, norm_first, gain.
     """
 
-    def __init__(
-        self, inputs: int, hidden: Sequence[int], size: int, network: Callable[[int, Sequence[int], int], nn.Module] = MLP
-    ) -> None:
-        super().__init__(network(inputs, hidden, 1) for _ in range(size))
+    def __init__(self, inputs: int, hidden: Sequence[int] = (400, 200, 100), size: int = 2, **options: Any) -> None:
+        super().__init__(MLP(inputs, hidden, 1, **options) for _ in range(size))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return every critic's value (C, ...) at inputs (..., D)."""
         return torch.stack([critic(x).squeeze(-1) for critic in self])
-
-    @torch.no_grad()
-    def follow(self, other: nn.Module, share: float) -> None:
-        """Move every weight by `share` of the way to another ensemble's."""
-        for mine, theirs in zip(self.parameters(), other.parameters(), strict=True):
-            mine.lerp_(theirs, share)

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from rpo_lightning.seeding import normal
+
 __all__ = ["ClippedGaussian", "Gaussian", "SquashedGaussian", "UniformAction"]
 
 Self = TypeVar("Self", bound="Gaussian")
@@ -48,7 +50,7 @@ class Gaussian:
 
     def noise(self, generator: torch.Generator | None) -> Tensor:
         """Draw the standard normal noise (..., A) of one sample each."""
-        return torch.randn(self.mean.shape, generator=generator, device=self.mean.device, dtype=self.mean.dtype)
+        return normal(self.mean.shape, generator, like=self.mean)
 
     def sample(self, noise: Tensor) -> Tensor:
         """Map standard normal noise (..., A) to u = mean + std * noise."""

@@ -50,7 +50,8 @@ class RunningNormalizer(nn.Module):
         rows = torch.full_like(self.mean, centred.shape[0])
         rows, total, squares = sum_over_ranks(torch.stack([rows, centred.sum(0), centred.square().sum(0)]))
         shift = total / rows
-        batch_var = (squares - rows * shift.square()) / (rows - 1)
+        # of a single row the variance is unknown, and counts as 0
+        batch_var = (squares - rows * shift.square()) / (rows - 1).clamp(min=1.0)
         count = self.count + rows[0]
         self.var.copy_((self.var * self.count + batch_var * rows + shift.square() * self.count * rows / count) / count)
         self.mean += shift * rows / count

@@ -1,7 +1,8 @@
 """Collecting windows of experience, with action-gradients where the algorithm asks for them."""
 
+from rpo_lightning.envs.protocol import Env
 from rpo_lightning.rollout.batch import RolloutBatch
-from rpo_lightning.rollout.collector import Agent, Collector, Env, Window
+from rpo_lightning.rollout.collector import Agent, Collector, Window
 from rpo_lightning.rollout.datamodule import RolloutDataModule, RolloutLoader
 from rpo_lightning.rollout.replay import ReplayBuffer, Transitions
 

@@ -13,6 +13,10 @@ class RolloutBatch:
 
     obs: Tensor
     """Raw observations acted on, (H, N, D)."""
+    privileged: Tensor
+    """What only critics see beside them; P may be 0, (H, N, P)."""
+    policy_state: Tensor
+    """Hidden state of the actor at the window's start; S may be 0, (N, S)."""
     sample: Tensor
     """Samples u of the Gaussian, before tanh or clipping, (H, N, A)."""
     mean: Tensor
@@ -21,6 +25,8 @@ class RolloutBatch:
     """Log standard deviation of the behaviour policy, (H, N, A)."""
     reward: Tensor
     """Rewards of the environment, (H, N)."""
+    reward_terms: dict[str, Tensor]
+    """Named parts of the reward, if the environment tells them, (H, N) each."""
     bonus: Tensor
     """Scaled entropy bonus of each step, 0 if the algorithm has none, (H, N)."""
     terminated: Tensor
@@ -31,6 +37,8 @@ class RolloutBatch:
     """The simulation was found non-finite at this step, (H, N) bool."""
     final_obs: Tensor
     """Raw observation of the state reached, before any reset; 0 where not finite or beyond 1e6, (H, N, D)."""
+    final_privileged: Tensor
+    """What only critics see of that state, likewise, (H, N, P)."""
     alive: Tensor
     """The state reached has a future: not failed, nor broken, (H, N) bool."""
     next_value: Tensor

@@ -2,67 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from rpo_lightning.envs.protocol import STATE_LIMIT, Env
 from rpo_lightning.nn import Gaussian
 from rpo_lightning.rollout.batch import RolloutBatch
+from rpo_lightning.seeding import normal
 
 __all__ = ["Agent", "Collector", "Env", "Window"]
-
-STATE_LIMIT = 1e6
-"""A reached observation beyond this, or not finite, has value 0."""
-
-
-class Env(Protocol):
-    """What the collector asks of an environment; see `rpo_lightning.envs.base`."""
-
-    num_envs: int
-    obs_dim: int
-    action_dim: int
-    max_episode_steps: int
-    device: torch.device
-    differentiable: bool
-    progress: Tensor
-    invalid: Tensor
-
-    def step(self, action: Tensor) -> Any:
-        """Return `Step(obs, reward, terminated, truncated, final_obs)`."""
-        ...
-
-    def detach(self) -> Tensor:
-        """Cut the graph and return the observations (N, D)."""
-        ...
-
-    def get_state(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return (q, qd, progress)."""
-        ...
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return all state, including the generator's."""
-        ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
-        ...
 
 
 class Agent(Protocol):
     """What the collector asks of an algorithm. Observations are raw, leading dimensions arbitrary."""
 
     needs_action_grad: bool
-    bootstrap_state: Literal["next", "current"]
+    state_size: int
 
-    def behaviour(self, obs: Tensor) -> Gaussian:
-        """Return the action distribution that explores."""
+    def behaviour(self, obs: Tensor, state: Tensor) -> tuple[Gaussian, Tensor]:
+        """Return the action distribution that explores, and the next hidden state (N, state_size)."""
         ...
 
-    def target_value(self, obs: Tensor) -> Tensor:
-        """Return the value that critic targets bootstrap from."""
+    def next_value(self, window: Window) -> Tensor:
+        """Return the values (H, N) that critic targets bootstrap from; only those of states that are alive count."""
         ...
 
     def reward_bonus(self, policy: Any, generator: torch.Generator) -> Tensor:
@@ -76,18 +43,24 @@ class Agent(Protocol):
 
 @dataclass
 class Window:
-    """What an objective is made of; time-major tensors that carry the simulation's graph."""
+    """What values and an objective are made of; time-major tensors that carry the simulation's graph."""
 
     obs: Tensor
     """Raw observations acted on, (H, N, D)."""
+    privileged: Tensor
+    """What only critics see beside them, (H, N, P)."""
     reward: Tensor
     """Rewards and bonus, (H, N)."""
+    truncated: Tensor
+    """Episode ended by the time limit at this step, (H, N) bool."""
     done: Tensor
-    """Episode ended at this step, (H, N) bool."""
-    reached: Tensor
-    """Raw observation whose value stands for the state reached, (H, N, D)."""
+    """Episode ended at this step, either way, (H, N) bool."""
     alive: Tensor
-    """That state has a value: not failed, nor broken, (H, N) bool."""
+    """The state reached has a value: not failed, nor broken, (H, N) bool."""
+    reached: Tensor
+    """Raw observation of the state reached, before any reset; 0 where it is not alive, (H, N, D)."""
+    reached_privileged: Tensor
+    """What only critics see of it, likewise, (H, N, P)."""
 
 
 class Collector:
@@ -105,10 +78,10 @@ class Collector:
         self.env = env
         self.horizon = horizon
         self.windows = 0
-        self.generator = torch.Generator(env.device).manual_seed(seed)
+        self.generator = torch.Generator().manual_seed(seed)
+        self._policy_state: Tensor | None = None
         if random_progress:
-            shape, limit = (env.num_envs,), env.max_episode_steps
-            env.progress = torch.randint(limit, shape, generator=self.generator, device=env.device)
+            env.progress = torch.randint(env.max_episode_steps, (env.num_envs,), generator=self.generator).to(env.device)
         self._return = torch.zeros(env.num_envs, device=env.device)
         self._length = torch.zeros(env.num_envs, device=env.device)
         self._match_episodes()
@@ -136,67 +109,74 @@ class Collector:
         with torch.set_grad_enabled(agent.needs_action_grad):
             fields = self._roll_out(agent)
         self.windows += 1
-        seed = torch.randint(2**31, (), generator=self.generator, device=self.env.device)
+        seed = torch.randint(2**31, (), generator=self.generator)
         return RolloutBatch(**fields, seed=int(seed), rollout_time=perf_counter() - started)
 
     def _roll_out(self, agent: Agent) -> dict[str, Any]:
         env, horizon = self.env, self.horizon
         start_state = tuple(tensor.detach().clone() for tensor in env.get_state())
         obs = env.detach()
-        shape = (horizon, env.num_envs, env.action_dim)
-        noise = torch.randn(shape, generator=self.generator, device=env.device, dtype=obs.dtype)
+        privileged = env.privileged
+        state = self._policy_state
+        if state is None:
+            state = obs.new_zeros(env.num_envs, agent.state_size)
+        policy_state = state
+        noise = normal((horizon, env.num_envs, env.action_dim), self.generator, like=obs)
         # Gradient of the return with respect to this zero is the action-gradient dR/du, all steps at once.
         delta = torch.zeros_like(noise, requires_grad=agent.needs_action_grad)
 
-        observations, means, log_stds, samples, steps, invalid = [], [], [], [], [], []
+        before, policies, samples, steps, invalid = [], [], [], [], []
         for noise_t, delta_t in zip(noise, delta.unbind(), strict=True):
-            policy = agent.behaviour(obs)
+            policy, state = agent.behaviour(obs, state)
             sample = policy.sample(noise_t) + delta_t
             step = env.step(policy.action(sample))
-            observations.append(obs)
-            means.append(policy.mean)
-            log_stds.append(policy.log_std)
+            before.append((obs, privileged))
+            policies.append((policy.mean, policy.log_std))
             samples.append(sample.detach())
             steps.append(step)
             invalid.append(env.invalid.clone())
-            obs = step.obs
+            obs, privileged = step.obs, _present(step.privileged, step.obs)
+            state = state.masked_fill((step.terminated | step.truncated)[:, None], 0.0)
+        self._policy_state = state.detach()
 
-        policy = type(policy)(torch.stack(means), torch.stack(log_stds))
-        observation, final_obs = torch.stack(observations), torch.stack([step.final_obs for step in steps])
-        reward = torch.stack([step.reward for step in steps])
-        terminated = torch.stack([step.terminated for step in steps])
-        truncated = torch.stack([step.truncated for step in steps])
+        policy = type(policy)(*_stacked(policies))
+        observation, seen_by_critics = _stacked(before)
+        final_obs, final_privileged = _stacked([(step.final_obs, _present(step.final_privileged, obs)) for step in steps])
+        reward, terminated, truncated = _stacked([(step.reward, step.terminated, step.truncated) for step in steps])
+        named = [step.reward_terms or {} for step in steps]
+        terms = {name: torch.stack([each[name] for each in named]).detach() for name in named[-1]}
         bonus = agent.reward_bonus(policy, self.generator)
 
-        reached = final_obs
-        if agent.bootstrap_state == "current":
-            reached = torch.where(truncated[..., None], final_obs, observation)
-        sound = (final_obs.detach().abs() <= STATE_LIMIT).all(-1)
-        alive = ~terminated & sound
+        sound = (torch.cat([final_obs, final_privileged], -1).detach().abs() <= STATE_LIMIT).all(-1)
+        alive, done = ~terminated & sound, terminated | truncated
+        reached, reached_privileged = (torch.where(alive[..., None], each, 0.0) for each in (final_obs, final_privileged))
+        window = Window(observation, seen_by_critics, reward + bonus, truncated, done, alive, reached, reached_privileged)
         with torch.no_grad():
-            value = agent.target_value(torch.where(alive[..., None], reached, 0.0))
-            next_value = torch.where(alive, value, 0.0)
+            next_value = torch.where(alive, agent.next_value(window), 0.0)
 
         action_grad, nonfinite = None, torch.zeros_like(terminated)
         if agent.needs_action_grad:
-            window = Window(observation, reward + bonus, terminated | truncated, reached, alive)
             (action_grad,) = torch.autograd.grad(agent.window_objective(window), delta)
             nonfinite = ~action_grad.isfinite().all(-1)
             action_grad = torch.where(nonfinite[..., None], 0.0, action_grad)
 
         reward = reward.detach()
-        episode_return, episode_length = self._episodes(reward, terminated | truncated)
+        episode_return, episode_length = self._episodes(reward, done)
         return {
             "obs": observation.detach(),
+            "privileged": seen_by_critics.detach(),
+            "policy_state": policy_state,
             "sample": torch.stack(samples),
             "mean": policy.mean.detach(),
             "log_std": policy.log_std.detach(),
             "reward": reward,
+            "reward_terms": terms,
             "bonus": bonus.detach(),
             "terminated": terminated,
             "truncated": truncated,
             "invalid": torch.stack(invalid),
             "final_obs": torch.where(sound[..., None], final_obs, 0.0).detach(),
+            "final_privileged": torch.where(sound[..., None], final_privileged, 0.0).detach(),
             "alive": alive,
             "next_value": next_value,
             "action_grad": action_grad,
@@ -218,12 +198,17 @@ class Collector:
             self._length = torch.where(done_t, 0.0, self._length)
         return returns, lengths
 
+    def close(self) -> None:
+        """Close the environments, with whatever threads or processes they have."""
+        self.env.close()
+
     def state_dict(self) -> dict[str, Any]:
         """Return the environment's and the generator's state and the running episodes."""
         return {
             "env": self.env.state_dict(),
             "generator": self.generator.get_state(),
             "windows": self.windows,
+            "policy_state": self._policy_state,
             "return": self._return,
             "length": self._length,
         }
@@ -233,6 +218,8 @@ class Collector:
         self.env.load_state_dict(state["env"])
         self.generator.set_state(state["generator"].cpu())
         self.windows = state["windows"]
+        policy_state = state["policy_state"]
+        self._policy_state = None if policy_state is None else policy_state.to(self.env.device)
         self._return = state["return"].to(self.env.device)
         self._length = state["length"].to(self.env.device)
         self._match_episodes()
@@ -243,3 +230,13 @@ class Collector:
         unknown = torch.where(progress == 0, 0.0, torch.nan)
         self._return = torch.where(self._length == progress, self._return, unknown)
         self._length = progress
+
+
+def _present(privileged: Tensor | None, obs: Tensor) -> Tensor:
+    """Return privileged observations (N, P), of no width where there are none."""
+    return obs[..., :0] if privileged is None else privileged
+
+
+def _stacked(rows: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    """Return the columns, time first."""
+    return tuple(torch.stack(column) for column in zip(*rows, strict=True))

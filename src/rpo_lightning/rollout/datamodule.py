@@ -9,12 +9,13 @@ import torch
 from lightning import LightningDataModule
 
 from rpo_lightning.distributed import gather_over_ranks, rank, world_size
+from rpo_lightning.envs.global_generators import kept_generators
+from rpo_lightning.envs.protocol import Env
 from rpo_lightning.rollout.batch import RolloutBatch
-from rpo_lightning.rollout.collector import Agent, Collector, Env
+from rpo_lightning.rollout.collector import Agent, Collector
+from rpo_lightning.seeding import run_seeds
 
 __all__ = ["RolloutDataModule", "RolloutLoader"]
-
-RANK_SEED_STRIDE = 1000
 
 
 class RolloutLoader:
@@ -42,9 +43,12 @@ class RolloutDataModule(LightningDataModule):
         num_envs: environments per process, N.
         horizon: steps per window, H.
         iterations_per_epoch: windows between evaluations and checkpoints.
-        seed: of exploration and initial states; every rank adds 1000 times its index.
+        seed: of exploration and initial states, which draw from streams of their own on every rank.
         random_progress: begin every environment at a random step of its first episode, so that their time limits do not
             fall together.
+
+    Raises:
+        ValueError: for a count below one.
     """
 
     def __init__(
@@ -57,6 +61,10 @@ class RolloutDataModule(LightningDataModule):
         random_progress: bool = False,
     ) -> None:
         super().__init__()
+        counts = {"num_envs": num_envs, "horizon": horizon, "iterations_per_epoch": iterations_per_epoch}
+        for name, value in counts.items():
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"data.{name} must be a whole number of at least 1, not {value!r}.")
         self.env = env
         self.num_envs = num_envs
         self.horizon = horizon
@@ -78,6 +86,11 @@ class RolloutDataModule(LightningDataModule):
         return self._env_class().obs_dim
 
     @property
+    def privileged_dim(self) -> int:
+        """Dimension P of what only critics see, 0 where there is nothing of the kind."""
+        return getattr(self._env_class(), "privileged_dim", 0)
+
+    @property
     def action_dim(self) -> int:
         """Action dimension A, known without building the simulator."""
         return self._env_class().action_dim
@@ -92,7 +105,8 @@ class RolloutDataModule(LightningDataModule):
         """
         device = self._device()
         if callable(self.env):
-            return self.env(num_envs=num_envs, device=device, seed=seed, **overrides)
+            with kept_generators():
+                return self.env(num_envs=num_envs, device=device, seed=seed, **overrides)
         from rpo_lightning import make
 
         name, options = _name_and_options(self.env)
@@ -114,8 +128,9 @@ class RolloutDataModule(LightningDataModule):
             self.attach(self.trainer.lightning_module)
         if stage not in (None, "fit") or self.collector is not None:
             return
-        seed = self.seed + RANK_SEED_STRIDE * rank()
-        self.collector = Collector(self.make_env(self.num_envs, seed), self.horizon, seed, self.random_progress)
+        seeds = run_seeds(self.seed, rank())
+        env = self.make_env(self.num_envs, seeds.env)
+        self.collector = Collector(env, self.horizon, seeds.exploration, self.random_progress)
         self.collector.check(self.agent)
         if self._pending is not None:
             self.load_state_dict(self._pending)
@@ -152,6 +167,11 @@ class RolloutDataModule(LightningDataModule):
             return {}
         ranks = gather_over_ranks(self.collector.state_dict())
         return {"env": self.env_name, "num_envs": self.num_envs, "ranks": ranks}
+
+    def teardown(self, stage: str) -> None:
+        """Close the environments."""
+        if stage == "fit" and self.collector is not None:
+            self.collector.close()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore this rank's state, at once or when `setup` builds the collector.

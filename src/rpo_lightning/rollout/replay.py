@@ -18,12 +18,16 @@ class Transitions:
 
     obs: Tensor
     """Raw observation, (B, D)."""
+    privileged: Tensor
+    """What only critics see beside it, (B, P)."""
     action: Tensor
     """Action taken there, (B, A)."""
     reward: Tensor
     """Discounted sum of the rewards of up to n steps, (B,)."""
     next_obs: Tensor
     """Raw observation of the state reached after them, before any reset, (B, D)."""
+    next_privileged: Tensor
+    """What only critics see beside it, (B, P)."""
     discount: Tensor
     """Weight of that state's value: gamma^k after k steps, 0 after a failure, (B,)."""
 
@@ -55,7 +59,7 @@ class ReplayBuffer:
         Raises:
             ValueError: the window is larger than the buffer.
         """
-        fields = ("obs", "final_obs", "reward", "alive", "done")
+        fields = ("obs", "privileged", "final_obs", "final_privileged", "reward", "alive", "done")
         window = {"action": action, **{name: getattr(batch, name) for name in fields}}
         steps, num_envs = batch.reward.shape
         length = self.capacity // num_envs
@@ -82,8 +86,8 @@ class ReplayBuffer:
         """
         length, num_envs = self._rows["reward"].shape
         device = self._rows["reward"].device
-        age = torch.randint(self._size, (size,), generator=generator, device=device)
-        env = torch.randint(num_envs, (size,), generator=generator, device=device)
+        age = torch.randint(self._size, (size,), generator=generator, device=generator.device).to(device)
+        env = torch.randint(num_envs, (size,), generator=generator, device=generator.device).to(device)
         oldest = self._head - self._size
         first = last = (oldest + age) % length
         reward = torch.zeros(size, dtype=self._rows["reward"].dtype, device=device)
@@ -98,9 +102,11 @@ class ReplayBuffer:
             running = running & ~self._rows["done"][row, env]
         return Transitions(
             obs=self._rows["obs"][first, env],
+            privileged=self._rows["privileged"][first, env],
             action=self._rows["action"][first, env],
             reward=reward,
             next_obs=self._rows["final_obs"][last, env],
+            next_privileged=self._rows["final_privileged"][last, env],
             discount=weight * self._rows["alive"][last, env],
         )
 

@@ -1,6 +1,7 @@
 """The engine: differentiable articulated-body dynamics in Warp, exposed as torch operators."""
 
 from rpo_lightning.sim.convert import from_mujoco, to_mujoco
+from rpo_lightning.sim.kernels import quiet
 from rpo_lightning.sim.mjcf import load_mjcf
 from rpo_lightning.sim.model import Contact, Joint, Link, Model
 from rpo_lightning.sim.quaternions import quat_multiply, quat_rotate
@@ -16,6 +17,7 @@ __all__ = [
     "load_mjcf",
     "quat_multiply",
     "quat_rotate",
+    "quiet",
     "resolve_device",
     "to_mujoco",
 ]

@@ -8,7 +8,7 @@ import numpy as np
 
 from rpo_lightning.sim.expressions import Scalar, recip, sqrt
 
-__all__ = ["ZERO", "Vector", "cross", "normalized", "quat_multiply", "rotation", "vector"]
+__all__ = ["ZERO", "Vector", "cross", "normalized", "rotation", "vector"]
 
 Vector = np.ndarray  # (3,) of dtype object: floats and Expr mixed
 
@@ -24,17 +24,6 @@ ZERO = vector([0.0, 0.0, 0.0])
 def cross(a: Vector, b: Vector) -> Vector:
     """Return the vector product."""
     return vector([a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]])
-
-
-def quat_multiply(a: Sequence[Scalar], b: Sequence[Scalar]) -> list[Scalar]:
-    """Return the product of two quaternions xyzw."""
-    (ax, ay, az, aw), (bx, by, bz, bw) = a, b
-    return [
-        aw * bx + ax * bw + ay * bz - az * by,
-        aw * by + ay * bw + az * bx - ax * bz,
-        aw * bz + az * bw + ax * by - ay * bx,
-        aw * bw - ax * bx - ay * by - az * bz,
-    ]
 
 
 def rotation(quat: Sequence[Scalar]) -> np.ndarray:

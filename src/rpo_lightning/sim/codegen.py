@@ -14,8 +14,9 @@ from rpo_lightning.sim import dynamics, factorization
 from rpo_lightning.sim.algebra import Vector, vector
 from rpo_lightning.sim.expressions import Expr, Scalar, Trace, emit, gradient
 from rpo_lightning.sim.model import Model
+from rpo_lightning.sim.signatures import LOCALS, SIGNATURES
 
-__all__ = ["LANES", "acceleration_adjoint_source", "acceleration_source", "step_adjoint_source", "step_source"]
+__all__ = ["LANES", "source"]
 
 LANES = {"cpu": 16, "cuda": 32}  # environments per block; CUDA blocks are one warp, for coalesced access
 
@@ -69,11 +70,13 @@ auto store = [&](lane* from, float* to, int size) {
 
 _TRAJECTORY = """
 auto row = [&](int s) -> lane* {
-    float* data = trajectory.data + (size_t)(block * SUBSTEPS + s) * (NQ + ND) * width;
+    float* data = trajectory.data + (size_t)(block * substeps + s) * (NQ + ND) * width;
     return (lane*)(data) + first_lane;
 };
 const int stride = width / lanes;
 """
+
+_DT = "(lane)(dt)"
 
 
 class _Writer:
@@ -86,8 +89,8 @@ class _Writer:
         self.matrix = dynamics.mass_matrix(model, self.q, _point(trace))
         self.entries = sorted(self.matrix)
 
-    def constants(self, **values: int) -> str:
-        sizes = {"NQ": self.model.nq, "ND": self.model.nd, "NH": len(self.entries), **values}
+    def constants(self) -> str:
+        sizes = {"NQ": self.model.nq, "ND": self.model.nd, "NH": len(self.entries)}
         return "".join(f"const int {name} = {value};\n" for name, value in sizes.items())
 
     def origin(self) -> str:
@@ -136,22 +139,22 @@ class _Writer:
         outputs = _assign("gq", grads[:nq]) | _assign("gqd", grads[nq : nq + nd]) | _assign("gu", grads[nq + nd :])
         return emit(outputs | _assign("gh", matrix), accumulate=True)
 
-    def substep(self, dt: float) -> str:
-        """Return code for q, qd, u, f, o -> q, qd one substep later."""
+    def substep(self) -> str:
+        """Return code for q, qd, u, f, o, dt -> q, qd one substep later."""
         trace, q, qd, u, factors = self._symbols()
         origin = _point(trace)
         x = factorization.solve(factors, dynamics.bias_force(self.model, q, qd, u, origin))
-        new_q, new_qd = dynamics.integrate(self.model, q, qd, x, dt, origin)
+        new_q, new_qd = dynamics.integrate(self.model, q, qd, x, trace.input(_DT), origin)
         return emit(_assign("q", new_q) | _assign("qd", new_qd))
 
-    def substep_adjoint(self, dt: float) -> str:
+    def substep_adjoint(self) -> str:
         """Return code for gq, gqd of the new state -> of the old one; gu, gh +=."""
         trace, q, qd, u, factors = self._symbols()
         origin, model = _point(trace), self.model
         nq, nd = model.nq, model.nd
         tau = dynamics.bias_force(model, q, qd, u, origin)
         x = factorization.solve(factors, tau)
-        new_q, new_qd = dynamics.integrate(model, q, qd, x, dt, origin)
+        new_q, new_qd = dynamics.integrate(model, q, qd, x, trace.input(_DT), origin)
         # the gradient stops at x, because the solve has an adjoint of its own
         seeds = trace.inputs("gq", nq) + trace.inputs("gqd", nd)
         direct = gradient(new_q + new_qd, seeds, [*q, *qd, *x])
@@ -177,77 +180,72 @@ def _assign(name: str, values: Sequence[Scalar]) -> dict[str, Scalar]:
     return {f"{name}[{i}]": value for i, value in enumerate(values)}
 
 
-def step_source(model: Model, dt: float, substeps: int, interval: int) -> str:
-    """Return C that advances a block by `substeps` substeps of `dt`; records their states if `record`."""
-    w = _Writer(model)
-    return f"""{_PRELUDE}{w.constants(SUBSTEPS=substeps, INTERVAL=interval)}{_TRAJECTORY}
-lane q[NQ], qd[ND], u[ND], o[3], f[NH];
-load(q, q_in.data, NQ); load(qd, qd_in.data, ND); load(u, force.data, ND);
-{w.origin()}{w.shift("qd", 1.0)}
-for (int s = 0; s < SUBSTEPS; ++s) {{
-    if (s % INTERVAL == 0) {w.factor()}
+def source(name: str, model: Model) -> str:
+    """Return the C text of a kernel of `SIGNATURES` for one block of environments.
+
+    `step` advances by `substeps` substeps of `dt` and records their states if `record`; `step_adjoint` pulls the cotangents
+    of its result back to its inputs, from the recorded trajectory. `acceleration` computes the joint accelerations, and
+    `acceleration_adjoint` pulls theirs back. The step sizes are arguments, so that another one is the same machine code.
+    """
+    signature, writer = SIGNATURES[name], _Writer(model)
+    head = _PRELUDE + writer.constants()
+    if "trajectory" in signature.passes:
+        head += _TRAJECTORY
+    return head + signature.prologue() + _BODIES[name](writer) + signature.epilogue()
+
+
+def _step(w: _Writer) -> str:
+    return f"""{w.origin()}{w.shift("qd", 1.0)}
+for (int s = 0; s < substeps; ++s) {{
+    if (s % interval == 0) {w.factor()}
     if (record) {{
         lane* to = row(s);
         for (int i = 0; i < NQ; ++i) to[i * stride] = q[i];
         for (int i = 0; i < ND; ++i) to[(NQ + i) * stride] = qd[i];
     }}
-    {w.substep(dt)}
+    {w.substep()}
 }}
 {w.shift("qd", -1.0)}
-store(q, q_out.data, NQ); store(qd, qd_out.data, ND);
 """
 
 
-def step_adjoint_source(model: Model, dt: float, substeps: int, interval: int) -> str:
-    """Return C that pulls the cotangents of a step's result back to its inputs, from the recorded trajectory."""
-    w = _Writer(model)
-    return f"""{_PRELUDE}{w.constants(SUBSTEPS=substeps, INTERVAL=interval)}{_TRAJECTORY}
-lane q[NQ], qd[ND], u[ND], o[3], f[NH], gq[NQ], gqd[ND], gu[ND], gh[NH];
-load(u, force.data, ND); load(gq, adj_q.data, NQ); load(gqd, adj_qd.data, ND);
-auto restore = [&](int s) {{
+def _step_adjoint(w: _Writer) -> str:
+    return f"""auto restore = [&](int s) {{
     lane* from = row(s);
     for (int i = 0; i < NQ; ++i) q[i] = from[i * stride];
     for (int i = 0; i < ND; ++i) qd[i] = from[(NQ + i) * stride];
 }};
 restore(0);
-{w.origin()}{w.shift_adjoint("gqd", -1.0)}
-for (int i = 0; i < ND; ++i) gu[i] = (lane)(0.0f);
-for (int s = SUBSTEPS - 1; s >= 0; --s) {{
-    if (s == SUBSTEPS - 1 || (s + 1) % INTERVAL == 0) {{
-        restore(s - s % INTERVAL);
-        {w.factor()}
-        for (int i = 0; i < NH; ++i) gh[i] = (lane)(0.0f);
+{w.origin()}{w.shift_adjoint("gqd", -1.0)}{_zero("gu")}
+for (int s = substeps - 1; s >= 0; --s) {{
+    if (s == substeps - 1 || (s + 1) % interval == 0) {{
+        restore(s - s % interval);
+        {w.factor()}{_zero("gh")}
     }}
     restore(s);
-    {w.substep_adjoint(dt)}
-    if (s % INTERVAL == 0) {w.factor_adjoint()}
+    {w.substep_adjoint()}
+    if (s % interval == 0) {w.factor_adjoint()}
 }}
 {w.shift_adjoint("gqd", 1.0)}
-store(gq, out_q.data, NQ); store(gqd, out_qd.data, ND); store(gu, out_force.data, ND);
 """
 
 
-def acceleration_source(model: Model) -> str:
-    """Return C for the joint accelerations of a block."""
-    w = _Writer(model)
-    return f"""{_PRELUDE}{w.constants()}
-lane q[NQ], qd[ND], u[ND], o[3], f[NH], a[ND];
-load(q, q_in.data, NQ); load(qd, qd_in.data, ND); load(u, force.data, ND);
-{w.origin()}{w.shift("qd", 1.0)}{w.factor()}{w.accelerate()}{w.shift("a", -1.0)}
-store(a, out.data, ND);
-"""
+def _acceleration(w: _Writer) -> str:
+    return f"""{w.origin()}{w.shift("qd", 1.0)}{w.factor()}{w.accelerate()}{w.shift("a", -1.0)}"""
 
 
-def acceleration_adjoint_source(model: Model) -> str:
-    """Return C that pulls a cotangent of the accelerations back to (q, qd, force)."""
-    w = _Writer(model)
-    return f"""{_PRELUDE}{w.constants()}
-lane q[NQ], qd[ND], u[ND], o[3], f[NH], ga[ND], gq[NQ], gqd[ND], gu[ND], gh[NH];
-load(q, q_in.data, NQ); load(qd, qd_in.data, ND); load(u, force.data, ND); load(ga, adj.data, ND);
-for (int i = 0; i < NQ; ++i) gq[i] = (lane)(0.0f);
-for (int i = 0; i < ND; ++i) gqd[i] = gu[i] = (lane)(0.0f);
-for (int i = 0; i < NH; ++i) gh[i] = (lane)(0.0f);
-{w.origin()}{w.shift("qd", 1.0)}{w.shift_adjoint("ga", -1.0)}{w.factor()}{w.accelerate_adjoint()}{w.factor_adjoint()}
-{w.shift_adjoint("gqd", 1.0)}
-store(gq, out_q.data, NQ); store(gqd, out_qd.data, ND); store(gu, out_force.data, ND);
-"""
+def _acceleration_adjoint(w: _Writer) -> str:
+    return f"""{_zero("gq", "gqd", "gu", "gh")}{w.origin()}{w.shift("qd", 1.0)}{w.shift_adjoint("ga", -1.0)}{w.factor()}
+{w.accelerate_adjoint()}{w.factor_adjoint()}{w.shift_adjoint("gqd", 1.0)}"""
+
+
+def _zero(*names: str) -> str:
+    return "".join(f"for (int i = 0; i < {LOCALS[name]}; ++i) {name}[i] = (lane)(0.0f);\n" for name in names)
+
+
+_BODIES = {
+    "step": _step,
+    "step_adjoint": _step_adjoint,
+    "acceleration": _acceleration,
+    "acceleration_adjoint": _acceleration_adjoint,
+}

@@ -37,14 +37,18 @@ def contact_points(
     positions: Sequence[Vector],
     rotations: Sequence[Vector],
     twists: Sequence[tuple[Vector, Vector]],
+    origin: Vector,
 ) -> list[Touch]:
-    """Find the points (dflex_tasks.md 1.2 f), given each link's position, rotation matrix and twist (angular, linear)."""
+    """Find the points (dflex_tasks.md 1.2 f), given each link's position, rotation matrix and twist (angular, linear).
+
+    Positions and twists are about the reference point `origin`.
+    """
     up, touches = vector(model.up), []
     for contact in model.contacts:
         w, v = twists[contact.link]
         centre = positions[contact.link] + rotations[contact.link] @ vector(contact.point)
         point = centre - contact.radius * up
-        height = point @ up - model.ground
+        height = point @ up + origin @ up - model.ground
         depth = where_less(height, 0.0, -height, 0.0)
         touches.append(Touch(contact.link, point, depth, up, v + cross(w, point), contact))
     return touches

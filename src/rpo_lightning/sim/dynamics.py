@@ -1,7 +1,7 @@
 """Articulated-body dynamics, one substep at a time, in world axes.
 
-Spatial vectors are pairs (angular, linear) about one reference point: the world origin moved along the ground by
-`origin`, so that float32 does not lose its digits when a robot has run a hundred metres. The equations hold for any such
+Spatial vectors are pairs (angular, linear) about one reference point, `origin`, which follows the
+robot, so that float32 does not lose its digits when it has run or fallen a hundred metres. The equations hold for any such
 point. Everything here works on floats (then it computes, in double precision) and on `Expr` (then it is traced).
 """
 
@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rpo_lightning.sim.algebra import ZERO, Vector, cross, normalized, quat_multiply, rotation, vector
+from rpo_lightning.sim.algebra import ZERO, Vector, cross, normalized, rotation, vector
 from rpo_lightning.sim.contact import contact_force, contact_points
 from rpo_lightning.sim.expressions import Scalar, cos, nearest, sin, where_less
 from rpo_lightning.sim.factorization import Matrix
 from rpo_lightning.sim.model import Joint, Link, Model
+from rpo_lightning.sim.quaternions import quat_product
 
 __all__ = ["bias_force", "integrate", "mass_matrix", "reference_point", "shift_velocity"]
 
@@ -44,18 +45,18 @@ def _kinematics(model: Model, q: Sequence[Scalar], origin: Vector) -> list[_Fram
             position, quat = offset - origin, turn
         else:
             parent = frames[link.parent]
-            position, quat = parent.position + parent.rotation @ offset, quat_multiply(parent.quat, turn)
+            position, quat = parent.position + parent.rotation @ offset, quat_product(parent.quat, turn)
         if link.joint is Joint.FREE:
             position, quat = vector(values[:3]) - origin, list(values[3:])
             turned = rotation(quat)
             columns = [(e, ZERO) for e in _UNIT] + [(ZERO, e) for e in _UNIT]
         elif link.joint is Joint.BALL:
-            quat = quat_multiply(quat, values)
+            quat = quat_product(quat, values)
             turned = rotation(quat)
             columns = [(turned @ e, cross(position, turned @ e)) for e in _UNIT]
         elif link.joint is Joint.REVOLUTE:
             half = 0.5 * (values[0] - link.ref)
-            quat = quat_multiply(quat, [*(sin(half) * axis), cos(half)])
+            quat = quat_product(quat, [*(sin(half) * axis), cos(half)])
             turned = rotation(quat)
             direction = turned @ axis
             columns = [(direction, cross(position, direction))]
@@ -69,21 +70,13 @@ def _kinematics(model: Model, q: Sequence[Scalar], origin: Vector) -> list[_Fram
 
 
 def reference_point(model: Model, q: Sequence[Scalar]) -> Vector:
-    """Return the grid point of the ground (every 4 m) that is nearest to the first link that has a mass, (3,) [m].
+    """Return the point of a grid (every 4 m) that is nearest to the first link that has a mass, (3,) [m].
 
     The physics does not depend on it. A grid keeps it at the world origin while the robot is near, where the derivative by
     the entries of a quaternion of any length is then that of the reference simulator.
     """
     massive = next((i for i, link in enumerate(model.links) if link.mass > 0.0), 0)
-    position = _kinematics(model, q, ZERO)[massive].position
-    up = vector(model.up)
-
-    def along_the_ground(x: Vector) -> Vector:
-        return x - up * (x @ up)
-
-    grid = vector([4.0 * nearest(0.25 * value) for value in along_the_ground(position)])
-    # on a slope rounding has left the ground, whose height must not change
-    return along_the_ground(grid)
+    return vector([4.0 * nearest(0.25 * value) for value in _kinematics(model, q, ZERO)[massive].position])
 
 
 def shift_velocity(model: Model, qd: Sequence[Scalar], offset: Vector) -> list[Scalar]:
@@ -148,7 +141,7 @@ def bias_force(
         torque = torque + cross(w, spin) + cross(v, momentum) - cross(x, weight)
         wrenches.append((torque, push + cross(w, momentum) - weight))
     positions, rotations = [f.position for f in frames], [f.rotation for f in frames]
-    for touch in contact_points(model, positions, rotations, twists):
+    for touch in contact_points(model, positions, rotations, twists, origin):
         pressed, (torque, push) = contact_force(touch), wrenches[touch.link]
         wrenches[touch.link] = (torque - cross(touch.point, pressed), push - pressed)
 
@@ -202,7 +195,7 @@ def mass_matrix(model: Model, q: Sequence[Scalar], origin: Vector) -> Matrix:
 
 
 def integrate(
-    model: Model, q: Sequence[Scalar], qd: Sequence[Scalar], qdd: Sequence[Scalar], dt: float, origin: Vector
+    model: Model, q: Sequence[Scalar], qd: Sequence[Scalar], qdd: Sequence[Scalar], dt: Scalar, origin: Vector
 ) -> tuple[list[Scalar], list[Scalar]]:
     """Advance by semi-implicit Euler: velocities first, then positions with the new velocities."""
     new_qd = [rate + dt * acceleration for rate, acceleration in zip(qd, qdd, strict=True)]
@@ -212,13 +205,13 @@ def integrate(
         if link.joint is Joint.FREE:
             w, v, p = vector(rates[:3]), vector(rates[3:]), vector(q[at][:3])
             quat = q[at][3:]
-            change = quat_multiply([*rates[:3], 0.0], quat)
+            change = quat_product([*rates[:3], 0.0], quat)
             new_q[at] = [
                 *(p + dt * (v + cross(w, p - origin))),
                 *normalized([r + 0.5 * dt * c for r, c in zip(quat, change, strict=True)]),
             ]
         elif link.joint is Joint.BALL:  # the rates are in the link's own axes
-            change = quat_multiply(q[at], [*rates, 0.0])
+            change = quat_product(q[at], [*rates, 0.0])
             new_q[at] = normalized([r + 0.5 * dt * c for r, c in zip(q[at], change, strict=True)])
         else:
             new_q[at] = [q[at][0] + dt * rates[0]]

@@ -1,25 +1,82 @@
 """Warp kernels around generated source. Equal source gives the same kernel; Warp keeps the machine code on disk."""
 
-# mypy: ignore-errors
-# Warp reads the annotations of kernels as values; a type checker cannot.
-
 from __future__ import annotations
 
+import linecache
 import os
+import shutil
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 import torch
 import warp as wp
 
-__all__ = ["acceleration", "acceleration_adjoint", "step", "step_adjoint"]
+from rpo_lightning.sim.signatures import SIGNATURES
+
+__all__ = ["build", "load", "quiet"]
+
+# the adjoints are kernels of their own, so Warp is not asked for any
+_WRAPPER = """
+@wp.func_native(source)
+def body({arrays}num_envs: int, {scalars}b: int): ...
+
+@wp.kernel(module="unique", module_options={{"enable_backward": False}})
+def articulated_{name}({arrays}num_envs: int, first: int, {scalars}):
+    body({array_names}, num_envs, {scalar_names}first + wp.tid())
+"""
 
 
-def _start_quietly() -> None:
-    """Initialise Warp without its banner and, where torch sees no GPU, without its native complaint about that."""
+@cache
+def build(name: str, source: str) -> wp.Kernel:
+    """Return the kernel that runs `source` once a block, with the arguments of `SIGNATURES[name]`."""
+    signature = SIGNATURES[name]
+    text = _WRAPPER.format(
+        name=name,
+        arrays="".join(f"{array}: wp.array(dtype=wp.float32), " for array in signature.arrays),
+        scalars="".join(f"{scalar}: {kind}, " for scalar, kind in signature.scalars.items()),
+        array_names=", ".join(signature.arrays),
+        scalar_names="".join(f"{scalar}, " for scalar in signature.scalars),
+    )
+    file = f"<kernel {name}>"
+    linecache.cache[file] = len(text), None, text.splitlines(keepends=True), file  # where Warp looks for a function's text
+    scope: dict[str, Any] = {"wp": wp, "source": source, "__name__": __name__}
+    exec(compile(text, file, "exec", dont_inherit=True), scope)
+    return scope[f"articulated_{name}"]
+
+
+def load(kernel: wp.Kernel, device: torch.device, block_dim: int | None = None) -> None:
+    """Compile a kernel or take its machine code from Warp's cache on disk; what is damaged there is made anew.
+
+    Raises:
+        RuntimeError: if that fails too, with the folder's name.
+    """
+    wp.init()  # sets the folder
+    cached = list(Path(str(wp.config.kernel_cache_dir)).glob(f"wp_{kernel.module.name}_???????"))
+    try:
+        wp.load_module(kernel.module, device=str(device), block_dim=block_dim)
+    except Exception as damage:  # of many kinds: no JSON, no object file, half of one
+        if not cached:
+            raise
+        try:
+            for folder in cached:
+                shutil.rmtree(folder)
+            wp.load_module(kernel.module, device=str(device), block_dim=block_dim)
+        except Exception as error:
+            raise RuntimeError(f"{damage}: damaged machine code; delete the folder {cached[0]} and start again") from error
+
+
+def quiet() -> None:
+    """Start Warp without its banner and compile times and, where torch sees no GPU, its native complaint about that.
+
+    For programs that own the terminal, before the first simulator.
+    """
     wp.config.log_level = wp.LOG_ERROR
     if torch.cuda.is_available():
+        wp.init()
         return
-    stderr, silence = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    silence = os.open(os.devnull, os.O_WRONLY)  # first: where standard error is closed, this may become it
+    stderr = os.dup(2)
     try:
         os.dup2(silence, 2)
         wp.init()
@@ -27,82 +84,3 @@ def _start_quietly() -> None:
         os.dup2(stderr, 2)
         os.close(stderr)
         os.close(silence)
-
-
-_start_quietly()
-_OPTIONS = {"enable_backward": False}  # the adjoints are kernels of their own
-Floats = wp.array(dtype=wp.float32)
-
-
-@cache
-def step(source: str) -> wp.Kernel:
-    """(q, qd, force, trajectory, q_out, qd_out, num_envs, first block, record)."""
-
-    @wp.func_native(source)
-    def body(
-        q_in: Floats, qd_in: Floats, force: Floats, trajectory: Floats, q_out: Floats, qd_out: Floats,
-        num_envs: int, record: int, b: int,
-    ): ...  # fmt: skip
-
-    @wp.kernel(module="unique", module_options=_OPTIONS)
-    def articulated_step(
-        q_in: Floats, qd_in: Floats, force: Floats, trajectory: Floats, q_out: Floats, qd_out: Floats,
-        num_envs: int, first: int, record: int,
-    ):  # fmt: skip
-        body(q_in, qd_in, force, trajectory, q_out, qd_out, num_envs, record, first + wp.tid())
-
-    return articulated_step
-
-
-@cache
-def step_adjoint(source: str) -> wp.Kernel:
-    """(adj_q, adj_qd, force, trajectory, out_q, out_qd, out_force, num_envs, first block)."""
-
-    @wp.func_native(source)
-    def body(
-        adj_q: Floats, adj_qd: Floats, force: Floats, trajectory: Floats, out_q: Floats, out_qd: Floats,
-        out_force: Floats, num_envs: int, b: int,
-    ): ...  # fmt: skip
-
-    @wp.kernel(module="unique", module_options=_OPTIONS)
-    def articulated_step_adjoint(
-        adj_q: Floats, adj_qd: Floats, force: Floats, trajectory: Floats, out_q: Floats, out_qd: Floats,
-        out_force: Floats, num_envs: int, first: int,
-    ):  # fmt: skip
-        body(adj_q, adj_qd, force, trajectory, out_q, out_qd, out_force, num_envs, first + wp.tid())
-
-    return articulated_step_adjoint
-
-
-@cache
-def acceleration(source: str) -> wp.Kernel:
-    """(q, qd, force, out, num_envs, first block)."""
-
-    @wp.func_native(source)
-    def body(q_in: Floats, qd_in: Floats, force: Floats, out: Floats, num_envs: int, b: int): ...
-
-    @wp.kernel(module="unique", module_options=_OPTIONS)
-    def articulated_acceleration(q_in: Floats, qd_in: Floats, force: Floats, out: Floats, num_envs: int, first: int):
-        body(q_in, qd_in, force, out, num_envs, first + wp.tid())
-
-    return articulated_acceleration
-
-
-@cache
-def acceleration_adjoint(source: str) -> wp.Kernel:
-    """(q, qd, force, adj, out_q, out_qd, out_force, num_envs, first block)."""
-
-    @wp.func_native(source)
-    def body(
-        q_in: Floats, qd_in: Floats, force: Floats, adj: Floats, out_q: Floats, out_qd: Floats, out_force: Floats,
-        num_envs: int, b: int,
-    ): ...  # fmt: skip
-
-    @wp.kernel(module="unique", module_options=_OPTIONS)
-    def articulated_acceleration_adjoint(
-        q_in: Floats, qd_in: Floats, force: Floats, adj: Floats, out_q: Floats, out_qd: Floats, out_force: Floats,
-        num_envs: int, first: int,
-    ):  # fmt: skip
-        body(q_in, qd_in, force, adj, out_q, out_qd, out_force, num_envs, first + wp.tid())
-
-    return articulated_acceleration_adjoint

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum
+from hashlib import sha256
 
 import numpy as np
 
@@ -126,6 +127,13 @@ class Model:
     def nd(self) -> int:
         """Number of degrees of freedom."""
         return self.qd_start[-1]
+
+    def digest(self) -> str:
+        """Return what is equal for two models exactly if the same equations describe their motion."""
+        parts = [np.asarray([self.ground, *self.gravity, *self.up])]
+        for item in (*self.links, *self.contacts):
+            parts += [np.asarray(value) for name, value in vars(item).items() if name != "name"]
+        return sha256(b"".join(np.append(part.ravel(), part.size).astype(float).tobytes() for part in parts)).hexdigest()
 
     def coordinates(self, link: int) -> slice:
         """Return the entries of q that belong to a link's joint."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
-import pickle
 from concurrent.futures import ThreadPoolExecutor, wait
-from functools import cache, cached_property
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -75,12 +75,14 @@ class Simulator:
                 raise ValueError(f"{name} must be at least 1, got {value}")
         if not 1 <= mass_matrix_interval <= substeps:
             raise ValueError(f"mass_matrix_interval must be in 1 ... substeps={substeps}, got {mass_matrix_interval}")
-        if dt <= 0.0:
+        if not 0.0 < dt < math.inf:
             raise ValueError(f"dt must be positive, got {dt}")
         self.device = resolve_device(device)
         self.model, self.num_envs, self.dt, self.substeps = model, num_envs, dt, substeps
         self.mass_matrix_interval = mass_matrix_interval
-        self._settings = pickle.dumps(model), dt / substeps, substeps, mass_matrix_interval
+        self._step_sizes = dt / substeps, substeps, mass_matrix_interval
+        self._robot = copy.deepcopy(model)  # traced at the first use of a kernel, when the caller's may have changed
+        self._kernels: dict[str, wp.Kernel] = {}
         width = codegen.LANES[self.device.type]
         self._blocks = math.ceil(num_envs / width)
         self._trajectory_size = self._blocks * width * substeps * (model.nq + model.nd)
@@ -102,26 +104,13 @@ class Simulator:
         self._check(q=q, qd=qd, force=force)
         return _Acceleration.apply(self, q, qd, force)
 
-    @cached_property
-    def _step_kernel(self) -> wp.Kernel:
-        return self._load(kernels.step(_step_source(*self._settings)))
-
-    @cached_property
-    def _step_adjoint_kernel(self) -> wp.Kernel:
-        return self._load(kernels.step_adjoint(_step_adjoint_source(*self._settings)))
-
-    @cached_property
-    def _acceleration_kernel(self) -> wp.Kernel:
-        return self._load(kernels.acceleration(codegen.acceleration_source(self.model)))
-
-    @cached_property
-    def _acceleration_adjoint_kernel(self) -> wp.Kernel:
-        return self._load(kernels.acceleration_adjoint(codegen.acceleration_adjoint_source(self.model)))
-
-    def _load(self, kernel: wp.Kernel) -> wp.Kernel:
-        # now, and not at the first launch, where several threads would compile the same module
-        wp.load_module(kernel.module, device=str(self.device), block_dim=_CUDA_BLOCK if self.device.type == "cuda" else None)
-        return kernel
+    def _kernel(self, name: str) -> wp.Kernel:
+        if name not in self._kernels:
+            kernel = kernels.build(name, _source(name, self._robot))
+            # now, and not at the first launch, where several threads would compile the same module
+            kernels.load(kernel, self.device, _CUDA_BLOCK if self.device.type == "cuda" else None)
+            self._kernels[name] = kernel
+        return self._kernels[name]
 
     def _check(self, **tensors: torch.Tensor) -> None:
         for name, tensor in tensors.items():
@@ -132,7 +121,8 @@ class Simulator:
                     f"got {tensor.dtype} {tuple(tensor.shape)} on {tensor.device}"
                 )
 
-    def _launch(self, kernel: wp.Kernel, tensors: tuple[torch.Tensor, ...], *scalars: int) -> None:
+    def _launch(self, name: str, tensors: tuple[torch.Tensor, ...], *scalars: float) -> None:
+        kernel = self._kernel(name)
         arrays = [wp.from_torch(t, return_ctype=True) for t in tensors]
         if self.device.type == "cuda":
             stream = wp.stream_from_torch(torch.cuda.current_stream(self.device))
@@ -171,17 +161,15 @@ if hasattr(os, "register_at_fork"):  # a forked child inherits the pool but not 
     os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
-# Tracing takes some tenths of a second: an evaluation's simulator shares the source of the training's.
+_sources: dict[tuple[str, str], str] = {}
 
 
-@cache
-def _step_source(model: bytes, dt: float, substeps: int, interval: int) -> str:
-    return codegen.step_source(pickle.loads(model), dt, substeps, interval)
-
-
-@cache
-def _step_adjoint_source(model: bytes, dt: float, substeps: int, interval: int) -> str:
-    return codegen.step_adjoint_source(pickle.loads(model), dt, substeps, interval)
+def _source(name: str, model: Model) -> str:
+    """Return a kernel's text; tracing takes some tenths of a second, so equal robots share it."""
+    key = name, model.digest()
+    if key not in _sources:
+        _sources[key] = codegen.source(name, model)
+    return _sources[key]
 
 
 class _Step(torch.autograd.Function):
@@ -193,7 +181,7 @@ class _Step(torch.autograd.Function):
         q, qd, force = (t.detach().contiguous() for t in (q, qd, force))
         trajectory = q.new_empty(simulator._trajectory_size if record else 0)
         out = torch.empty_like(q), torch.empty_like(qd)
-        simulator._launch(simulator._step_kernel, (q, qd, force, trajectory, *out), int(record))
+        simulator._launch("step", (q, qd, force, trajectory, *out), int(record), *simulator._step_sizes)
         if record:
             ctx.simulator = simulator
             ctx.save_for_backward(force, trajectory)
@@ -206,7 +194,7 @@ class _Step(torch.autograd.Function):
         adj_q, adj_qd = adj_q.detach().contiguous(), adj_qd.detach().contiguous()
         grads = torch.empty_like(adj_q), torch.empty_like(adj_qd), torch.empty_like(adj_qd)
         simulator = ctx.simulator
-        simulator._launch(simulator._step_adjoint_kernel, (adj_q, adj_qd, force, trajectory, *grads))
+        simulator._launch("step_adjoint", (adj_q, adj_qd, force, trajectory, *grads), *simulator._step_sizes)
         return None, None, *grads
 
 
@@ -215,7 +203,7 @@ class _Acceleration(torch.autograd.Function):
     def forward(ctx: Any, simulator: Simulator, q: torch.Tensor, qd: torch.Tensor, force: torch.Tensor) -> Any:
         q, qd, force = (t.detach().contiguous() for t in (q, qd, force))
         out = torch.empty_like(qd)
-        simulator._launch(simulator._acceleration_kernel, (q, qd, force, out))
+        simulator._launch("acceleration", (q, qd, force, out))
         ctx.simulator = simulator
         ctx.save_for_backward(q, qd, force)
         return out
@@ -226,5 +214,5 @@ class _Acceleration(torch.autograd.Function):
         q, qd, force = ctx.saved_tensors
         grads = torch.empty_like(q), torch.empty_like(qd), torch.empty_like(force)
         simulator = ctx.simulator
-        simulator._launch(simulator._acceleration_adjoint_kernel, (q, qd, force, adj.detach().contiguous(), *grads))
+        simulator._launch("acceleration_adjoint", (q, qd, force, adj.detach().contiguous(), *grads))
         return None, *grads

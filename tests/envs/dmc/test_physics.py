@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from rpo_lightning.envs.dmc.models import Options, load_model
+from rpo_lightning.envs.dmc.models import Options, load_model, suite_file
 from rpo_lightning.envs.dmc.physics import CpuEngine, CpuPhysics
 
 pytest.importorskip("dm_control")
@@ -14,7 +14,7 @@ SENSORS = {"speed": ("subtreelinvel", "body", "torso"), "foot": ("framepos", "xb
 
 
 def cheetah(iterations=4, sensors=SENSORS, edit=None):
-    return load_model("cheetah", Options(timestep=0.01, iterations=iterations, ls_iterations=8), sensors, edit)
+    return load_model(suite_file("cheetah"), Options(timestep=0.01, iterations=iterations, ls_iterations=8), sensors, edit)
 
 
 def hard_cheetah():
@@ -121,7 +121,9 @@ def test_penetration_is_contact():
 
 
 def test_the_model_has_the_options_and_sensors_asked_for():
-    model = load_model("cartpole", Options(0.004, 3, 5, "implicitfast", "elliptic", ("contact", "eulerdamp")), {})
+    model = load_model(
+        suite_file("cartpole"), Options(0.004, 3, 5, "implicitfast", "elliptic", ("contact", "eulerdamp")), {}
+    )
     flags = mujoco.mjtDisableBit
     assert (model.opt.timestep, model.opt.iterations, model.opt.ls_iterations) == (0.004, 3, 5)
     assert model.opt.integrator == mujoco.mjtIntegrator.mjINT_IMPLICITFAST

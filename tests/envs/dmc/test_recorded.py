@@ -12,7 +12,7 @@ import rpo_lightning
 from rpo_lightning.envs import env_class
 from rpo_lightning.envs.dmc import TASKS
 from rpo_lightning.envs.dmc.models import Options
-from rpo_lightning.envs.dmc.physics import State
+from rpo_lightning.envs.dmc.worlds import State
 
 pytest.importorskip("dm_control")
 stats = pytest.importorskip("scipy.stats")

@@ -11,9 +11,10 @@ import pytest
 import torch
 
 import rpo_lightning
-from rpo_lightning.envs.dmc import base, physics
-from rpo_lightning.envs.dmc.models import Options, load_model
-from rpo_lightning.envs.dmc.physics import CpuEngine, CpuPhysics, Worlds
+from rpo_lightning.envs.dmc import control_task, physics
+from rpo_lightning.envs.dmc.models import Options, load_model, suite_file
+from rpo_lightning.envs.dmc.physics import CpuEngine, CpuPhysics
+from rpo_lightning.envs.dmc.worlds import Worlds
 from tests.envs.dmc.test_physics import SENSORS, cheetah, touchy_cheetah
 
 pytest.importorskip("dm_control")
@@ -29,12 +30,14 @@ on_every_device = pytest.mark.parametrize("device", DEVICES)
 
 def cartpole():
     options = Options(timestep=0.01, iterations=1, ls_iterations=4, disable=("contact", "eulerdamp"))
-    return load_model("cartpole", options, {})
+    return load_model(suite_file("cartpole"), options, {})
 
 
 def reacher():
     """With a solver that converges: where few iterations end depends on where they begin, which Warp chooses otherwise."""
-    return load_model("reacher", Options(timestep=0.005, iterations=20), {"finger": ("framepos", "geom", "finger")})
+    return load_model(
+        suite_file("reacher"), Options(timestep=0.005, iterations=20), {"finger": ("framepos", "geom", "finger")}
+    )
 
 
 def place(device):
@@ -187,27 +190,27 @@ def test_room_is_made_where_it_lacks(monkeypatch):
 
 def test_room_is_the_models():
     assert capacity(cartpole()) == (0, 1)  # the rail's ends
-    assert capacity(load_model("acrobot", Options(timestep=0.01), {})) == (0, 0)  # nothing constrains it
-    assert capacity(load_model("walker", Options(timestep=0.0025), {})) == (14, 62)  # 7 capsules and 6 limits
-    assert capacity(load_model("humanoid", Options(timestep=0.005), {})) == (128, 256)
+    assert capacity(load_model(suite_file("acrobot"), Options(timestep=0.01), {})) == (0, 0)  # nothing constrains it
+    assert capacity(load_model(suite_file("walker"), Options(timestep=0.0025), {})) == (14, 62)  # 7 capsules and 6 limits
+    assert capacity(load_model(suite_file("humanoid"), Options(timestep=0.005), {})) == (128, 256)
 
 
 def test_a_task_runs_on_it(monkeypatch):
     options = {"num_envs": N, "threads": 1, "episode_length": 4}
     expected = rpo_lightning.make(RUN, **options)
-    monkeypatch.setattr(base, "make_physics", lambda engine, *rest: WarpPhysics(engine.model, *rest))
+    monkeypatch.setattr(control_task, "make_physics", lambda engine, *rest: WarpPhysics(engine.model, *rest))
     env, other = rpo_lightning.make(RUN, **options), rpo_lightning.make(RUN, seed=5, **options)
     assert isinstance(env.physics, WarpPhysics)
     for action in controls(env.model, 10):
-        for own, reference in zip(env.step(action), expected.step(action), strict=True):
+        for own, reference in zip(env.step(action)[:-1], expected.step(action)[:-1], strict=True):
             torch.testing.assert_close(own, reference, rtol=1e-3, atol=2e-3)
     state = env.state_dict()
     steps = controls(env.model, 6, seed=2)
     steps[1, 3, 0] = float("nan")
-    straight = [part for action in steps for part in (*env.step(action), env.invalid)]
-    assert straight[6:12][-1].tolist() == [False, False, False, True, False, False]
+    straight = [part for action in steps for part in (*env.step(action)[:-1], env.invalid)]
+    assert straight[8:16][-1].tolist() == [False, False, False, True, False, False]
     other.load_state_dict(state)
-    assert same(straight, [part for action in steps for part in (*other.step(action), other.invalid)])
+    assert same(straight, [part for action in steps for part in (*other.step(action)[:-1], other.invalid)])
 
 
 def test_without_mujoco_warp(monkeypatch):

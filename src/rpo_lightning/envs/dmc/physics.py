@@ -1,12 +1,10 @@
-"""Many worlds of one MuJoCo model on the CPU, in MuJoCo's own threads, and what tasks see of them."""
+"""Many worlds of one MuJoCo model on the CPU, in MuJoCo's own threads."""
 
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -14,78 +12,12 @@ import torch
 from mujoco.rollout import Rollout
 from torch import Tensor
 
-__all__ = ["CpuEngine", "CpuPhysics", "Physics", "State", "Worlds", "make_physics"]
+from rpo_lightning.envs.dmc.worlds import Physics, Worlds
+
+__all__ = ["CpuEngine", "CpuPhysics", "make_physics"]
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 _LONGEST = 20  # steps of one call, which keeps the states in between: bounds its memory
-
-
-@dataclass(frozen=True)
-class State:
-    """What a task observes and rewards: N worlds at the state reached, float32 on the task's device.
-
-    Attributes:
-        qpos: (N, nq). qvel: (N, nv). target: (N, k) what the task draws per episode besides a start; k may be 0.
-        sensordata: (N, s) of that very state. addresses: where each sensor's values are in it.
-    """
-
-    qpos: Tensor
-    qvel: Tensor
-    target: Tensor
-    sensordata: Tensor
-    addresses: Mapping[str, slice]
-
-    def sensor(self, name: str) -> Tensor:
-        """Return (N, k) values of a sensor that the task declared."""
-        return self.sensordata[:, self.addresses[name]]
-
-
-@dataclass(frozen=True)
-class Worlds:
-    """The exact state of M worlds: (M, ...) float64 tensors on the CPU.
-
-    Attributes:
-        qpos: (M, nq). qvel: (M, nv). warmstart: (M, nv) accelerations that the constraint solver begins with.
-        sensordata: (M, s). target: (M, k).
-    """
-
-    qpos: Tensor
-    qvel: Tensor
-    warmstart: Tensor
-    sensordata: Tensor
-    target: Tensor
-
-    def rows(self, rows: slice | Tensor) -> Worlds:
-        """Return some of the worlds."""
-        return Worlds(*(part[rows] for part in self.parts().values()))
-
-    def parts(self) -> dict[str, Tensor]:
-        """Return the tensors by name."""
-        return dict(vars(self))
-
-
-class Physics(Protocol):
-    """What a task asks of a backend: it holds N worlds without their targets; tensors are on its device."""
-
-    def step(self, ctrl: Tensor) -> None:
-        """Hold `ctrl` (N, nu) for one control step; sensors then belong to the state reached."""
-        ...
-
-    def view(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return (qpos, qvel, sensordata) in float32; no later step changes them."""
-        ...
-
-    def put(self, rows: Tensor, worlds: Worlds) -> None:
-        """Overwrite the worlds `rows` (M,) int64, in order; the others are left alone."""
-        ...
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """Return copies of all that the next step depends on, and sensordata."""
-        ...
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Continue from what `state_dict` returned, to the bit."""
-        ...
 
 
 class CpuEngine:
@@ -93,7 +25,7 @@ class CpuEngine:
 
     Args:
         model: compiled; without actuator activations.
-        threads: of MuJoCo; None: all cores that this process may use.
+        threads: of MuJoCo; None: as many as torch uses, which OMP_NUM_THREADS sets and ranks divide.
 
     Raises:
         ValueError: for a bad number of threads, or a model whose state is more than positions and velocities.
@@ -106,14 +38,18 @@ class CpuEngine:
         self._width = mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_FULLPHYSICS.value)
         if self._width != 1 + model.nq + model.nv:
             raise ValueError(f"the state of the model must be time, positions and velocities, but has {self._width} numbers")
-        available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        count = threads or available
+        count = threads or torch.get_num_threads()
         self._data = [mujoco.MjData(model) for _ in range(count)]
         self._pool = Rollout(nthread=count if count > 1 else 0)
         # sensors are wanted of the last state only; those of positions and velocities need no contact forces
         self._moving, self._sensing = _disabling(model, "sensor"), model
         if not (model.sensor_needstage == mujoco.mjtStage.mjSTAGE_ACC).any():
             self._sensing = _disabling(model, "constraint", "actuation")
+
+    def close(self) -> None:
+        """End the threads, and free what they simulate in."""
+        self._pool.close()
+        self._data = []
 
     def advance(self, qpos: Array, qvel: Array, warmstart: Array, ctrl: Array, steps: int) -> tuple[Array, Array, Array]:
         """Return (qpos, qvel, warmstart) of M worlds after `steps` physics steps under `ctrl` (M, nu)."""

@@ -7,11 +7,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from rpo_lightning.envs.dmc.base import ControlTask, Start
+from rpo_lightning.envs.dmc.control_task import ControlTask, Start
 from rpo_lightning.envs.dmc.joints import pose_range
 from rpo_lightning.envs.dmc.models import Options, Sensor
-from rpo_lightning.envs.dmc.physics import State
 from rpo_lightning.envs.dmc.rewards import tolerance
+from rpo_lightning.envs.dmc.worlds import State
 
 __all__ = ["WalkerRun", "WalkerStand", "WalkerWalk"]
 

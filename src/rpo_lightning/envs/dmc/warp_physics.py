@@ -17,7 +17,7 @@ import torch
 import warp as wp
 from torch import Tensor
 
-from rpo_lightning.envs.dmc.physics import Worlds
+from rpo_lightning.envs.dmc.worlds import Worlds
 
 try:
     import mujoco_warp as mjw

@@ -9,8 +9,8 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from rpo_lightning.sim.mjcf_frames import Place, matrix
-from rpo_lightning.sim.mjcf_support import Refusals, label, since
+from rpo_lightning.sim.mjcf.frames import Place, matrix
+from rpo_lightning.sim.mjcf.refusals import Refusals, label, since
 from rpo_lightning.sim.model import Contact
 
 __all__ = ["CONTACT", "constants", "read_ground"]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from rpo_lightning.sim.algebra import quat_multiply, rotation
+from rpo_lightning.sim.algebra import rotation
+from rpo_lightning.sim.quaternions import quat_product
 
-__all__ = ["IDENTITY", "Place", "matrix", "multiply", "xyzw"]
+__all__ = ["IDENTITY", "Place", "matrix", "xyzw"]
 
 IDENTITY = np.array([0.0, 0.0, 0.0, 1.0])
 
@@ -18,14 +20,9 @@ def xyzw(wxyz: np.ndarray) -> np.ndarray:
     return np.roll(wxyz, -1)
 
 
-def multiply(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return the product of two quaternions."""
-    return np.array(quat_multiply(a.tolist(), b.tolist()))
-
-
-def matrix(quat: np.ndarray) -> np.ndarray:
+def matrix(quat: Sequence[float] | np.ndarray) -> np.ndarray:
     """Return the rotation matrix (3, 3) of a quaternion."""
-    return rotation(quat.tolist()).astype(float)
+    return rotation(list(quat)).astype(float)
 
 
 class Place(NamedTuple):
@@ -41,4 +38,4 @@ class Place(NamedTuple):
 
     def at(self, pos: np.ndarray, wxyz: np.ndarray) -> Place:
         """Return the frame that MuJoCo gives relative to this one."""
-        return Place(self.link, self.pos + matrix(self.quat) @ pos, multiply(self.quat, xyzw(wxyz)))
+        return Place(self.link, self.pos + matrix(self.quat) @ pos, np.array(quat_product(self.quat, xyzw(wxyz))))

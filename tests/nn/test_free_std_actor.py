@@ -1,15 +1,22 @@
 """The networks of the original SHAC: order of layers, initial weights, a standard deviation without a state."""
 
+import math
+
 import torch
 from torch import nn
 from torch.nn.functional import elu, layer_norm, linear
 
-from rpo_lightning.nn import OriginalActor, original_critic
+from rpo_lightning.nn import MLP, FreeStdActor
+
+
+def first_critic() -> MLP:
+    """Return a critic as the first SHAC had it."""
+    return MLP(6, (16, 8), 1, activation="elu", norm_first=False, gain=math.sqrt(2.0))
 
 
 def test_actor_starts_with_torch_s_own_weights_and_a_log_std_of_minus_one() -> None:
     torch.manual_seed(0)
-    actor = OriginalActor(6, 3, (16, 8))
+    actor = FreeStdActor(6, 3, (16, 8))
     torch.manual_seed(0)
     expected = [nn.Linear(6, 16), nn.Linear(16, 8), nn.Linear(8, 3)]
     layers = [layer for layer in actor.modules() if isinstance(layer, nn.Linear)]
@@ -22,7 +29,7 @@ def test_actor_starts_with_torch_s_own_weights_and_a_log_std_of_minus_one() -> N
 def test_layers_are_linear_then_elu_then_norm() -> None:
     torch.manual_seed(0)
     x = torch.randn(5, 4, 6)
-    for network, output in ((OriginalActor(6, 3, (16, 8)).mlp, 3), (original_critic(6, (16, 8), 1), 1)):
+    for network, output in ((FreeStdActor(6, 3, (16, 8)).mlp, 3), (first_critic(), 1)):
         for module in network.modules():
             if isinstance(module, nn.LayerNorm):
                 nn.init.uniform_(module.weight, 0.5, 1.5)
@@ -35,7 +42,7 @@ def test_layers_are_linear_then_elu_then_norm() -> None:
 
 
 def test_standard_deviation_is_a_parameter_that_knows_no_state() -> None:
-    actor = OriginalActor(6, 3, (16, 8))
+    actor = FreeStdActor(6, 3, (16, 8))
     actor.log_std.data = torch.tensor([0.1, -0.2, 0.3])
     policy = actor(torch.randn(5, 4, 6))
     assert policy.mean.shape == (5, 4, 3)
@@ -46,7 +53,7 @@ def test_standard_deviation_is_a_parameter_that_knows_no_state() -> None:
 
 def test_critic_starts_orthogonal_with_gain_root_two_and_without_bias() -> None:
     torch.manual_seed(0)
-    layers = [layer for layer in original_critic(6, (16, 8), 1) if isinstance(layer, nn.Linear)]
+    layers = [layer for layer in first_critic() if isinstance(layer, nn.Linear)]
     assert len(layers) == 3
     for layer in layers:
         rows, columns = layer.weight.shape
@@ -57,7 +64,7 @@ def test_critic_starts_orthogonal_with_gain_root_two_and_without_bias() -> None:
 
 def test_critic_keeps_its_output_out_of_bf16() -> None:
     torch.manual_seed(0)
-    critic = original_critic(6, (16, 8), 1)
+    critic = first_critic()
     with torch.autocast("cpu", torch.bfloat16):
         value = critic(torch.randn(500, 6)) + 300.0
     assert value.dtype == torch.float32

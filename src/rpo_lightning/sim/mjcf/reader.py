@@ -18,11 +18,12 @@ import numpy as np
 import torch
 
 from rpo_lightning.sim.convert import from_mujoco
-from rpo_lightning.sim.mjcf_frames import IDENTITY, Place, matrix, multiply, xyzw
-from rpo_lightning.sim.mjcf_ground import CONTACT, constants, read_ground
-from rpo_lightning.sim.mjcf_motors import motors
-from rpo_lightning.sim.mjcf_support import Refusals, check_model, check_spec, obey_flags
+from rpo_lightning.sim.mjcf.frames import IDENTITY, Place, matrix, xyzw
+from rpo_lightning.sim.mjcf.ground import CONTACT, constants, read_ground
+from rpo_lightning.sim.mjcf.motors import motors
+from rpo_lightning.sim.mjcf.refusals import Refusals, check_model, check_spec, obey_flags
 from rpo_lightning.sim.model import Joint, Link, Model
+from rpo_lightning.sim.quaternions import quat_product
 
 __all__ = ["load_mjcf"]
 
@@ -50,7 +51,7 @@ def load_mjcf(
         path: the file.
         contact: (ke, kd, kf, mu) of the ground's contact, instead of the file's; a geom's `user="ke kd kf mu"` wins.
         limit: (ke, kd) of the joint limits, instead of the file's.
-        drop: what to leave out although it acts in MuJoCo, by the keys of `mjcf_support.REFUSED`.
+        drop: what to leave out although it acts in MuJoCo, by the keys of `rpo_lightning.sim.mjcf.REFUSED`.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -187,7 +188,7 @@ class _Reader:
         else:
             mass, com = float(self.mj.body_mass[body]), self.mj.body_ipos[body]
             turn, inertia = xyzw(self.mj.body_iquat[body]), np.diag(self.mj.body_inertia[body])
-        axes = matrix(multiply(place.quat, turn))
+        axes = matrix(quat_product(place.quat, turn))
         _merge(self.links[place.link], mass, place.pos + matrix(place.quat) @ com, axes @ inertia @ axes.T)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from rpo_lightning.sim.mjcf_support import Refusals, label, since
+from rpo_lightning.sim.mjcf.refusals import Refusals, label, since
 
 __all__ = ["motors"]
 

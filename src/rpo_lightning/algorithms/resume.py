@@ -1,0 +1,66 @@
+"""What a checkpoint says of the options it was trained with, and what becomes of those that have changed since."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["Resumed", "apply_options", "changed_options", "plain"]
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """Where a run goes on, and with what other options than those of its checkpoint."""
+
+    env_steps: int
+    changes: dict[str, tuple[Any, Any]]
+    """Option -> (then, now)."""
+
+
+def plain(value: Any) -> Any:
+    """Return an option's value as numbers, text, lists and mappings, which any checkpoint reader can load."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    if isinstance(value, functools.partial):  # a class path with its arguments
+        given = [plain(each) for each in value.args if isinstance(each, type)] or [plain(value.func)]
+        return {"class_path": given[0], "init_args": plain(value.keywords)}
+    return f"{value.__module__}.{value.__qualname__}" if hasattr(value, "__qualname__") else repr(value)
+
+
+def changed_options(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return the options of which both know a value, and not the same."""
+    return {name: (then[name], value) for name, value in now.items() if name in then and then[name] != value}
+
+
+def apply_options(
+    checkpoint: dict[str, Any],
+    changes: Mapping[str, tuple[Any, Any]],
+    moved_by_training: Mapping[str, str],
+    state: Mapping[str, Tensor],
+    optimizers: Sequence[torch.optim.Optimizer],
+) -> None:
+    """Put what is configured now into a checkpoint that is about to be loaded.
+
+    Args:
+        checkpoint: of the Trainer's layout; changed.
+        changes: of `changed_options`.
+        moved_by_training: option -> name of the state that it is the first value of. What training has made of it stays,
+            unless the option itself was changed.
+        state: of the module as configured now, by name.
+        optimizers: as configured now: their rates, betas and decay count, not the checkpoint's.
+    """
+    for option, name in moved_by_training.items():
+        if option in changes and name in checkpoint.get("state_dict", {}):
+            checkpoint["state_dict"][name] = state[name]
+    for saved, fresh in zip(checkpoint.get("optimizer_states", []), optimizers, strict=False):
+        for group, configured in zip(saved["param_groups"], fresh.param_groups, strict=False):
+            group.update({key: value for key, value in configured.items() if key != "params"})

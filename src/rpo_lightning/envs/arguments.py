@@ -1,0 +1,92 @@
+"""What environments refuse of what they are given, each in a sentence that names the task."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["check_returned", "check_tensor", "checked_mask", "checked_options", "checked_progress"]
+
+
+def checked_options(task: str, options: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that a task has, with those given put in.
+
+    Raises:
+        TypeError: for one that it has not. ValueError: for a bad value.
+    """
+    for name in options:
+        if name not in defaults:
+            near = difflib.get_close_matches(name, defaults, n=1)
+            hint = f", did you mean {near[0]!r}? Options" if near else ". Options of this task"
+            raise TypeError(f"{task}: unknown option {name!r}{hint}: {', '.join(defaults)}")
+        if isinstance(defaults[name], bool) and not isinstance(options[name], bool):
+            raise ValueError(f"{task}: {name} must be true or false, got {options[name]!r}")
+    merged = {**defaults, **options}
+    if merged.get("reward_from", "next") not in ("previous", "next"):
+        raise ValueError(f"{task}: reward_from must be 'previous' or 'next', got {merged['reward_from']!r}")
+    if (length := merged.get("episode_length")) is not None and (not isinstance(length, int) or length < 1):
+        raise ValueError(f"{task}: episode_length must be at least 1, got {length}")
+    return merged
+
+
+def check_tensor(task: str, name: str, tensor: Any, shape: tuple[int, ...], device: torch.device) -> None:
+    """Check what the user hands in.
+
+    Raises:
+        ValueError: if it is no float32 tensor of that shape and device.
+    """
+    if not isinstance(tensor, Tensor):
+        raise ValueError(f"{task}: {name} must be a torch tensor, got {type(tensor).__name__}")
+    if tuple(tensor.shape) != shape or tensor.dtype != torch.float32 or tensor.device != device:
+        raise ValueError(
+            f"{task}: {name} must be a float32 tensor of shape {shape} on {device}, "
+            f"got {tensor.dtype} {tuple(tensor.shape)} on {tensor.device}"
+        )
+
+
+def check_returned(task: str, method: str, value: Any, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    """Check what a method of the user's task returns.
+
+    Raises:
+        ValueError: if it is no tensor of that shape and type.
+    """
+    kind = str(dtype).removeprefix("torch.")
+    if not isinstance(value, Tensor):
+        raise ValueError(f"{task}: {method} must return a {kind} tensor of shape {shape}, got {type(value).__name__}")
+    if tuple(value.shape) != shape:
+        raise ValueError(f"{task}: {method} must return shape {shape}, got {tuple(value.shape)}")
+    if value.dtype != dtype:
+        raise ValueError(f"{task}: {method} must return {kind}, got {str(value.dtype).removeprefix('torch.')}")
+
+
+def checked_mask(mask: Tensor | None, num_envs: int, device: torch.device) -> Tensor:
+    """Return the environments to reset, (N,) bool: all if None.
+
+    Raises:
+        ValueError: for another shape or type.
+    """
+    if mask is None:
+        return torch.ones(num_envs, dtype=torch.bool, device=device)
+    if tuple(mask.shape) != (num_envs,) or mask.dtype != torch.bool:
+        raise ValueError(f"mask must be bool of shape {(num_envs,)}, got {mask.dtype} {tuple(mask.shape)}")
+    return mask
+
+
+def checked_progress(task: str, progress: Tensor | None, num_envs: int, device: torch.device) -> Tensor:
+    """Return the steps of the present episodes, (N,) int64 on the device: 0 if None.
+
+    Raises:
+        ValueError: for another shape, or floats.
+    """
+    if progress is None:
+        return torch.zeros(num_envs, dtype=torch.int64, device=device)
+    if tuple(progress.shape) != (num_envs,) or progress.is_floating_point():
+        raise ValueError(
+            f"{task}: progress must be an integer tensor of shape {(num_envs,)}, "
+            f"got {progress.dtype} {tuple(progress.shape)}"
+        )
+    return progress.to(device, torch.int64)

@@ -1,0 +1,231 @@
+"""Tasks on this library's own engine, which is differentiable.
+
+A task is a subclass of `ArticulatedEnv` that says which robot it is, how a start is drawn, what is observed, what is
+rewarded and what counts as failure; everything is torch and batched, and gradients flow from actions to rewards and
+observations.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from rpo_lightning.envs.arguments import check_tensor, checked_progress
+from rpo_lightning.envs.base import BaseEnv, Reached, Reward
+from rpo_lightning.envs.model_files import beside
+from rpo_lightning.envs.starts import Starts
+from rpo_lightning.sim import Model, Simulator, load_mjcf
+
+__all__ = ["ArticulatedEnv"]
+
+
+class ArticulatedEnv(BaseEnv):
+    """N copies of a robot with a task, one fused simulator call per step.
+
+    Attributes, besides those of `BaseEnv`: `q` (N, nq), `qd` (N, nd), `model`, `simulator`, `start_q` (N, nq).
+
+    Args:
+        num_envs, device, seed: see `BaseEnv`.
+        options: stochastic_init (True), episode_length (None: the task's own), early_termination (True), auto_reset (True),
+            reward_from ("previous" or "next"), observe_action (False), threads (None: as many as torch uses). A task without
+            `random_start` or `failed` has not the option that would switch it off.
+    """
+
+    # what a task sets
+    robot: ClassVar[str | Path]
+    contact: ClassVar[tuple[float, float, float, float] | None] = None  # of `load_mjcf`, as are the next two
+    limit: ClassVar[tuple[float, float] | None] = None
+    drop: ClassVar[tuple[str, ...]] = ()
+    dt: ClassVar[float] = 1.0 / 60.0
+    substeps: ClassVar[int] = 16
+    mass_matrix_interval: ClassVar[int] = 16
+    differentiable: ClassVar[bool] = True
+
+    def __init__(self, num_envs: int, device: str | torch.device = "cpu", seed: int = 0, **options: Any) -> None:
+        super().__init__(num_envs, device, seed, **options)
+        self.model = self.load_robot()
+        if len(self.model.actuators) != self.action_dim:
+            count = len(self.model.actuators)
+            raise ValueError(
+                f"{self.name}: action_dim is {self.action_dim}, but the robot {self.robot} has {count} actuators"
+            )
+        self.simulator = Simulator(
+            self.model, num_envs, self.dt, self.substeps, self.mass_matrix_interval, self.device, self.options["threads"]
+        )
+        dofs, gears = zip(*self.model.actuators, strict=True)
+        self._actuated = torch.tensor(dofs, device=self.device)
+        self._gears = torch.tensor(gears, device=self.device)
+        self.start_q = torch.tensor(self.model.start, dtype=torch.float32, device=self.device).expand(num_envs, -1)
+        self.q, self.qd = self.start_q, self.start_q.new_zeros(num_envs, self.model.nd)
+        self._slots = self.start_q.new_zeros(num_envs, self.action_dim)
+        self._judged_on: tuple[Tensor, ...] = ()  # what the reward was computed from
+        self.prepare()
+        self._check_task()
+        self.reset()
+
+    @classmethod
+    def option_defaults(cls) -> dict[str, Any]:
+        """Return the options of this task and their values if not given."""
+        return {
+            **({"stochastic_init": True} if cls.random_start is not ArticulatedEnv.random_start else {}),
+            **super().option_defaults(),
+            **({"early_termination": True} if cls.failed is not ArticulatedEnv.failed else {}),
+            "reward_from": "previous",
+            "observe_action": False,
+            "threads": None,
+        }
+
+    # ---- what a task defines -------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def observe(self, q: Tensor, qd: Tensor, action: Tensor) -> Tensor:
+        """Return the observation (N, obs_dim) of a state; `action` (N, action_dim) fills its action slots, if it has any."""
+
+    @abstractmethod
+    def reward(self, obs: Tensor, action: Tensor) -> Reward:
+        """Return the reward (N,) from an observation and the clipped action, or its named parts {name: (N,)} to be added."""
+
+    def observe_privileged(self, q: Tensor, qd: Tensor, action: Tensor) -> Tensor:
+        """Return what only the critic sees of a state, (N, privileged_dim); arguments as of `observe`."""
+        return self.start_q.new_zeros(self.num_envs, 0)
+
+    def prepare(self) -> None:
+        """Compute once, from `self.model`, what `observe` and `reward` need."""
+
+    def failed(self, obs: Tensor) -> Tensor:
+        """Return (N,) bool: which environments fail in the state just reached."""
+        return torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
+
+    def random_start(self) -> tuple[Tensor, Tensor]:
+        """Draw a start (q, qd) for every environment, with `self.uniform` or another draw from `self.generator`."""
+        return self.start_q, self.start_q.new_zeros(self.num_envs, self.model.nd)
+
+    def uniform(self, low: float, high: float, width: int) -> Tensor:
+        """Draw (N, width) numbers within [low, high)."""
+        draws = torch.rand(self.num_envs, width, generator=self.generator)
+        return (low + (high - low) * draws).to(self.device)
+
+    def uniform_start(self, spread: float, rate_spread: float) -> tuple[Tensor, Tensor]:
+        """Draw (q, qd) uniformly, coordinates within `spread` of the start pose and rates within `rate_spread` of zero.
+
+        For robots without quaternions.
+        """
+        q, qd = self.uniform(-1.0, 1.0, self.model.nq + self.model.nd).split([self.model.nq, self.model.nd], dim=1)
+        return self.start_q + spread * q, rate_spread * qd
+
+    @classmethod
+    def load_robot(cls) -> Model:
+        """Read the robot: a file beside the task's own, one of this package by name, any other by path.
+
+        Raises:
+            FileNotFoundError: if there is no such file, with the places looked at.
+        """
+        with as_file(files("rpo_lightning") / "robots" / str(cls.robot)) as packaged:
+            return load_mjcf(beside(cls, "robot", packaged), cls.contact, cls.limit, cls.drop)
+
+    # ---- the environment's surface -------------------------------------------------------------------------------
+
+    def detach(self) -> Tensor:
+        """Cut the graph at the present state; return its observation."""
+        self.q, self.qd, self._slots = self.q.detach(), self.qd.detach(), self._slots.detach()
+        self._judged_on = ()
+        return super().detach()
+
+    def set_state(self, q: Tensor, qd: Tensor, progress: Tensor | None = None) -> Tensor:
+        """Continue from (q, qd), keeping their graph; return the observation. Action slots are zeroed.
+
+        Args:
+            q: (N, nq) coordinates.
+            qd: (N, nd) rates.
+            progress: (N,) steps of the present episodes; None: 0.
+        """
+        check_tensor(self.name, "q", q, (self.num_envs, self.model.nq), self.device)
+        check_tensor(self.name, "qd", qd, (self.num_envs, self.model.nd), self.device)
+        self._progress = checked_progress(self.name, progress, self.num_envs, self.device)
+        self.q, self.qd = q, qd
+        self._slots = q.new_zeros(self.num_envs, self.action_dim)
+        self._obs, self._privileged = self.observe(q, qd, self._slots), self.observe_privileged(q, qd, self._slots)
+        return self._obs
+
+    def get_state(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return (q, qd, progress)."""
+        return self.q, self.qd, self._progress
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything the future depends on, the starts not yet used and the random generator included."""
+        parts = {"q": self.q, "qd": self.qd, "action": self._slots}
+        return {**{name: part.detach().clone() for name, part in parts.items()}, **super().state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue exactly where `state_dict` was taken, on this device or another.
+
+        Raises:
+            ValueError: if the state is of another task or number of environments.
+        """
+        super().load_state_dict(state)
+        self.q, self.qd, self._slots = (state[key].to(self.device, copy=True) for key in ("q", "qd", "action"))
+
+    # ---- inside --------------------------------------------------------------------------------------------------
+
+    def _advance(self, action: Tensor) -> Reached:
+        # views, so that `_contain` can stop what a broken reward would send back through them
+        before, clipped = self._obs.view_as(self._obs), action.clamp(-1.0, 1.0)
+        self._judged_on = before, clipped
+        force = torch.zeros_like(self.qd).index_copy(1, self._actuated, clipped * self._gears)
+        self.q, self.qd = self.simulator.step(self.q, self.qd, force)
+        self._slots = clipped if self.options["observe_action"] else torch.zeros_like(clipped)
+        obs = self.observe(self.q, self.qd, self._slots)
+        privileged = self._privileged  # of width 0, or else
+        if self.privileged_dim:
+            privileged = self.observe_privileged(self.q, self.qd, self._slots)
+        reward = self.reward(before if self.options["reward_from"] == "previous" else obs, clipped)
+        failed = self.failed(obs)
+        if not self.options.get("early_termination", True):
+            failed = torch.zeros_like(failed)
+        return Reached((self.q, self.qd), obs, privileged, reward, failed)
+
+    def _contain(self) -> None:
+        rows = self.invalid[:, None]
+        if self.q.grad_fn is not None:
+            # the simulator's adjoint meets infinities of its own in those environments, even for a zero cotangent
+            self.q.grad_fn.register_hook(lambda grads, _: tuple(g if g is None else g.masked_fill(rows, 0.0) for g in grads))
+        for part in self._judged_on:
+            if part.requires_grad:
+                part.register_hook(lambda grad: grad.masked_fill(rows, 0.0))
+        self.q = torch.where(rows, self.start_q, self.q)
+        self.qd = self.qd.masked_fill(rows, 0.0)
+        self._slots = self._slots.masked_fill(rows, 0.0)
+
+    def _begin(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        if self.options.get("stochastic_init"):
+            starts = self._bank.take(len(rows), self._draw)
+            q, qd = starts["q"].to(self.device), starts["qd"].to(self.device)
+        else:
+            q, qd = self.start_q[: len(rows)], self.start_q.new_zeros(len(rows), self.model.nd)
+        self.q, self.qd = self.q.index_copy(0, rows, q), self.qd.index_copy(0, rows, qd)
+        self._slots = self._slots.index_fill(0, rows, 0.0)
+        with torch.no_grad():
+            state = self.q, self.qd, self._slots
+            return self.observe(*state), self.observe_privileged(*state)
+
+    def _draw(self) -> Starts:
+        q, qd = self.random_start()
+        return {"q": q, "qd": qd}
+
+    def _check_task(self) -> None:
+        """Catch a task whose methods do not fit its own attributes, before it trains on nonsense."""
+        state = self.start_q, self.qd, self._slots
+        obs = self._judged("observe", self.observe, *state)
+        self._check_returned("observe", obs, self.obs_dim)
+        privileged = self._judged("observe_privileged", self.observe_privileged, *state)
+        self._check_returned("observe_privileged", privileged, self.privileged_dim)
+        self._check_returned("reward", self._judged("reward", self.reward, obs, self._slots))
+        self._check_returned("failed", self._judged("failed", self.failed, obs), dtype=torch.bool)
+        full = torch.ones_like(self._slots)
+        if self.options["observe_action"] and torch.equal(self._judged("observe", self.observe, *state[:2], full), obs):
+            raise TypeError(f"{self.name}: unknown option 'observe_action': `observe` shows no action")

@@ -1,0 +1,39 @@
+"""Random numbers: one sequence for each run and process, drawn on the CPU whatever the device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["RunSeeds", "normal", "permutation", "run_seeds"]
+
+
+class RunSeeds(NamedTuple):
+    """Seeds of one process of a run; each begins a stream of its own."""
+
+    env: int
+    """Of the starts."""
+    exploration: int
+    """Of the noise of the policy, and of what an update draws."""
+
+
+def run_seeds(seed: int, rank: int) -> RunSeeds:
+    """Return the seeds of process `rank` of the run `seed`; no two of them, of any run or rank, are related."""
+    children = np.random.SeedSequence(seed, spawn_key=(rank,)).spawn(len(RunSeeds._fields))
+    # torch and gymnasium both take what fits into 63 bits
+    return RunSeeds(*(int(child.generate_state(1, np.uint64)[0] >> 1) for child in children))
+
+
+def normal(shape: Sequence[int], generator: torch.Generator | None, like: Tensor) -> Tensor:
+    """Draw standard normal numbers on the generator's device, and return them on the device and in the dtype of `like`."""
+    device = like.device if generator is None else generator.device
+    return torch.randn(tuple(shape), generator=generator, device=device, dtype=like.dtype).to(like.device)
+
+
+def permutation(size: int, generator: torch.Generator, device: torch.device) -> Tensor:
+    """Return the numbers 0 ... size - 1 (size,) in random order, drawn on the generator's device."""
+    return torch.randperm(size, generator=generator, device=generator.device).to(device)

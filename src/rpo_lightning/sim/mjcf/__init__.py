@@ -1,0 +1,6 @@
+"""Robot files: MJCF into a `Model`."""
+
+from rpo_lightning.sim.mjcf.reader import load_mjcf
+from rpo_lightning.sim.mjcf.refusals import REFUSED
+
+__all__ = ["REFUSED", "load_mjcf"]

@@ -1,0 +1,23 @@
+"""Two gloo processes on tasks that are not our own simulator's."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.algorithms.drivers import largest_difference
+from tests.algorithms.processes import TASKS, run_ranks
+
+
+@pytest.fixture(scope="module")
+def tasks(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
+    return run_ranks("tasks", tmp_path_factory.mktemp("tasks"))
+
+
+@pytest.mark.parametrize("task", TASKS.values())
+def test_ranks_of_other_simulators_learn_the_same_from_different_starts(task: str, tasks: list[dict]) -> None:
+    first, second = (result[task] for result in tasks)
+    assert largest_difference(*first["states"]) > 0.0
+    assert largest_difference(first["states"][1], second["states"][1]) == 0.0
+    assert not torch.isclose(first["obs"], second["obs"]).all(1).any()
+    assert first["env_steps"] == 2 * 2 * 4 * 8

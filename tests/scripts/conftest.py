@@ -1,0 +1,5 @@
+"""Fixtures shared by the tests of the report."""
+
+from tests.scripts.report_runs import drawn, results
+
+__all__ = ["drawn", "results"]

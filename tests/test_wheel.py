@@ -1,0 +1,71 @@
+"""The wheel, installed into a folder of its own and used from an empty one: nothing of the working copy is needed."""
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SHORT = ["--model.init_args.total_env_steps=256", "--data.num_envs=16", "--data.horizon=8", "--data.iterations_per_epoch=2"]
+
+
+def pip(*arguments):
+    done = subprocess.run([sys.executable, "-m", "pip", "--quiet", *map(str, arguments)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, ROOT)
+    (file,) = folder.iterdir()
+    return file
+
+
+@pytest.fixture(scope="module")
+def use(wheel, tmp_path_factory):
+    """Run the installed command in an empty folder, which is returned with what was printed."""
+    site = tmp_path_factory.mktemp("site")
+    pip("install", "--no-deps", "--target", site, wheel)
+
+    def run(*arguments):
+        folder = tmp_path_factory.mktemp("elsewhere")
+        command = [sys.executable, site / "bin/rpo-lightning", *arguments]
+        environment = {**os.environ, "PYTHONPATH": str(site)}
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        return folder, done.stdout
+
+    where = "import rpo_lightning; print(rpo_lightning.__file__)"
+    found = subprocess.run(
+        [sys.executable, "-c", where], cwd=site, env={**os.environ, "PYTHONPATH": str(site)}, text=True, stdout=-1
+    )
+    assert found.stdout.startswith(str(site))
+    return run
+
+
+def test_it_holds_presets_and_robots_and_nothing_else(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    presets = {path.relative_to(ROOT / "configs").as_posix() for path in (ROOT / "configs").rglob("*.yaml")}
+    assert {name.removeprefix("rpo_lightning/configs/") for name in names if "/configs/" in name} == presets
+    source = {
+        path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src").rglob("*") if path.suffix in (".py", ".xml")
+    }
+    assert source <= set(names)
+    assert {name.split("/")[0].split("-")[0] for name in names} == {"rpo_lightning"}
+
+
+def test_it_lists_tasks_and_presets(use):
+    _, out = use("list")
+    assert all(name in out for name in ("cartpole", "dmc/cheetah_run", "RPO", "reppo/ant.yaml"))
+
+
+def test_it_trains_with_a_preset(use):
+    folder, _ = use("fit", "--config", "cartpole.yaml", *SHORT)
+    summary = json.loads((folder / "runs/cartpole/rpo/seed_0/summary.json").read_text())
+    assert (summary["task"], summary["env_steps"]) == ("cartpole", 256)
+    assert summary["commit"].startswith("rpo-lightning ")
