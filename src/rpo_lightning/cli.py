@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -18,16 +18,19 @@ from lightning.fabric import Fabric
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from rpo_lightning import console, discovery, processes, runs
 from rpo_lightning.algorithms import RLModule
-from rpo_lightning.callbacks import Evaluation, Evidence, LastAndBest, Progress, StopAtBudget
+from rpo_lightning.callbacks import Evaluation, Evidence, LastAndBest, Progress, RunFolder, StopAtBudget, StopOnSignal
 from rpo_lightning.callbacks.nan_guard import NonFiniteError
 from rpo_lightning.check_env import command as check_env
+from rpo_lightning.checkpoints import CheckpointFiles
+from rpo_lightning.event_file import EventFile
 from rpo_lightning.fabric import FabricDriver
+from rpo_lightning.interrupts import signals
 from rpo_lightning.rollout import RolloutDataModule
+from rpo_lightning.run_folder import claimed, write_failure
+from rpo_lightning.streams import open_closed_streams
 from rpo_lightning.trajectories import record
 
 __all__ = ["RPOCLI", "main"]
@@ -59,29 +62,6 @@ FABRIC_USES = {
     *FABRIC_LIMITS,
     *("callbacks", "logger", "default_root_dir", "enable_checkpointing", "enable_progress_bar", "plugins"),
 }
-
-
-class RunFolder(Callback):
-    """Write the resolved configuration into the run folder, and note when training itself begins."""
-
-    def __init__(self, run: runs.Run) -> None:
-        super().__init__()
-        self.run = run
-        self.began = False
-
-    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
-        """Write `config.yaml` once the run has been set up."""
-        if trainer.is_global_zero:
-            self.run.write_config()
-
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """From here on an error is no longer one of the command line."""
-        self.began = True
-
-    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        """Say how an interrupted run goes on; Lightning ends it without a word."""
-        if isinstance(exception, (KeyboardInterrupt, SIGTERMException)) and trainer.is_global_zero:
-            console.say(f"interrupted; --ckpt_path last continues {self.run.directory} from its last checkpoint.")
 
 
 class RPOCLI(LightningCLI):
@@ -159,9 +139,11 @@ class RPOCLI(LightningCLI):
         settings["default_root_dir"] = str(run.directory)
         self.checkpoint = self._find_checkpoint(run.directory)
         trains = self.command in ("fit", "fabric")
-        # `last` never starts over a run: it continues one, or there is no checkpoint that could be lost.
-        if trains and self.config["ckpt_path"] != "last" and processes.is_first_process():
+        if trains and processes.is_first_process() and not settings["fast_dev_run"]:
             runs.check_new_run(run.directory, self.checkpoint, self.command)
+        self.checkpoint_files = CheckpointFiles(self.checkpoint if trains else None)
+        plugins = settings["plugins"] or []
+        settings["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), self.checkpoint_files]
         settings["callbacks"] = self._callbacks(settings, run, trains)
         settings["logger"] = self._loggers(settings["logger"], run.directory, trains)
         settings["enable_checkpointing"] = any(isinstance(c, Checkpoint) for c in settings["callbacks"])
@@ -204,9 +186,9 @@ class RPOCLI(LightningCLI):
 
     def _find_checkpoint(self, directory: Path) -> Path | None:
         name = self.config["ckpt_path"]
-        if name is None:
-            return None
         path = runs.find_checkpoint(name, directory)
+        if name is None:
+            return path
         if path is None and self.command not in ("fit", "fabric"):
             raise ValueError(f"There is no {directory / runs.CHECKPOINTS / 'last.ckpt'}.")
         if path is None and processes.is_first_process():
@@ -224,20 +206,19 @@ class RPOCLI(LightningCLI):
             kinds += [StopAtBudget, Evidence]
             kinds += [Progress] if settings["enable_progress_bar"] is not False else []
             kinds += [LastAndBest] if settings["enable_checkpointing"] is not False else []
+            kinds += [StopOnSignal]
         callbacks += [kind() for kind in kinds if not any(isinstance(callback, kind) for callback in callbacks)]
         if trains:
-            self.folder = RunFolder(run)
+            self.folder = RunFolder(self.checkpoint)
             callbacks.insert(0, self.folder)
-        return sorted(callbacks, key=lambda callback: isinstance(callback, Checkpoint))
+        return sorted(callbacks, key=lambda each: (isinstance(each, Checkpoint), isinstance(each, StopOnSignal)))
 
     def _loggers(self, given: Any, directory: Path, trains: bool) -> list[Any]:
         """Return the configured loggers; by default TensorBoard in the run folder, and none without training."""
         if given is None or given is True:
             if not trains:
                 return []
-            # Steps after the checkpoint will be taken again: let TensorBoard forget the first time.
-            purge = runs.counters(self.checkpoint)["env_steps"] + 1 if self.checkpoint else 0
-            return [TensorBoardLogger(str(directory), name="", version="", default_hp_metric=False, purge_step=purge)]
+            return [EventFile(directory)]
         if given is False:
             return []
         return list(given) if isinstance(given, list) else [given]
@@ -262,17 +243,21 @@ class RPOCLI(LightningCLI):
         return FabricDriver(fabric, self.model, self.datamodule, callbacks, settings["default_root_dir"], **limits)
 
     def _fit(self) -> None:
-        directory = self.model.run.directory
-        if self.checkpoint is not None and (directory / "summary.json").exists():
-            done = runs.counters(self.checkpoint)["env_steps"]
-            if done >= self.model.total_env_steps:
-                console.say(f"{directory} is complete: {done} environment steps, see summary.json in it.")
-                return
+        run: runs.Run = self.model.run
         driver: Any = self.trainer
-        if isinstance(driver, FabricDriver):
-            driver.fit(self.checkpoint)
-        else:
-            driver.fit(self.model, datamodule=self.datamodule, ckpt_path=self.checkpoint)
+        done = self.checkpoint_files.env_steps
+        if (run.directory / "summary.json").exists() and done >= self.model.total_env_steps:
+            console.say(f"{run.directory} is complete: {done} environment steps, see summary.json in it.")
+            for callback in driver.callbacks:
+                if isinstance(callback, Evidence) and processes.is_first_process():
+                    callback.publish(run)
+            return
+        alone = processes.is_first_process() and not self.config["trainer"]["fast_dev_run"]
+        with claimed(run.directory) if alone else contextlib.nullcontext():
+            if isinstance(driver, FabricDriver):
+                driver.fit(self.checkpoint)
+            else:
+                driver.fit(self.model, datamodule=self.datamodule, ckpt_path=self.checkpoint)
 
     _fabric = _fit
 
@@ -290,7 +275,13 @@ class RPOCLI(LightningCLI):
         getattr(trainer, self.command)(self.model, datamodule=self.datamodule)
         if trainer.is_global_zero:
             evaluation = next(callback for callback in trainer.callbacks if isinstance(callback, Evaluation))
-            print(json.dumps(evaluation.results, indent=1))
+            print(runs.as_json(evaluation.results))
+            if broken := max(int(result["broken"]) for result in evaluation.results.values()):
+                console.fail(
+                    f"{broken} of {evaluation.episodes} episodes broke: something in them was not finite. "
+                    f"The figures are of the others.",
+                    code=1,
+                )
 
     _test = _validate
 
@@ -309,9 +300,15 @@ def main(arguments: list[str] | None = None) -> None:
     Raises:
         SystemExit: 2 after an error of the user's making, told in one line; 1 when a run stopped itself or a check failed.
     """
+    open_closed_streams()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     console.quiet()
     command = console.choose_command(arguments, COMMANDS)
+    with signals.command():
+        _run(command, arguments[1:])
+
+
+def _run(command: str, arguments: list[str]) -> None:
     cli: RPOCLI | None = None
     try:
         if command == "list":
@@ -320,18 +317,19 @@ def main(arguments: list[str] | None = None) -> None:
             return
         if command == "check-env":
             discovery.import_user_callbacks()
-            if check_env.main(arguments[1:], COMMANDS[command]):
+            if check_env.main(arguments, COMMANDS[command]):
                 raise SystemExit(1)
             return
-        cli = RPOCLI(command, arguments[1:])
+        cli = RPOCLI(command, arguments)
         cli.run()
     except NonFiniteError as error:
         console.fail(str(error), code=1)
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
     except (*USER_ERRORS, MisconfigurationException) as error:
+        began = cli is not None and cli.folder is not None and cli.folder.began
+        if cli is not None and began and (sentence := write_failure(error, cli.model.run.directory)) is not None:
+            console.fail(sentence, code=1)
         # Once training runs, an error is a defect of the code, and its traceback is what one needs.
-        if os.environ.get("RPO_LIGHTNING_DEBUG") or (cli is not None and cli.folder is not None and cli.folder.began):
+        if began or os.environ.get("RPO_LIGHTNING_DEBUG"):
             raise
         console.fail(str(error) or type(error).__name__, code=2)
 

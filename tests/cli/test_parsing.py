@@ -6,7 +6,7 @@ from lightning import Callback
 
 from rpo_lightning import discovery, envs
 from rpo_lightning.cli import main
-from tests.command_line import CONSOLE_SCRIPT, REPOSITORY, RUN, call, finish, refused, spawn
+from tests.command_line import CONSOLE_SCRIPT, REPOSITORY, call, finish, refused, spawn
 
 PAPER_TASKS = ("hopper", "ant", "anymal", "humanoid")
 
@@ -156,23 +156,6 @@ def test_users_broken_callback_is_named(folder, capsys):
     line = refused(capsys, "fit", "--config", "tiny.yaml")
     assert "callbacks/broken.py" in line
     assert "missing_library" in line
-
-
-@pytest.mark.parametrize("driver", ["fit", "fabric"])
-def test_interrupted_run_says_how_it_goes_on(driver, folder, capsys):
-    interrupt = "--trainer.callbacks+=tests.cli.test_parsing.Interrupt"
-    with pytest.raises(SystemExit) as stop:
-        call(driver, interrupt)
-    assert stop.value.code not in (None, 0)
-    assert capsys.readouterr().err == f"interrupted; --ckpt_path last continues {RUN} from its last checkpoint.\n"
-
-
-class Interrupt(Callback):
-    """Press Ctrl-C in the second epoch."""
-
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
-        if pl_module.iteration == 6:
-            raise KeyboardInterrupt
 
 
 def test_defect_in_a_users_callback_keeps_its_traceback(folder):

@@ -10,6 +10,7 @@ import torch
 from lightning import LightningModule
 from torch import Tensor, nn
 
+from rpo_lightning import __version__
 from rpo_lightning.algorithms.episodes import EndedEpisodes
 from rpo_lightning.allocator import keep_freed_memory
 from rpo_lightning.distributed import any_rank, mean_over_ranks, sum_over_ranks, world_size
@@ -81,6 +82,10 @@ class RLModule(LightningModule):
         """(num_envs, seed, **overrides) -> Env of the training task; set by the data module."""
         self._ended = EndedEpisodes()
         self._episodes: list[list[float]] = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what ties the module to a run: a copy of it copies no simulator."""
+        return {**super().__getstate__(), "make_env": None}
 
     def setup(self, stage: str) -> None:
         """Refuse a precision other than 32-true: the rollout would act by another policy than the updates see."""
@@ -245,6 +250,7 @@ class RLModule(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store the counters and what the checkpoint is of."""
         checkpoint["rpo_lightning"] = {
+            "version": __version__,
             "algorithm": self.name,
             "obs_dim": self.obs_dim,
             "action_dim": self.action_dim,
