@@ -520,15 +520,16 @@ def test_weights_that_are_not_finite_do_not_replace_sound_ones(tmp_path, capsys)
     assert (tmp_path / "checkpoints/last.ckpt").read_text() == "2"
 
 
-def test_averaged_weights_are_those_of_the_summary_and_of_the_policy(folder, capsys):
-    average = "--trainer.callbacks+=lightning.pytorch.callbacks.EMAWeightAveraging"
-    call("fit", average, "--trainer.callbacks.decay=0.5")
+@pytest.mark.parametrize("averaged_first", [True, False])
+def test_averaged_weights_are_those_of_the_summary_and_of_the_policy(averaged_first, folder, capsys):
+    average = ["lightning.pytorch.callbacks.EMAWeightAveraging", "--trainer.callbacks.decay=0.5"]
+    evaluation = ["Evaluation", "--trainer.callbacks.episodes=4"]
+    first, second = (average, evaluation) if averaged_first else (evaluation, average)
+    call("fit", "--trainer.callbacks", *first, "--trainer.callbacks+", *second)
     summary = json.loads((RUN / "summary.json").read_text())["eval"]
     capsys.readouterr()
     main(["validate", "--ckpt_path", str(RUN / "policy.pt")])
     assert json.loads(capsys.readouterr().out) == summary
-    call("fit", "--trainer.default_root_dir=plain")
-    assert json.loads((folder / "plain/summary.json").read_text())["eval"] != summary
 
 
 def test_a_copy_of_the_module_copies_no_simulator(folder):
