@@ -62,17 +62,17 @@ def refused(capsys, *arguments):
     return lines[0]
 
 
+def environment():
+    """Return the variables of a process that finds this working copy, with one torch thread."""
+    return {**os.environ, "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{REPOSITORY / 'src'}", "OMP_NUM_THREADS": "1"}
+
+
 def spawn(folder, *arguments, launcher=("-m", "rpo_lightning.cli")):
     """Start the command line in a process of its own, with one torch thread."""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{REPOSITORY / 'src'}",
-        "OMP_NUM_THREADS": "1",
-    }
     return subprocess.Popen(
         [sys.executable, *launcher, *arguments],
         cwd=folder,
-        env=environment,
+        env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

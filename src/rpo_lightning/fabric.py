@@ -121,6 +121,16 @@ class FabricDriver:
         return self.fabric.strategy
 
     @property
+    def datamodule(self) -> RolloutDataModule:
+        """The source of windows."""
+        return self.data
+
+    @property
+    def num_training_batches(self) -> int:
+        """Iterations of an epoch."""
+        return self.epoch_length
+
+    @property
     def loggers(self) -> list[Any]:
         """Fabric's loggers."""
         return self.fabric.loggers
@@ -217,7 +227,7 @@ class FabricDriver:
         Raises:
             ValueError: the checkpoint holds no simulator, or belongs to another algorithm, task or layout.
         """
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = self.fabric.load(path)
         data_key = type(self.data).__qualname__
         if not content.get(data_key) or "optimizer_states" not in content:
             raise ValueError(f"{path} holds no simulator and optimizer state, so no run can be continued from it.")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
-__all__ = ["is_first_process", "process_count", "torchrun_layout"]
+__all__ = ["is_first_process", "process_count", "say", "torchrun_layout"]
 
 
 def is_first_process() -> bool:
@@ -22,6 +23,12 @@ def process_count(devices: Any) -> int:
     if isinstance(devices, int):
         return max(devices, 1)
     return len(devices) if isinstance(devices, list) and devices else 1
+
+
+def say(text: str) -> None:
+    """Print one line for the user, on the first process."""
+    if is_first_process():
+        print(text, file=sys.stderr, flush=True)
 
 
 def torchrun_layout(strategy: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from lightning import Callback
 
 from rpo_lightning import discovery, envs
 from rpo_lightning.cli import main
-from tests.command_line import CONSOLE_SCRIPT, REPOSITORY, RUN, call, finish, refused, spawn
+from tests.command_line import CONSOLE_SCRIPT, REPOSITORY, call, finish, refused, spawn
 
 PAPER_TASKS = ("hopper", "ant", "anymal", "humanoid")
 
@@ -237,26 +237,6 @@ def test_callbacks_that_nobody_names_are_read_and_not_run(folder, capsys):
     resolved(capsys, "--config", "tiny.yaml")
     with pytest.raises(SystemExit, match="executed"):
         main(["fit", "--config", "tiny.yaml", "--trainer.callbacks+=Touch"])
-
-
-@pytest.mark.parametrize("driver", ["fit", "fabric"])
-def test_interrupted_run_says_how_it_goes_on(driver, folder, capsys):
-    interrupt = "--trainer.callbacks+=tests.cli.test_parsing.Interrupt"
-    with pytest.raises(SystemExit) as stop:
-        call(driver, interrupt)
-    assert stop.value.code not in (None, 0)
-    assert (
-        capsys.readouterr().err.splitlines(keepends=True)[-1]
-        == f"interrupted; --ckpt_path last continues {RUN} from its last checkpoint.\n"
-    )
-
-
-class Interrupt(Callback):
-    """Press Ctrl-C in the second epoch."""
-
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
-        if pl_module.iteration == 6:
-            raise KeyboardInterrupt
 
 
 def test_defect_in_a_users_callback_keeps_its_traceback(folder):

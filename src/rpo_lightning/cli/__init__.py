@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 from rpo_lightning import __version__, console
 from rpo_lightning.cli import commands
 from rpo_lightning.discovery import nearest
+from rpo_lightning.interrupts import signals
+from rpo_lightning.streams import open_closed_streams
 
 __all__ = ["COMMANDS", "RPOCLI", "main"]
 
@@ -54,16 +56,16 @@ def main(arguments: list[str] | None = None) -> None:
     # Before torch loads OpenMP: let its threads spin shortly, then sleep. On two cores an update took 12 ms so, beside a
     # second training 26 ms; with libgomp's own setting 11 to 18 and 250 ms, with sleep alone 16 and 21 ms.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    open_closed_streams()
     command, *options = _choose(list(sys.argv[1:] if arguments is None else arguments))
     try:
-        COMMANDS[command].function(command, options)
+        with signals.command():
+            COMMANDS[command].function(command, options)
         sys.stdout.flush()
     except BrokenPipeError:
         # `rpo-lightning list | head`: nobody reads on, and Python would complain once more when it flushes at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
 
 
 def _choose(arguments: list[str]) -> list[str]:

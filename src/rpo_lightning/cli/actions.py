@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rpo_lightning import console, runs
-from rpo_lightning.callbacks import Evaluation
+from rpo_lightning import console, processes, runs
+from rpo_lightning.callbacks import Evaluation, Evidence
 from rpo_lightning.fabric import FabricDriver
+from rpo_lightning.run_folder import claimed
 from rpo_lightning.trajectories import record
 
 if TYPE_CHECKING:
@@ -19,17 +20,21 @@ __all__ = ["ACTIONS"]
 
 
 def _train(cli: RPOCLI) -> None:
-    directory = cli.model.run.directory
-    if cli.checkpoint is not None and (directory / "summary.json").exists():
-        done = runs.counters(cli.checkpoint)["env_steps"]
-        if done >= cli.model.total_env_steps:
-            console.say(f"{directory} is complete: {done} environment steps, see summary.json in it.")
-            return
+    run: runs.Run = cli.model.run
     driver: Any = cli.trainer
-    if isinstance(driver, FabricDriver):
-        driver.fit(cli.checkpoint)
-    else:
-        driver.fit(cli.model, datamodule=cli.datamodule, ckpt_path=cli.checkpoint)
+    done = cli.checkpoint_files.env_steps
+    if (run.directory / "summary.json").exists() and done >= cli.model.total_env_steps:
+        console.say(f"{run.directory} is complete: {done} environment steps, see summary.json in it.")
+        for callback in driver.callbacks:
+            if isinstance(callback, Evidence) and processes.is_first_process():
+                callback.publish(run)
+        return
+    alone = processes.is_first_process() and not cli.config["trainer"]["fast_dev_run"]
+    with claimed(run.directory) if alone else contextlib.nullcontext():
+        if isinstance(driver, FabricDriver):
+            driver.fit(cli.checkpoint)
+        else:
+            driver.fit(cli.model, datamodule=cli.datamodule, ckpt_path=cli.checkpoint)
     if driver.is_global_zero and cli.announcement is not None:
         cli.announcement.say_end(cli.model)
 
@@ -48,7 +53,13 @@ def _evaluate(cli: RPOCLI) -> None:
     getattr(trainer, cli.command)(cli.model, datamodule=cli.datamodule)
     if trainer.is_global_zero:
         evaluation = next(callback for callback in trainer.callbacks if isinstance(callback, Evaluation))
-        print(json.dumps(evaluation.results, indent=1))
+        print(runs.as_json(evaluation.results))
+        if broken := max(int(result["broken"]) for result in evaluation.results.values()):
+            console.fail(
+                f"{broken} of {evaluation.episodes} episodes broke: something in them was not finite. "
+                f"The figures are of the others.",
+                code=1,
+            )
 
 
 def _predict(cli: RPOCLI) -> None:

@@ -8,7 +8,6 @@ import torch
 from lightning import Callback
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from rpo_lightning import console
 from rpo_lightning.callbacks import (
@@ -19,13 +18,14 @@ from rpo_lightning.callbacks import (
     NaNGuard,
     Progress,
     StopAtBudget,
+    StopOnSignal,
 )
 from rpo_lightning.cli.fabric import is_lightnings
 from rpo_lightning.discovery import nearest
 from rpo_lightning.rollout import RolloutDataModule
-from rpo_lightning.runs import CHECKPOINTS, Run
+from rpo_lightning.runs import CHECKPOINTS, Run, steps
 
-__all__ = ["STANDARD", "Announcement", "RunFolder", "with_standard_ones"]
+__all__ = ["STANDARD", "Announcement", "with_standard_ones"]
 
 STANDARD: dict[type[Callback], type] = {
     EffectiveSamples: EffectiveSamples,
@@ -35,6 +35,7 @@ STANDARD: dict[type[Callback], type] = {
     Evidence: Evidence,
     Progress: ProgressBar,
     LastAndBest: LastAndBest,
+    StopOnSignal: StopOnSignal,
 }
 """Callback of every training run -> the kind of which one given by the user takes its place."""
 
@@ -73,30 +74,7 @@ def with_standard_ones(given: list[Callback], without: list[str], settings: dict
     standard = [kind() for kind in wanted if not any(isinstance(each, STANDARD[kind]) for each in usable)]
     for name in (type(each).__name__ for each in usable if type(each).__name__ in ON_ITERATIONS):
         console.say(f"{name} logs against iterations, everything else against environment steps.")
-    return sorted([*standard, *given], key=lambda callback: isinstance(callback, Checkpoint))
-
-
-class RunFolder(Callback):
-    """Write the resolved configuration into the run folder, and note when training itself begins."""
-
-    def __init__(self, run: Run) -> None:
-        super().__init__()
-        self.run = run
-        self.began = False
-
-    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
-        """Write `config.yaml` once the run has been set up."""
-        if trainer.is_global_zero and not trainer.fast_dev_run:
-            self.run.write_config()
-
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """From here on an error is no longer one of the command line."""
-        self.began = True
-
-    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        """Say how an interrupted run goes on; Lightning ends it without a word."""
-        if isinstance(exception, (KeyboardInterrupt, SIGTERMException)) and trainer.is_global_zero:
-            console.say(f"interrupted; --ckpt_path last continues {self.run.directory} from its last checkpoint.")
+    return sorted([*standard, *given], key=lambda each: (isinstance(each, Checkpoint), isinstance(each, StopOnSignal)))
 
 
 class Announcement(Callback):
@@ -115,7 +93,7 @@ class Announcement(Callback):
         threads = torch.get_num_threads()
         console.say(
             f"{type(pl_module).__name__} on {self.run.task}: {self.data.num_envs} environments x {self.data.horizon} "
-            f"steps{processes}, {_grouped(pl_module.total_env_steps)} steps in all; {pl_module.device}, {threads} "
+            f"steps{processes}, {steps(pl_module).partition(' of ')[2]} in all; {pl_module.device}, {threads} "
             f"{'thread' if threads == 1 else 'threads'}"
         )
         if trainer.fast_dev_run:
@@ -137,12 +115,8 @@ class Announcement(Callback):
             outcome = f"return {self._sampled['mean']:.4g} over {self._sampled['episodes']} episodes"
         files = [name for name in ("summary.json", "curve.csv", "policy.pt") if (directory / name).exists()]
         where = f"; {', '.join(files)} in {directory}" if files else ""
-        console.say(f"{_grouped(module.env_steps)} of {_grouped(module.total_env_steps)} steps, {outcome}{where}")
+        console.say(f"{steps(module)}, {outcome}{where}")
         if module.env_steps < module.total_env_steps and (directory / CHECKPOINTS / "last.ckpt").exists():
             console.say("next: the same command with --ckpt_path last goes on")
         elif "policy.pt" in files:
             console.say(f"next: rpo-lightning predict --ckpt_path {directory / 'policy.pt'} writes what it does")
-
-
-def _grouped(number: int) -> str:
-    return f"{number:,}".replace(",", " ")

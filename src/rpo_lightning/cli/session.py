@@ -10,19 +10,22 @@ from lightning import Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import TensorBoardLogger
 
 from rpo_lightning import console, discovery, processes, runs
 from rpo_lightning.algorithms import RLModule
+from rpo_lightning.algorithms.containment import NonFiniteError
 from rpo_lightning.allocator import keep_freed_memory
-from rpo_lightning.callbacks.nan_guard import NonFiniteError
+from rpo_lightning.callbacks import RunFolder
+from rpo_lightning.checkpoints import CheckpointFiles
 from rpo_lightning.cli import COMMANDS, actions, arguments
-from rpo_lightning.cli.callbacks import Announcement, RunFolder, with_standard_ones
+from rpo_lightning.cli.callbacks import Announcement, with_standard_ones
 from rpo_lightning.cli.fabric import fabric_driver
 from rpo_lightning.cli.help import help_text
 from rpo_lightning.cli.parser import FriendlyParser
 from rpo_lightning.cli.settings import TRAINER_DEFAULTS, adjusted, divide_cores
+from rpo_lightning.event_file import EventFile
 from rpo_lightning.rollout import RolloutDataModule
+from rpo_lightning.run_folder import write_failure
 
 __all__ = ["RPOCLI", "main"]
 
@@ -121,12 +124,13 @@ class RPOCLI(LightningCLI):
         task, algorithm, seed = self.datamodule.env_name, self.model.name, self.config["seed_everything"]
         directory = Path(settings["default_root_dir"] or runs.run_directory(task, algorithm, seed))
         self.checkpoint = self._find_checkpoint(directory)
-        # `last` never starts over a run: it continues one, or there is no checkpoint that could be lost.
-        starts = self.config["ckpt_path"] != "last" and not settings["fast_dev_run"]
-        if self.trains and starts and processes.is_first_process():
+        if self.trains and processes.is_first_process() and not settings["fast_dev_run"]:
             runs.check_new_run(directory, self.checkpoint, self.command)
         run = self.model.run = runs.Run(directory, task, algorithm, seed, self.line, self._resolved())
         settings["default_root_dir"] = str(directory)
+        self.checkpoint_files = CheckpointFiles(self.checkpoint if self.trains else None)
+        plugins = settings["plugins"] or []
+        settings["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), self.checkpoint_files]
         settings["callbacks"] = self._callbacks(settings, run)
         settings["logger"] = self._loggers(settings["logger"], directory)
         settings["enable_checkpointing"] = any(isinstance(c, Checkpoint) for c in settings["callbacks"])
@@ -148,9 +152,9 @@ class RPOCLI(LightningCLI):
 
     def _find_checkpoint(self, directory: Path) -> Path | None:
         name = self.config["ckpt_path"]
-        if name is None:
-            return None
         path = runs.find_checkpoint(name, directory)
+        if name is None:
+            return path
         if path is None and not self.trains:
             raise ValueError(f"There is no {directory / runs.CHECKPOINTS / 'last.ckpt'}.")
         if path is None and processes.is_first_process():
@@ -164,7 +168,7 @@ class RPOCLI(LightningCLI):
         without = [without] if isinstance(without, str) else list(without)
         callbacks = with_standard_ones(given, without, settings, self.command)
         if self.trains:
-            self.folder, self.announcement = RunFolder(run), Announcement(run, self.datamodule)
+            self.folder, self.announcement = RunFolder(self.checkpoint), Announcement(run, self.datamodule)
             callbacks[:0] = [self.folder, self.announcement]
         return callbacks
 
@@ -173,9 +177,7 @@ class RPOCLI(LightningCLI):
         if given is None or given is True:
             if not self.trains:
                 return []
-            # Steps after the checkpoint will be taken again: let TensorBoard forget the first time.
-            purge = runs.counters(self.checkpoint)["env_steps"] + 1 if self.checkpoint else 0
-            return [TensorBoardLogger(str(directory), name="", version="", default_hp_metric=False, purge_step=purge)]
+            return [EventFile(directory)]
         if given is False:
             return []
         return list(given) if isinstance(given, list) else [given]
@@ -195,3 +197,7 @@ def main(command: str, options: list[str]) -> None:
             cli.run()
         except NonFiniteError as error:
             console.fail(str(error), code=1)
+        except (RuntimeError, OSError) as error:
+            if cli is None or not cli.began or (sentence := write_failure(error, cli.model.run.directory)) is None:
+                raise
+            console.fail(sentence, code=1)
