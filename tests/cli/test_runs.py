@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
+from lightning.pytorch.callbacks import Checkpoint, ProgressBar, TQDMProgressBar
 
 from rpo_lightning.callbacks import Evaluation, LastAndBest, NaNGuard, Progress
 from rpo_lightning.cli import RPOCLI, main, settings
@@ -35,7 +35,7 @@ def test_one_of_the_users_takes_the_place_of_a_standard_one(folder):
     (evaluation,) = (each for each in run.trainer.callbacks if isinstance(each, Evaluation))
     (guard,) = (each for each in run.trainer.callbacks if isinstance(each, NaNGuard))
     assert (evaluation.episodes, guard.patience) == (4, 2)
-    assert isinstance(run.trainer.callbacks[-1], LastAndBest)
+    assert isinstance(run.trainer.callbacks[-1], Checkpoint)
 
 
 def test_standard_callbacks_are_switched_off_by_name(folder):
