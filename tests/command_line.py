@@ -53,6 +53,7 @@ def call(command, *options):
 
 def refused(capsys, *arguments):
     """Run a command that must fail with exit code 2 and a single line; return the line."""
+    capsys.readouterr()  # what commands before it have said
     with pytest.raises(SystemExit) as error:
         main(list(arguments))
     lines = capsys.readouterr().err.splitlines()
@@ -61,17 +62,17 @@ def refused(capsys, *arguments):
     return lines[0]
 
 
+def environment():
+    """Return the variables of a process that finds this working copy, with one torch thread."""
+    return {**os.environ, "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{REPOSITORY / 'src'}", "OMP_NUM_THREADS": "1"}
+
+
 def spawn(folder, *arguments, launcher=("-m", "rpo_lightning.cli")):
     """Start the command line in a process of its own, with one torch thread."""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{REPOSITORY / 'src'}",
-        "OMP_NUM_THREADS": "1",
-    }
     return subprocess.Popen(
         [sys.executable, *launcher, *arguments],
         cwd=folder,
-        env=environment,
+        env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -4,23 +4,28 @@ import csv
 import itertools
 import json
 import math
+import signal
 import subprocess
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from lightning import Trainer
 
 from rpo_lightning import runs
 from rpo_lightning.algorithms import RPO
+from rpo_lightning.callbacks import Evaluation, Evidence, LastAndBest, StopAtBudget, StopOnSignal
 from rpo_lightning.cli import RPOCLI, main
+from rpo_lightning.rollout import RolloutDataModule
 from tests.command_line import LAST, REPOSITORY, RUN, call, events, refused
+from tests.toy import PointMass
 
 
 @pytest.fixture
 def finished(folder):
-    """A finished run that also wrote to results/."""
-    call("fit", "--trainer.callbacks+=Evidence", "--trainer.callbacks.results=results")
+    """A finished run that also wrote to results/; it learns so fast that its last policy is not its best."""
+    call("fit", "--trainer.callbacks+=Evidence", "--trainer.callbacks.results=results", "--model.actor_lr=0.03")
     return RUN
 
 
@@ -32,7 +37,7 @@ def test_run_folder_and_results_hold_what_they_should(finished):
     assert {path.name for path in results.iterdir()} == {"summary.json", "curve.csv", "policy.pt", "config.yaml"}
     summary = json.loads((results / "summary.json").read_text())
     assert list(summary) == [
-        "task", "algorithm", "seed", "env_steps", "wall_clock_s", "commit", "machine", "command", "eval",
+        "task", "algorithm", "seed", "env_steps", "wall_clock_s", "commit", "machine", "command", "starts", "eval",
     ]  # fmt: skip
     assert (summary["task"], summary["algorithm"], summary["seed"]) == ("point_mass", "rpo", 0)
     assert summary["env_steps"] == 768
@@ -40,7 +45,7 @@ def test_run_folder_and_results_hold_what_they_should(finished):
     assert "cores" in summary["machine"]
     assert 0 < summary["wall_clock_s"] < 600
     assert set(summary["eval"]) == {"sampled", "deterministic"}
-    assert set(summary["eval"]["sampled"]) == {"mean", "std", "episodes", "length"}
+    assert set(summary["eval"]["sampled"]) == {"mean", "std", "episodes", "length", "broken"}
     assert yaml.safe_load((results / "config.yaml").read_text())["data"]["num_envs"] == 8
 
 
@@ -101,6 +106,65 @@ def test_resumed_run_adds_up_time_and_keeps_curve_and_command(folder):
     assert summary["command"] == first["command"]
     with (RUN / "curve.csv").open() as file:
         assert [float(row["env_steps"]) for row in csv.DictReader(file)] == list(range(64, 769, 64))
+
+
+def test_results_that_a_kill_has_left_incomplete_are_completed_by_the_next_start(finished, capsys):
+    results = finished.parents[3] / "results/point_mass/rpo/seed_0"
+    whole = {path.name: path.read_bytes() for path in results.iterdir()}
+    (results / "summary.json").unlink()
+    (results / "policy.pt").write_bytes(whole["policy.pt"][:100])
+    (results / ".policy.pt.17.tmp").write_bytes(b"half")
+    call("fit", "--trainer.callbacks+=Evidence", "--trainer.callbacks.results=results", "--ckpt_path=last")
+    assert "is complete" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in results.iterdir()} == whole
+
+
+def test_evidence_of_a_plain_trainer_can_be_checked_on_the_command_line(folder, capsys):
+    data = RolloutDataModule(PointMass, num_envs=8, horizon=8, iterations_per_epoch=4, seed=3)
+    module = RPO(3, 1, total_env_steps=256, hidden=[8])
+    callbacks = [Evaluation(episodes=4), Evidence(results="out"), LastAndBest(), StopAtBudget(), StopOnSignal()]
+    before = signal.getsignal(signal.SIGTERM)
+    Trainer(
+        accelerator="cpu", default_root_dir="mine", callbacks=callbacks, logger=False, enable_progress_bar=False,
+        enable_model_summary=False, max_epochs=-1,
+    ).fit(module, datamodule=data)  # fmt: skip
+    assert signal.getsignal(signal.SIGTERM) == before
+    summary = json.loads((folder / "out/point_mass/rpo/seed_3/summary.json").read_text())
+    assert (summary["task"], summary["seed"], summary["env_steps"]) == ("point_mass", 3, 256)
+    assert (folder / "mine/checkpoints/last.ckpt").exists()
+    capsys.readouterr()
+    options = ("--trainer.callbacks=Evaluation", "--trainer.callbacks.episodes=4", "--trainer.accelerator=cpu")
+    main(["validate", "--ckpt_path", "mine/policy.pt", *options])
+    assert json.loads(capsys.readouterr().out) == summary["eval"]
+
+
+def test_a_policy_whose_episodes_break_is_marked_and_never_best_and_no_success(folder, capsys):
+    call("fit", "--data.env=tests.test_evidence.Breaking", "--trainer.max_steps=4")
+    run = folder / "runs/breaking/rpo/seed_0"
+    evaluation = json.loads((run / "summary.json").read_text())["eval"]["sampled"]
+    assert evaluation == {"mean": None, "std": None, "episodes": 4, "length": None, "broken": 4}
+    assert not (run / "checkpoints/best.ckpt").exists()
+    assert [value for _, value in events(run)["eval/broken"]] == [4.0]
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as end:
+        main(["validate", "--ckpt_path", str(run / "policy.pt")])
+    assert end.value.code == 1
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["sampled"] == evaluation
+    assert "4 of 4 episodes broke" in captured.err
+
+
+class Breaking(PointMass):
+    """In an evaluation, which is of four, everything breaks in the third step."""
+
+    name = "breaking"
+
+    def step(self, action):
+        step = super().step(action)
+        if self.num_envs != 4:
+            return step
+        self.invalid = self.progress == 3
+        return step._replace(terminated=step.terminated | self.invalid)
 
 
 def test_commit_is_that_of_the_start(folder, monkeypatch):

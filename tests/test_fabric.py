@@ -92,7 +92,7 @@ def test_either_driver_continues_the_other(first, second, folder):
 def test_fabric_names_what_it_ignores(folder, capsys):
     call("fabric", "--trainer.gradient_clip_val=1", "--trainer.max_time=00:01:00:00", "--trainer.max_steps=1",
          "--trainer.callbacks+=lightning.pytorch.callbacks.LearningRateMonitor")  # fmt: skip
-    (line,) = capsys.readouterr().err.splitlines()
+    line, *_ = capsys.readouterr().err.splitlines()
     assert line == "fabric ignores trainer.max_time, trainer.gradient_clip_val, LearningRateMonitor."
 
 

@@ -1,15 +1,22 @@
 """A run that was stopped, or killed, goes on as if nothing had happened; nothing is overwritten by accident."""
 
+import errno
+import json
+import shutil
 import signal
+import subprocess
+import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 import yaml
+from lightning import Callback
 
 from rpo_lightning import runs
 from rpo_lightning.cli import RPOCLI
-from tests.command_line import LAST, RUN, call, differing, refused, spawn
+from tests.command_line import LAST, RUN, call, differing, environment, refused, spawn
 
 OTHER = ("--trainer.default_root_dir", "other")
 EVERY_ITERATION = ("--trainer.callbacks+=LastAndBest", "--trainer.callbacks.every_n_iterations=1")
@@ -130,6 +137,187 @@ def test_missing_or_foreign_checkpoint(folder, capsys):
     assert "foreign.ckpt" in refused(capsys, "validate", "--config", "tiny.yaml", "--ckpt_path=foreign.ckpt")
 
 
+@pytest.mark.parametrize("kind", ["truncated", "empty", "JSON", "folder", "object", "policy", "older", "foreign"])
+def test_what_is_no_checkpoint_is_told_in_a_sentence_that_says_what_can_be_done(kind, folder, capsys):
+    call("fit", "--trainer.max_steps=4")
+    last = RUN / LAST
+    content = torch.load(last, weights_only=True)
+    whole = last.read_bytes()
+    last.unlink()
+    if kind == "folder":
+        last.mkdir()
+    elif kind == "object":  # for which torch advises to execute what is in the file
+        torch.save({"rpo_lightning": signal.SIGTERM.__class__}, last)
+    elif kind == "older":
+        del content["rpo_lightning"]["version"]
+        torch.save(content, last)
+    else:
+        text = {"truncated": whole[:1000], "empty": b"", "JSON": (RUN / "summary.json").read_bytes()}
+        text |= {"policy": (RUN / "policy.pt").read_bytes(), "foreign": b""}
+        last.write_bytes(text[kind])
+    if kind == "foreign":
+        torch.save({"state_dict": {}}, last)
+    words = {
+        "truncated": "is damaged", "empty": "is empty", "JSON": "no checkpoint", "folder": "is a folder",
+        "object": "is damaged, or was not written by rpo-lightning", "policy": "is a policy", "older": "older version",
+        "foreign": "no checkpoint of rpo-lightning",
+    }[kind]  # fmt: skip
+    for command in ("fit", "fabric"):
+        capsys.readouterr()
+        line = refused(capsys, command, "--config", "tiny.yaml", "--ckpt_path=last")
+        assert words in line
+        assert str(last) in line
+        assert "weights_only" not in line
+        if kind == "older":
+            assert "start a new run" in line
+        else:
+            assert "best.ckpt" in line
+    if kind != "policy":
+        assert words in refused(capsys, "validate", "--config", "tiny.yaml", "--ckpt_path", str(last))
+    assert not (RUN / ".lock").exists()
+
+
+def test_a_checkpoint_is_read_once(folder, monkeypatch, capsys):
+    call("fit", "--trainer.max_steps=4")
+    read, load = [], torch.load
+    monkeypatch.setattr("torch.load", lambda path, *args, **options: read.append(path) or load(path, *args, **options))
+    for command in ("fit", "fabric"):
+        call(command, "--ckpt_path=last", "--trainer.max_steps=8")
+        assert read.count(RUN / LAST) == len(read) == 1
+        read.clear()
+
+
+def test_a_second_run_in_one_folder_is_refused_and_a_crash_leaves_no_lock(folder, capsys):
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(RUN)], env=environment(), stdout=subprocess.PIPE, text=True)
+    assert holder.stdout.readline() == "held\n"
+    with pytest.raises(SystemExit) as end:
+        call("fit", "--ckpt_path=last")
+    assert end.value.code == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert f"{RUN} is in use by process {holder.pid} on " in line
+    assert not list(RUN.glob("events*"))
+    (RUN / "checkpoints").mkdir()
+    halves = [RUN / ".curve.csv.17.tmp", RUN / "checkpoints/.best.ckpt.17.tmp", RUN / "checkpoints/.last.ckpt.tmp"]
+    for half in halves:
+        half.write_text("of a killed process")
+    holder.kill()
+    holder.communicate()
+    assert (RUN / ".lock").exists()
+    call("fit", "--ckpt_path=last", "--trainer.max_steps=1")
+    assert not [half for half in (*halves, RUN / ".lock") if half.exists()]
+
+
+HOLD = """
+import sys
+import time
+from pathlib import Path
+from rpo_lightning.run_folder import claimed
+with claimed(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_folder_without_a_checkpoint_is_no_run(folder, capsys):
+    for command in ("fit", "fabric"):
+        for wrong in (
+            "--data.env=tests.toy.Opaque",
+            "--data.env=tests.test_resume.Unready",
+            "--trainer.callbacks+=tests.test_resume.Fails",
+        ):
+            with pytest.raises((SystemExit, ZeroDivisionError, FileNotFoundError)):
+                call(command, wrong)
+            assert [path.name for path in folder.iterdir()] == ["tiny.yaml"], wrong
+    capsys.readouterr()
+    call("fit", "--trainer.max_steps=1")
+    assert (RUN / "config.yaml").exists()
+    assert list(RUN.glob("events*"))
+    # killed before its first checkpoint
+    (RUN / LAST).unlink()
+    call("fit", "--trainer.max_steps=1")
+
+
+def test_a_dry_run_leaves_nothing(folder):
+    call("fit", "--trainer.fast_dev_run=true", "--trainer.callbacks+=Evidence", "--trainer.callbacks.results=out",
+         "--trainer.callbacks+=LastAndBest", "--trainer.callbacks.every_n_iterations=1")  # fmt: skip
+    assert [path.name for path in folder.iterdir()] == ["tiny.yaml"]
+    call("fit", "--trainer.max_steps=1")
+    call("fit", "--trainer.fast_dev_run=true")
+
+
+@pytest.mark.parametrize("command", ["fit", "fabric"])
+@pytest.mark.parametrize("at", ["first", "second"])
+def test_a_full_disk_is_one_line_that_says_what_is_safe(command, at, folder, monkeypatch, capsys):
+    save, calls = torch.save, []
+
+    def full(content, path):
+        calls.append(path)
+        if len(calls) < (2 if at == "second" else 1):
+            return save(content, path)
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("torch.save", full)
+    with pytest.raises(SystemExit) as end:
+        call(command, *EVERY_ITERATION)
+    assert end.value.code == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert f"{RUN} cannot be written: No space left on device." in line
+    assert (f"{RUN / LAST} is safe, at 64 steps" if at == "second" else "Nothing of the run is kept yet") in line
+    assert not list(RUN.rglob(".*"))
+    monkeypatch.undo()
+
+
+def test_a_run_folder_that_is_removed_is_one_line(folder, capsys):
+    with pytest.raises(SystemExit) as end:
+        call("fit", "--trainer.callbacks+=tests.test_resume.Removes")
+    assert end.value.code == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert f"{RUN} is gone" in line
+    assert not RUN.exists()
+
+
+def test_other_errors_of_a_running_training_keep_their_traceback(folder):
+    with pytest.raises(FileNotFoundError):
+        call("fit", "--trainer.callbacks+=tests.test_resume.Fails", "--trainer.callbacks.iteration=3")
+
+
+def test_a_resumed_run_says_where_it_goes_on_and_what_is_not_as_before(folder, capsys):
+    call("fit", "--trainer.max_steps=4")
+    content = torch.load(RUN / LAST, weights_only=True)
+    (key,) = [key for key in content["callbacks"] if "Evidence" in key]
+    content["callbacks"][key]["starts"][0]["threads"] = 7
+    torch.save(content, RUN / LAST)
+    capsys.readouterr()
+    cli = RPOCLI(
+        "fit", ["--config=tiny.yaml", "--ckpt_path=last", "--trainer.max_steps=8", "--model.total_env_steps=10000000"]
+    )
+    cli.model.resumed = SimpleNamespace(env_steps=256, changes={"kl_coef": (0.25, 5.0)})
+    cli.run()
+    said = capsys.readouterr().err
+    assert f"continuing at 256 of 10 000 000 steps from {RUN / LAST}" in said
+    assert "kl_coef is now 5.0, was 0.25" in said
+    assert "torch threads: 1, before 7" in said
+    starts = json.loads((RUN / "summary.json").read_text())["starts"]
+    assert [start["env_steps"] for start in starts] == [0, 256]
+    assert [start["changed"] for start in starts] == [{}, {"kl_coef": [0.25, 5.0]}]
+    assert [start["threads"] for start in starts] == [7, 1]
+    assert "--ckpt_path=last" in starts[1]["command"]
+    assert {start["device"] for start in starts} == {"cpu"}
+
+
+def test_closed_standard_error(folder):
+    start = "from rpo_lightning.streams import open_closed_streams as o; o(); from rpo_lightning.cli import main; main()"
+    command = f"exec {sys.executable} -c '{start}' fit --config tiny.yaml --trainer.max_steps=1 2>&-"
+    subprocess.run(["bash", "-c", command], cwd=folder, env=environment(), check=True, timeout=180)
+    assert runs.counters(RUN / LAST)["iteration"] == 1
+    script = (
+        "import os, sys; from rpo_lightning.streams import open_closed_streams as o; o(); print('lost', file=sys.stderr)"
+    )
+    command = f"exec {sys.executable} -c \"{script}; sys.exit(open('tiny.yaml').fileno() - 3)\" 2>&- 0<&-"
+    subprocess.run(["bash", "-c", command], cwd=folder, env=environment(), check=True, timeout=180)
+
+
 def test_a_write_that_is_interrupted_leaves_the_old_file(tmp_path):
     path = tmp_path / "file"
     path.write_text("old")
@@ -160,3 +348,32 @@ class OtherTask:
     name = "other_task"
     obs_dim = 3
     action_dim = 1
+
+
+class Unready(OtherTask):
+    """A task whose first window fails."""
+
+    def __new__(cls, **options):
+        env = super().__new__(cls, **options)
+        env.step = lambda action: 1 / 0
+        return env
+
+
+class Fails(Callback):
+    """An error of somebody's code that looks like one of files."""
+
+    def __init__(self, iteration: int = 0) -> None:
+        super().__init__()
+        self.iteration = iteration
+
+    def on_rollout_end(self, module, batch):
+        if module.iteration == self.iteration:
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory", "/nowhere/robot.xml")
+
+
+class Removes(Callback):
+    """Somebody removes the run folder."""
+
+    def on_rollout_end(self, module, batch):
+        if module.iteration == 6:
+            shutil.rmtree(RUN)

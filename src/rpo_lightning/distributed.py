@@ -8,6 +8,7 @@ from torch import Tensor
 
 __all__ = [
     "any_rank",
+    "from_first_rank",
     "gather_over_ranks",
     "max_over_ranks",
     "mean_over_ranks",
@@ -51,6 +52,13 @@ def max_over_ranks(tensor: Tensor) -> Tensor:
     """Take the elementwise maximum over all processes, in place."""
     if _initialized():
         dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
+    return tensor
+
+
+def from_first_rank(tensor: Tensor) -> Tensor:
+    """Give a tensor the values it has in process 0, in place."""
+    if _initialized():
+        dist.broadcast(tensor, src=0)
     return tensor
 
 

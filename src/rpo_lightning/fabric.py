@@ -12,7 +12,7 @@ import torch
 from lightning.fabric import Fabric
 
 from rpo_lightning.algorithms import RLModule
-from rpo_lightning.distributed import any_rank
+from rpo_lightning.distributed import any_rank, from_first_rank
 from rpo_lightning.rollout import RolloutDataModule
 
 __all__ = ["FabricDriver"]
@@ -36,6 +36,10 @@ class FabricDriver:
         max_steps: the same, counted in iterations.
         check_val_every_n_epoch: epochs between evaluations; None: none before the end.
         limit_train_batches: iterations of an epoch, if fewer than the data module's; up to 1.0 a share of them.
+        fast_dev_run: so many iterations and no more, of which nothing is to be kept; 0: a real run.
+
+    Raises:
+        ValueError: for a limit below 1.
     """
 
     sanity_checking = False
@@ -51,17 +55,40 @@ class FabricDriver:
         max_steps: int = -1,
         check_val_every_n_epoch: int | None = 1,
         limit_train_batches: float | None = None,
+        fast_dev_run: int = 0,
     ) -> None:
         self.fabric, self.module, self.data, self.callbacks = fabric, module, data, list(callbacks)
         self.default_root_dir = str(default_root_dir)
-        self.max_epochs, self.max_steps = max_epochs, max_steps
+        self.max_epochs, self.max_steps, self.fast_dev_run = max_epochs, fast_dev_run or max_steps, fast_dev_run
         self.check_val_every_n_epoch = check_val_every_n_epoch
         limit = data.iterations_per_epoch if limit_train_batches is None else limit_train_batches
+        if limit <= 0 or check_val_every_n_epoch == 0:
+            raise ValueError("limit_train_batches and check_val_every_n_epoch must be above 0, or None.")
         if isinstance(limit, float) and limit <= 1.0:
             limit *= data.iterations_per_epoch
         self.epoch_length = max(1, min(int(limit), data.iterations_per_epoch))
         self.should_stop = False
         self._optimizers: list[torch.optim.Optimizer] = []
+
+    def log(self, metrics: dict[str, float], step: int) -> None:
+        """Hand metrics to the loggers, against environment steps."""
+        self.fabric.log_dict(metrics, step=step)
+
+    def hook(self, name: str, *args: Any) -> None:
+        """Call `name(module, *args)` on every callback that has it."""
+        self.fabric.call(name, self.module, *args)
+
+    def optimizers(self) -> list[torch.optim.Optimizer]:
+        """Return the optimizers, in the order of `configure_optimizers`."""
+        return self._optimizers
+
+    def count_iteration(self) -> None:
+        """Do nothing: `global_step` is the module's own count."""
+
+    @property
+    def precision(self) -> str:
+        """Fabric's precision."""
+        return self.fabric.strategy.precision.precision
 
     @property
     def current_epoch(self) -> int:
@@ -94,6 +121,16 @@ class FabricDriver:
         return self.fabric.strategy
 
     @property
+    def datamodule(self) -> RolloutDataModule:
+        """The source of windows."""
+        return self.data
+
+    @property
+    def num_training_batches(self) -> int:
+        """Iterations of an epoch."""
+        return self.epoch_length
+
+    @property
     def loggers(self) -> list[Any]:
         """Fabric's loggers."""
         return self.fabric.loggers
@@ -101,11 +138,16 @@ class FabricDriver:
     def fit(self, ckpt_path: str | Path | None = None) -> None:
         """Train until the model's budget or a limit; continue from `ckpt_path` if there is one."""
         self.fabric.launch()
-        optimizers: Any = self.module.configure_optimizers()
-        self._optimizers = list(optimizers)
-        self.fabric.setup(self.module, *self._optimizers)
-        self.module.driver = self
-        self.data.attach(self.module).setup("fit")
+        # Not `fabric.setup`: it would wrap the module for a forward pass that is never called; gradients are averaged by
+        # the module itself.
+        module: Any = self.module
+        module.fabric = self.fabric
+        module.to(self.fabric.device)
+        module.driver = self
+        for tensor in (*module.parameters(), *module.buffers()):
+            from_first_rank(tensor.data)
+        self._optimizers = list(module.configure_optimizers())
+        self.data.attach(module).setup("fit")
         try:
             self._call("setup", stage="fit")
             if ckpt_path is not None:
@@ -120,26 +162,6 @@ class FabricDriver:
         finally:
             for logger in self.loggers:
                 logger.finalize("finished")
-
-    @property
-    def precision(self) -> str:
-        """Of Fabric's plugin."""
-        return self.fabric._precision.precision
-
-    def log(self, metrics: dict[str, float], step: int) -> None:
-        """Hand metrics to Fabric's loggers."""
-        self.fabric.log_dict(metrics, step=step)
-
-    def hook(self, name: str, *args: Any) -> None:
-        """Call the callbacks' hook."""
-        self.fabric.call(name, self.module, *args)
-
-    def optimizers(self) -> list[torch.optim.Optimizer]:
-        """Return torch's own optimizers."""
-        return self._optimizers
-
-    def count_iteration(self) -> None:
-        """Do nothing: `global_step` is the module's own counter."""
 
     def save_checkpoint(self, filepath: str | Path) -> None:
         """Write everything that a resumed run needs, under the Trainer's names; every process must call it."""
@@ -205,7 +227,7 @@ class FabricDriver:
         Raises:
             ValueError: the checkpoint holds no simulator, or belongs to another algorithm, task or layout.
         """
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = self.fabric.load(path)
         data_key = type(self.data).__qualname__
         if not content.get(data_key) or "optimizer_states" not in content:
             raise ValueError(f"{path} holds no simulator and optimizer state, so no run can be continued from it.")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
-__all__ = ["is_first_process", "match_torchrun", "process_count"]
+__all__ = ["is_first_process", "process_count", "say", "torchrun_layout"]
 
 
 def is_first_process() -> bool:
@@ -24,13 +25,18 @@ def process_count(devices: Any) -> int:
     return len(devices) if isinstance(devices, list) and devices else 1
 
 
-def match_torchrun(settings: dict[str, Any]) -> dict[str, Any]:
-    """Take number of devices and strategy from torchrun, if it started us.
+def say(text: str) -> None:
+    """Print one line for the user, on the first process."""
+    if is_first_process():
+        print(text, file=sys.stderr, flush=True)
+
+
+def torchrun_layout(strategy: Any) -> dict[str, Any]:
+    """Return number of devices, of machines and strategy as torchrun has laid them out; nothing if it did not start us.
 
     With `devices: 1` every process would else be a world of its own: each trains alone, and nothing tells.
     """
     if "TORCHELASTIC_RUN_ID" not in os.environ or int(os.environ.get("WORLD_SIZE", 1)) == 1:
-        return settings
+        return {}
     local, world = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
-    strategy = "ddp" if settings["strategy"] == "auto" else settings["strategy"]
-    return {**settings, "devices": local, "num_nodes": world // local, "strategy": strategy}
+    return {"devices": local, "num_nodes": world // local, **({"strategy": "ddp"} if strategy == "auto" else {})}

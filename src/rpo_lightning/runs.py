@@ -8,30 +8,40 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import platform
 import shlex
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
+
+from rpo_lightning.checkpoints import check_checkpoint, read_checkpoint, read_file, write_atomically, write_tensors
 
 __all__ = [
     "CHECKPOINTS",
     "Run",
+    "as_json",
     "check_new_run",
     "code_version",
     "command_line",
     "counters",
     "find_checkpoint",
+    "keeps_files",
     "load_weights",
     "machine",
+    "newest_checkpoint",
     "policy_state",
     "run_directory",
+    "run_of",
+    "steps",
     "write_atomically",
     "write_curve",
     "write_json",
@@ -40,6 +50,9 @@ __all__ = [
 
 CHECKPOINTS = "checkpoints"
 """Folder of `last.ckpt` and `best.ckpt` inside a run folder."""
+
+DIMENSIONS = ("obs_dim", "action_dim", "privileged_dim")
+"""Options of every algorithm that the task decides."""
 
 POLICY_PREFIXES = ("actor.", "normalizer.")
 """What of a module's state acts: the actor's weights and the observation normaliser."""
@@ -62,19 +75,53 @@ class Run:
         write_atomically(self.directory / "config.yaml", lambda path: path.write_text(self.config))
 
 
+def run_of(trainer: Any, module: Any) -> Run:
+    """Return what the command line has set as `module.run`; without one, make it of the driver's folder and data module."""
+    if getattr(module, "run", None) is None:
+        data = trainer.datamodule
+        algorithm = f"{type(module).__module__}.{type(module).__qualname__}"
+        env = data.env if isinstance(data.env, str | dict) else f"{data.env.__module__}.{data.env.__qualname__}"
+        config = {
+            "seed_everything": data.seed,
+            "model": {
+                "class_path": algorithm,
+                "init_args": {n: v for n, v in module.hparams.items() if n not in DIMENSIONS},
+            },
+            "data": {"env": env, **{name: getattr(data, name) for name in ("num_envs", "horizon", "iterations_per_epoch")}},
+        }
+        module.run = Run(
+            directory=Path(trainer.default_root_dir),
+            task=data.env_name,
+            algorithm=module.name,
+            seed=data.seed,
+            command=shlex.join(sys.argv),
+            config=yaml.safe_dump(config, sort_keys=False),
+        )
+    return module.run
+
+
+def keeps_files(trainer: Any) -> bool:
+    """Tell whether this process writes files of a run; Lightning's `fast_dev_run` is none."""
+    return trainer.is_global_zero and not getattr(trainer, "fast_dev_run", False)
+
+
+def steps(module: Any) -> str:
+    """Return for example "204 800 of 10 000 000 steps"."""
+    return f"{module.env_steps:,} of {module.total_env_steps:,} steps".replace(",", " ")
+
+
 def run_directory(task: str, algorithm: str, seed: int) -> Path:
     """Return `runs/<task>/<algorithm>/seed_<k>`, relative to the working directory."""
     return Path("runs") / task / algorithm / f"seed_{seed}"
 
 
 def check_new_run(directory: Path, checkpoint: Path | None, command: str = "fit") -> None:
-    """Refuse to start over an existing run.
+    """Refuse to start over an existing run. A folder without a checkpoint is none.
 
     Raises:
         ValueError: if `directory` holds a run and `checkpoint` (what to resume from) is not inside it.
     """
-    last = directory / CHECKPOINTS / "last.ckpt"
-    if not last.exists() and not (directory / "config.yaml").exists():
+    if newest_checkpoint(directory) is None:
         return
     if checkpoint is not None and directory.resolve() in checkpoint.resolve().parents:
         return
@@ -84,20 +131,30 @@ def check_new_run(directory: Path, checkpoint: Path | None, command: str = "fit"
     )
 
 
-def find_checkpoint(name: str, directory: Path) -> Path | None:
+def newest_checkpoint(directory: Path) -> Path | None:
+    """Return `last.ckpt`, or what Lightning wrote after it when SLURM was about to end the job; None without either."""
+    found = [path for path in (directory / CHECKPOINTS / "last.ckpt", *directory.glob("hpc_ckpt_*.ckpt")) if path.exists()]
+    return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
+
+
+def find_checkpoint(name: str | None, directory: Path) -> Path | None:
     """Return the file behind `--ckpt_path`: a path, or `last` or `best` of the run in `directory`.
 
-    None means that `last` was asked for and there is none yet, so that one command both starts and continues a run.
+    None means that there is none yet, so that one command both starts and continues a run. A job that SLURM has started
+    again asks for `last` by itself.
 
     Raises:
         ValueError: if the file is missing; the message says what there is.
     """
-    if name in ("last", "best"):
-        path = directory / CHECKPOINTS / f"{name}.ckpt"
+    if name is None:
+        again = int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0
+        return newest_checkpoint(directory) if again else None
+    if name == "last":
+        return newest_checkpoint(directory)
+    if name == "best":
+        path = directory / CHECKPOINTS / "best.ckpt"
         if path.exists():
             return path
-        if name == "last":
-            return None
         raise ValueError(f"There is no {path}: no evaluation of this run has been checkpointed yet.")
     path = Path(name)
     if path.is_file():
@@ -105,21 +162,8 @@ def find_checkpoint(name: str, directory: Path) -> Path | None:
     folder = path if path.is_dir() else path.parent
     near = sorted(str(p) for pattern in ("*.ckpt", "*.pt", f"{CHECKPOINTS}/*.ckpt") for p in folder.glob(pattern))
     hint = f" There is: {', '.join(near[:5])}." if near else f" Nothing in {folder} is a checkpoint."
-    raise ValueError(f"No checkpoint at {name}.{hint}")
-
-
-def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let `write(temporary)` make the file beside `path`, then move it there in one step.
-
-    A process killed in between leaves the old file whole.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    what = f"{name} is a folder, no checkpoint." if path.is_dir() else f"No checkpoint at {name}."
+    raise ValueError(what + hint)
 
 
 def policy_state(module: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -139,7 +183,7 @@ def write_policy(path: Path, module: Any, run: Run) -> None:
         "env_steps": int(module.env_steps),
         "policy": policy_state(module),
     }
-    write_atomically(path, lambda temporary: torch.save(content, temporary))
+    write_tensors(path, content)
 
 
 def load_weights(module: Any, path: Path) -> dict[str, Any]:
@@ -148,9 +192,9 @@ def load_weights(module: Any, path: Path) -> dict[str, Any]:
     Raises:
         ValueError: if the file is neither, or was made for another algorithm, network or robot.
     """
-    content = _read(path)
-    if not ("policy" in content or "state_dict" in content):
-        raise ValueError(f"{path} is neither a checkpoint nor a policy.pt of rpo-lightning.")
+    content = read_file(path)
+    if "policy" not in content:
+        check_checkpoint(content, path)
     if "policy" in content:
         for key, ours in (("algorithm", module.name), ("obs_dim", module.obs_dim), ("action_dim", module.action_dim)):
             if content[key] != ours:
@@ -171,23 +215,13 @@ def load_weights(module: Any, path: Path) -> dict[str, Any]:
     return content
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ValueError(f"{path} cannot be read as a checkpoint: {str(error).splitlines()[0]}") from error
-    return content if isinstance(content, dict) else {}
-
-
 def counters(path: Path) -> dict[str, int]:
     """Return `iteration` and `env_steps` of a checkpoint.
 
     Raises:
         ValueError: if it is not a checkpoint of a run.
     """
-    content = _read(path)
-    if "rpo_lightning" not in content:
-        raise ValueError(f"{path} is no checkpoint that a run can be continued from.")
+    content = read_checkpoint(path)
     return {name: content["rpo_lightning"][name] for name in ("iteration", "env_steps")}
 
 
@@ -224,8 +258,21 @@ def machine(device: torch.device) -> str:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write `content` as indented JSON."""
-    write_atomically(path, lambda temporary: temporary.write_text(json.dumps(content, indent=1) + "\n"))
+    """Write `content` as indented JSON, in which a number that is not finite is null."""
+    write_atomically(path, lambda temporary: temporary.write_text(as_json(content) + "\n"))
+
+
+def as_json(content: Mapping[str, Any]) -> str:
+    """Return `content` as indented JSON, which knows no NaN: null stands for it."""
+
+    def finite(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {name: finite(each) for name, each in value.items()}
+        if isinstance(value, list):
+            return [finite(each) for each in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return json.dumps(finite(content), indent=1)
 
 
 def write_curve(path: Path, columns: Sequence[str], rows: Sequence[Sequence[float | None]]) -> None:
@@ -236,7 +283,7 @@ def write_curve(path: Path, columns: Sequence[str], rows: Sequence[Sequence[floa
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(columns)
             for row in rows:
-                writer.writerow("" if value is None else f"{value:.10g}" for value in row)
+                writer.writerow("" if value is None or math.isnan(value) else f"{value:.10g}" for value in row)
 
     write_atomically(path, write)
 

@@ -1,5 +1,7 @@
 """Each callback by itself on a stand-in for the module, and in a run where the run matters."""
 
+import copy
+import json
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -91,15 +93,20 @@ class Countdown:
     def __init__(self, num_envs, seed):
         self.index = torch.arange(num_envs)
         self.time = 0
+        self.invalid = torch.zeros(num_envs, dtype=torch.bool)
+        self.closed = 0
 
-    def reset(self):
+    def detach(self):
         return torch.zeros(len(self.index), 1)
+
+    def close(self):
+        self.closed += 1
 
     def step(self, action):
         self.time += 1
         reward = torch.where(self.time <= self.index + 1, 1.0, 10.0)
         ended = self.time % (self.index + 1) == 0
-        obs = self.reset()
+        obs = self.detach()
         return Step(obs, reward, ended & (self.index % 2 == 0), ended & (self.index % 2 == 1), obs)
 
 
@@ -107,7 +114,51 @@ def test_evaluate_counts_one_full_episode_of_every_environment():
     module = SimpleNamespace(act=lambda obs, deterministic, generator: obs)
     result = evaluate(module, Countdown, episodes=5)
     # lengths 1..5; the first five episodes to finish would have been 1, 1, 2, 1, 3
-    assert result == {"mean": 3.0, "std": pytest.approx(2**0.5), "episodes": 5, "length": 3.0}
+    assert result == {"mean": 3.0, "std": pytest.approx(2**0.5), "episodes": 5, "length": 3.0, "broken": 0}
+
+
+def test_a_broken_episode_is_counted_and_no_part_of_the_figures():
+    class Breaking(Countdown):
+        """The episode of 4 steps meets something that is not finite, the one of 5 a reward that is not."""
+
+        def step(self, action):
+            step = super().step(action)
+            self.invalid = (self.index == 3) & (self.time == 2)
+            reward = step.reward.masked_fill((self.index == 4) & (self.time == 3), float("nan"))
+            return step._replace(reward=reward, terminated=step.terminated | self.invalid)
+
+    module = SimpleNamespace(act=lambda obs, deterministic, generator: obs)
+    result = evaluate(module, Breaking, episodes=5)
+    assert result == {"mean": 2.0, "std": pytest.approx((2 / 3) ** 0.5), "episodes": 5, "length": 2.0, "broken": 2}
+
+
+def test_an_evaluation_builds_one_environment_resets_it_once_and_closes_it():
+    envs = []
+
+    class Watched(PointMass):
+        def __init__(self, **options):
+            self.resets = self.closed = 0
+            super().__init__(**options)
+            envs.append(self)
+
+        def reset(self, mask=None):
+            self.resets += mask is None
+            return super().reset(mask)
+
+        def close(self):
+            self.closed += 1
+
+    module = RPO(3, 1, total_env_steps=1, hidden=[8])
+    module.make_env = Watched
+    each = Evaluation(episodes=4)._measure(module)
+    (env,) = envs
+    assert (env.resets, env.closed) == (1, 1)
+    for kind, deterministic in (("sampled", False), ("deterministic", True)):
+        assert each[kind] == evaluate(module, make_env, 4, deterministic)
+    broken = SimpleNamespace(act=lambda obs, deterministic, generator: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        evaluate(broken, Watched, 4)
+    assert envs[-1].closed == 1
 
 
 def make_env(num_envs, seed):
@@ -127,7 +178,7 @@ def test_evaluate_repeats_itself_and_tells_sampled_from_deterministic():
 def test_evaluation_changes_nothing_in_training(folder):
     call("fit")
     (folder / "tiny.yaml").write_text((folder / "tiny.yaml").read_text().split("  callbacks:")[0])
-    call("fit", "--trainer.default_root_dir=without")
+    call("fit", "--trainer.default_root_dir=without", "--without=Evaluation")
     assert "eval/return" in events(RUN)
     assert "eval/return" not in events("without")
     assert differing(RUN, "without") == []
@@ -164,8 +215,9 @@ class Listener:
 
     device = torch.device("cpu")
 
-    def __init__(self, iteration=7):
+    def __init__(self, iteration=7, nonfinite_updates=0):
         self.iteration = iteration
+        self.nonfinite_updates = nonfinite_updates
         self.skip_update = False
 
 
@@ -225,7 +277,7 @@ def test_guard_reports_what_was_repaired_and_skips_only_when_there_is_much_of_it
     exploded = torch.zeros(4, 3, dtype=torch.bool)
     exploded[3, 2] = True
     guard(tmp_path, tolerated=0.5).on_rollout_end(Listener(), replace(batch, invalid=exploded))
-    assert "state in environment 2 at step 3" in caplog.messages[-1]
+    assert "state or reward in environment 2 at step 3" in caplog.messages[-1]
 
 
 def test_guard_stops_after_so_many_in_a_row(tmp_path):
@@ -236,10 +288,44 @@ def test_guard_stops_after_so_many_in_a_row(tmp_path):
         watch.on_rollout_end(Listener(iteration=index), each)
     restored = guard(tmp_path, patience=3)
     restored.load_state_dict(watch.state_dict())
-    with pytest.raises(NonFiniteError, match="3 windows in a row"):
+    with pytest.raises(NonFiniteError, match="3 iterations in a row were not finite, the last one in: reward"):
         restored.on_rollout_end(Listener(iteration=9), bad)
     assert {path.name for path in (tmp_path / "nan").iterdir()} == {
         "iteration_0_rank_0.pt", "iteration_1_rank_0.pt", "iteration_9_rank_0.pt"}  # fmt: skip
+
+
+def test_guard_counts_refused_updates_and_names_what_was_large(tmp_path):
+    batch = window()
+    watch = guard(tmp_path, patience=3)
+    large = replace(batch, reward=batch.reward * 1e30)
+    refused = 0
+    for index, (each, more) in enumerate([(large, 2), (large, 1), (batch, 0), (batch, 4), (batch, 1), (large, 3)]):
+        module = Listener(index, refused)
+        watch.on_rollout_end(module, each)
+        assert not module.skip_update
+        refused += more
+        watch.on_train_batch_end(None, Listener(index + 1, refused), None, each, index)
+    with pytest.raises(
+        NonFiniteError, match=r"3 iterations in a row .*gradients of the update, from a window with reward up to"
+    ):
+        watch.on_rollout_end(Listener(6, refused), batch)
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_monstrous_reward_does_not_train_the_whole_budget_on_nothing(folder, capsys):
+    with pytest.raises(SystemExit) as end:
+        call("fit", "--trainer.callbacks+=NaNGuard", "--model=PPO", "--data.env=tests.callbacks.test_callbacks.Monstrous")
+    assert end.value.code == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert "NaNGuard stopped the run" in line
+    assert "reward" in line
+
+
+class Monstrous(PointMass):
+    """Every reward is 1e30."""
+
+    def step(self, action):
+        return super().step(action)._replace(reward=torch.full((self.num_envs,), 1e30))
 
 
 class Exploding(PointMass):
@@ -283,7 +369,7 @@ def test_guard_ends_a_hopeless_run_with_one_line(folder, capsys):
               "--trainer.callbacks.patience=2"])  # fmt: skip
     assert stop.value.code == 1
     last = capsys.readouterr().err.splitlines()[-1]
-    assert "2 windows in a row" in last
+    assert "2 iterations in a row" in last
     assert "nan" in last
 
 
@@ -329,15 +415,28 @@ class Writer:
             raise KeyboardInterrupt
 
 
-def test_last_and_best(tmp_path):
-    keeper, writer = LastAndBest(every_n_iterations=2), Writer(tmp_path)
-    module = SimpleNamespace(iteration=0)
+@pytest.fixture
+def files(tmp_path):
+    return lambda: [(tmp_path / f"checkpoints/{name}.ckpt").read_text() for name in ("last", "best")]
 
-    def files():
-        return [(tmp_path / f"checkpoints/{name}.ckpt").read_text() for name in ("last", "best")]
+
+def sound():
+    """A module as LastAndBest sees it."""
+    module = torch.nn.Linear(1, 1)
+    module.iteration, module.env_steps, module.device = 0, 640, torch.device("cpu")
+    return module
+
+
+def evaluated(value, broken=0):
+    return {"sampled": {"mean": value, "broken": broken}}
+
+
+def test_last_and_best(tmp_path, files):
+    keeper, writer = LastAndBest(every_n_iterations=2), Writer(tmp_path)
+    module = sound()
 
     for writer.number, value in ((1, -5.0), (2, 3.0), (3, 1.0)):
-        keeper.on_evaluation_end(module, {"sampled": {"mean": value}})
+        keeper.on_evaluation_end(module, evaluated(value))
         keeper.on_train_epoch_end(writer, module)
     assert files() == ["3", "2"]
     writer.number, module.iteration = 4, 3
@@ -350,7 +449,7 @@ def test_last_and_best(tmp_path):
     resumed = LastAndBest()
     resumed.load_state_dict(keeper.state_dict())
     for writer.number, value, expected in ((5, 2.0, ["4", "2"]), (6, 4.0, ["6", "6"])):
-        resumed.on_evaluation_end(module, {"sampled": {"mean": value}})
+        resumed.on_evaluation_end(module, evaluated(value))
         resumed.on_train_end(writer, module)
         assert files() == expected
     writer.number = 99
@@ -359,11 +458,92 @@ def test_last_and_best(tmp_path):
     assert files() == ["6", "6"], "an interrupted write must leave the old file"
     with pytest.raises(ValueError, match="return_deterministic"):
         LastAndBest(monitor="eval/loss")
+    # a broken episode may have missed what costs most
+    writer.number = 7
+    resumed.on_evaluation_end(module, evaluated(100.0, broken=1))
+    resumed.on_train_epoch_end(writer, module)
+    assert files() == ["7", "6"]
+
+
+def test_best_is_never_older_than_what_last_knows_of(tmp_path, files, monkeypatch):
+    keeper, writer, module = LastAndBest(), Writer(tmp_path), sound()
+    keeper.on_evaluation_end(module, evaluated(1.0))
+    keeper.on_train_epoch_end(writer, module)
+    known = keeper.state_dict()
+    keeper.on_evaluation_end(module, evaluated(2.0))
+    writer.number = 1
+
+    def kill(*paths):
+        raise SystemExit("the process is killed")
+
+    # before and after the moment in which best.ckpt is moved to its place
+    for function, kept in (("shutil.copyfile", ["0", "0"]), ("pathlib.Path.replace", ["0", "1"])):
+        with monkeypatch.context() as patched:
+            patched.setattr(function, kill)
+            with pytest.raises(SystemExit):
+                keeper.on_train_epoch_end(writer, module)
+        assert files() == kept
+    resumed = LastAndBest()
+    resumed.load_state_dict(known)
+    resumed.on_evaluation_end(module, evaluated(2.0))
+    resumed.on_train_epoch_end(writer, module)
+    assert files() == ["1", "1"]
+
+
+def test_a_checkpoint_by_the_clock_beside_the_one_by_epochs(tmp_path, monkeypatch):
+    keeper, writer, module = LastAndBest(every_minutes=2.0), Writer(tmp_path), sound()
+    now = [0.0]
+    monkeypatch.setattr("rpo_lightning.callbacks.checkpoint.time.monotonic", lambda: now[0])
+    keeper.on_train_start(writer, module)
+    last = tmp_path / "checkpoints/last.ckpt"
+    for now[0], written in ((119.0, False), (121.0, True), (239.0, False), (242.0, True)):
+        keeper.on_train_batch_end(writer, module, None, None, 0)
+        assert last.exists() == written
+        last.unlink(missing_ok=True)
+    with pytest.raises(ValueError, match="every_minutes"):
+        LastAndBest(every_minutes=0)
+
+
+def test_weights_that_are_not_finite_do_not_replace_sound_ones(tmp_path, capsys):
+    keeper, writer, module = LastAndBest(), Writer(tmp_path), sound()
+    keeper.on_train_epoch_end(writer, module)
+    module.weight.data.fill_(float("inf"))
+    for writer.number in (1, 2):
+        keeper.on_train_epoch_end(writer, module)
+    assert (tmp_path / "checkpoints/last.ckpt").read_text() == "0"
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "not finite after 640 steps" in line
+    # as a mask may be
+    module.register_buffer("mask", torch.tensor(float("-inf")))
+    module.weight.data.zero_()
+    keeper.on_train_epoch_end(writer, module)
+    assert (tmp_path / "checkpoints/last.ckpt").read_text() == "2"
+
+
+@pytest.mark.parametrize("averaged_first", [True, False])
+def test_averaged_weights_are_those_of_the_summary_and_of_the_policy(averaged_first, folder, capsys):
+    average = ["lightning.pytorch.callbacks.EMAWeightAveraging", "--trainer.callbacks.decay=0.5"]
+    evaluation = ["Evaluation", "--trainer.callbacks.episodes=4"]
+    first, second = (average, evaluation) if averaged_first else (evaluation, average)
+    call("fit", "--trainer.callbacks", *first, "--trainer.callbacks+", *second)
+    summary = json.loads((RUN / "summary.json").read_text())["eval"]
+    capsys.readouterr()
+    main(["validate", "--ckpt_path", str(RUN / "policy.pt")])
+    assert json.loads(capsys.readouterr().out) == summary
+
+
+def test_a_copy_of_the_module_copies_no_simulator(folder):
+    cli = RPOCLI("fit", ["--config", "tiny.yaml"])
+    cli.datamodule.setup("fit")
+    assert cli.model.make_env is not None
+    copied = copy.deepcopy(cli.model)
+    assert copied.make_env is None
+    assert torch.equal(copied.actor.mlp[0].weight, cli.model.actor.mlp[0].weight)
 
 
 def test_progress_line_shows_steps_speed_times_returns_and_time_left(folder, capsys):
     call("fit", "--trainer.callbacks+=Progress", "--trainer.callbacks.every_s=0")
-    lines = capsys.readouterr().err.splitlines()
+    lines = capsys.readouterr().err.splitlines()[2:-2]  # between start and end
     assert len(lines) == 12
     for words in ("rpo 640/768 steps", "steps/s", "rollout 0.", "update 0.", "return ", "eval ", "left"):
         assert words in lines[9]

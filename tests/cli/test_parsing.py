@@ -6,7 +6,7 @@ from lightning import Callback
 
 from rpo_lightning import discovery, envs
 from rpo_lightning.cli import main
-from tests.command_line import CONSOLE_SCRIPT, REPOSITORY, RUN, call, finish, refused, spawn
+from tests.command_line import CONSOLE_SCRIPT, REPOSITORY, call, finish, refused, spawn
 
 PAPER_TASKS = ("hopper", "ant", "anymal", "humanoid")
 
@@ -68,6 +68,23 @@ def test_paper_hyper_parameters(folder, capsys):
         (["--data.num_envs", "many"], ["data.num_envs", "many"]),
         (["--trainer.accelerator", "gpuu"], ["gpuu", "cuda"]),
         (["--trainer.precision", "16-mixed"], ["16-mixed", "32-true"]),
+        (["--seed", "1"], ["--seed.", "'--seed_everything'"]),
+        (["--lr", "1e-3"], ["'--model.init_args.actor_lr'", "'--model.init_args.critic_lr'"]),
+        (["--kl_coef", "0.1"], ["'--model.init_args.kl_coef'?"]),
+        (["--total_env_steps", "1e6"], ["'--model.init_args.total_env_steps'?"]),
+        (["--env", "ant"], ["'--data.env'?"]),
+        (["--resume"], ["'--ckpt_path last'?"]),
+        (["--max_epochs=3"], ["'--trainer.max_epochs'?"]),
+        (["--ckpt_path"], ["--ckpt_path", "expected one argument"]),
+        (["--without", "Evalution"], ["Evalution", "'Evaluation'"]),
+        (["--data.num_envs", "null"], ["data.num_envs must be a whole number, not null."]),
+        (["--trainer.barebones", "true"], ["trainer.barebones", "checkpoints"]),
+        (["--trainer.strategy", "fsdp"], ["trainer.strategy is fsdp", "only auto and ddp"]),
+        (["--trainer.strategy", "deepspeed"], ["trainer.strategy is deepspeed"]),
+        (["--trainer.strategy.class_path", "DeepSpeedStrategy"], ["DeepSpeedStrategy"]),
+        (["--trainer.check_val_every_n_epoch", "0"], ["check_val_every_n_epoch must be at least 1"]),
+        (["--trainer.limit_train_batches", "0"], ["limit_train_batches is 0"]),
+        (["--help", "everything"], ["everything", "'trainer'"]),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else None,
 )
@@ -99,9 +116,60 @@ def test_mistake_in_a_file(old, new, named, folder, capsys):
 def test_mistake_in_a_file_name_or_command(folder, capsys):
     assert "'tiny.yaml'" in refused(capsys, "fit", "--config", "tinny.yaml")
     assert "'ant.yaml'" in refused(capsys, "fit", "--config=antt.yaml")
+    line = refused(capsys, "fit", "--config", "ant")
+    assert "'ant.yaml'" in line
+    assert len(line) < 150
     assert "'validate'" in refused(capsys, "valdate")
     (folder / "broken.yaml").write_text("a: [1\nb: }")
     assert "line 2" in refused(capsys, "fit", "--config", "broken.yaml")
+
+
+@pytest.mark.parametrize("place", ["option", "file"])
+@pytest.mark.parametrize(("written", "value"), [("2e6", 2_000_000), ("1.5e6", 1_500_000), ("1e3", 1000)])
+def test_numbers_with_an_exponent_are_whole_where_they_can_be(written, value, place, folder, capsys):
+    options = []
+    if place == "file":
+        path = folder / "tiny.yaml"
+        path.write_text(path.read_text().replace("total_env_steps: 768", f"total_env_steps: {written}, actor_lr: 5e-4"))
+    else:
+        options = [f"--model.total_env_steps={written}", "--model.actor_lr", "5e-4"]
+    model = resolved(capsys, "--config", "tiny.yaml", *options)["model"]["init_args"]
+    assert (model["total_env_steps"], model["actor_lr"]) == (value, 5e-4)
+
+
+def test_options_win_over_files_wherever_they_stand(folder, capsys):
+    assert resolved(capsys, "--data.num_envs=3", "--config", "tiny.yaml")["data"]["num_envs"] == 3
+
+
+def helped(capsys, *arguments):
+    with pytest.raises(SystemExit) as stop:
+        main(list(arguments))
+    assert stop.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_help_shows_what_is_ours_first_and_the_trainer_s_options_on_request(folder, capsys):
+    short = helped(capsys, "fit", "--help")
+    for word in ("--seed_everything 0", "--data.num_envs 128", "--without", "GIPPO, PPO, REPPO", "--help trainer"):
+        assert word in short
+    assert "--trainer." not in short
+    chosen = helped(capsys, "fit", "--config", "ant.yaml", "--model.clip_low=0.7", "--help")
+    for word in ("--data.env ant", "--model.init_args.kl_coef 0.25", "--model.init_args.clip_low 0.7", "lambda_KL"):
+        assert word in chosen
+    assert "--model.init_args.minibatch_size" in helped(capsys, "fit", "--help", "--model", "PPO")
+    assert "--output trajectories.npz" in helped(capsys, "predict", "-h")
+    everything, trainer = (helped(capsys, "fit", "--help", topic) for topic in ("all", "trainer"))
+    assert "--trainer.max_epochs -1" in trainer
+    assert "--data." not in trainer
+    assert {"--trainer.max_epochs", "--data.env"} < set(everything.split())
+
+
+def test_version_help_and_commands_import_nothing_heavy(folder):
+    for option in ("--version", "--help"):
+        code = f"import sys; from rpo_lightning.cli import main\ntry: main(['{option}'])\nfinally: assert 'torch' not in sys.modules"
+        assert "rpo-lightning" in finish(spawn(folder, code, launcher=("-c",)))[0]
+    code = "import sys; from rpo_lightning.cli import main; main(['list']); assert 'lightning' not in sys.modules"
+    finish(spawn(folder, code, launcher=("-c",)))
 
 
 def test_debug_shows_the_traceback(folder, monkeypatch):
@@ -146,33 +214,29 @@ def test_users_callback_by_short_name_from_the_installed_script(folder):
     )  # fmt: skip
     assert (folder / "touched").exists()
     assert (folder / "from_file").exists()
-    # A short run says nothing at all: no tips, no warnings.
-    assert (out, err.replace("Warp CUDA warning", "").count("\n")) == ("", 0), err
+    # two lines at the start, two at the end; no tips, no warnings
+    assert (out, err.replace("Warp CUDA warning", "").count("\n")) == ("", 4), err
 
 
 def test_users_broken_callback_is_named(folder, capsys):
     (folder / "callbacks").mkdir()
-    (folder / "callbacks/broken.py").write_text("import missing_library\n")
-    line = refused(capsys, "fit", "--config", "tiny.yaml")
+    (folder / "callbacks/broken.py").write_text(f"import missing_library\n{USERS}")
+    line = refused(capsys, "fit", "--config", "tiny.yaml", "--trainer.callbacks+=Touch")
     assert "callbacks/broken.py" in line
     assert "missing_library" in line
 
 
-@pytest.mark.parametrize("driver", ["fit", "fabric"])
-def test_interrupted_run_says_how_it_goes_on(driver, folder, capsys):
-    interrupt = "--trainer.callbacks+=tests.cli.test_parsing.Interrupt"
-    with pytest.raises(SystemExit) as stop:
-        call(driver, interrupt)
-    assert stop.value.code not in (None, 0)
-    assert capsys.readouterr().err == f"interrupted; --ckpt_path last continues {RUN} from its last checkpoint.\n"
-
-
-class Interrupt(Callback):
-    """Press Ctrl-C in the second epoch."""
-
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
-        if pl_module.iteration == 6:
-            raise KeyboardInterrupt
+def test_callbacks_that_nobody_names_are_read_and_not_run(folder, capsys):
+    (folder / "callbacks").mkdir()
+    (folder / "callbacks/loud.py").write_text(f"{USERS}\nraise SystemExit('executed')\n")
+    (folder / "callbacks/torn.py").write_text("class Torn(Callback:\n")
+    main(["list"])
+    listed = capsys.readouterr().out
+    assert "Touch             Leave a file." in listed
+    assert "Torn              (cannot be read: " in listed
+    resolved(capsys, "--config", "tiny.yaml")
+    with pytest.raises(SystemExit, match="executed"):
+        main(["fit", "--config", "tiny.yaml", "--trainer.callbacks+=Touch"])
 
 
 def test_defect_in_a_users_callback_keeps_its_traceback(folder):
@@ -253,14 +317,13 @@ def test_reppo_presets_have_its_paper_s_hyper_parameters(task, folder, capsys):
 
 def test_every_task_has_a_preset_of_every_algorithm():
     presets = set(discovery.presets())
-    for cls in discovery.algorithms():
-        name = cls.__name__.removesuffix("Ablation")  # takes the presets of what it changes
+    assert set(discovery.algorithms()) == {"RPO", "SHAC", "SAPO", "GIPPO", "PPO", "SAC", "REPPO"}
+    for name in discovery.algorithms():
         algorithm = "" if name == "RPO" else f"{name.lower()}/"
-        if cls.__module__.startswith("rpo_lightning."):
-            # REPPO's paper compares these two on the control suite
-            suite = name in ("PPO", "REPPO")
-            tasks = [task for task in envs.names() if suite or not task.startswith("dmc/")]
-            assert {f"{algorithm}{task}.yaml" for task in tasks} <= presets
+        # REPPO's paper compares these two on the control suite
+        suite = name in ("PPO", "REPPO")
+        tasks = [task for task in envs.names() if suite or not task.startswith("dmc/")]
+        assert {f"{algorithm}{task}.yaml" for task in tasks} <= presets
 
 
 def test_a_preset_taken_out_of_its_folder_says_how_to_copy_it(folder, capsys):

@@ -2,7 +2,8 @@
 
 They use only what both drivers give them: the module, the batch and the outputs of `training_step`, the hooks
 `on_rollout_end`, `on_actor_epoch_end` and `on_evaluation_end`, and of the driver `should_stop`, `is_global_zero`,
-`default_root_dir` and `save_checkpoint`.
+`global_rank`, `world_size`, `default_root_dir`, `callbacks`, `loggers`, `datamodule`, `strategy`, `num_training_batches` and
+`save_checkpoint`. Those that keep files of a run find out by themselves where it is: `rpo_lightning.runs.run_of`.
 """
 
 from rpo_lightning.callbacks.budget import StopAtBudget
@@ -13,6 +14,8 @@ from rpo_lightning.callbacks.evidence import Evidence
 from rpo_lightning.callbacks.kl_tuner import KLTuner
 from rpo_lightning.callbacks.nan_guard import NaNGuard
 from rpo_lightning.callbacks.progress import Progress
+from rpo_lightning.callbacks.run_folder import RunFolder
+from rpo_lightning.callbacks.stop_on_signal import StopOnSignal
 
 __all__ = [
     "EffectiveSamples",
@@ -22,6 +25,8 @@ __all__ = [
     "LastAndBest",
     "NaNGuard",
     "Progress",
+    "RunFolder",
     "StopAtBudget",
+    "StopOnSignal",
     "evaluate",
 ]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -11,11 +14,17 @@ import torch.distributed as dist
 from lightning.pytorch.callbacks import Callback
 
 from rpo_lightning.distributed import rank, world_size
+from rpo_lightning.interrupts import signals
+from rpo_lightning.runs import policy_state
 
 T = TypeVar("T")
 
 EVALUATION_SEED = 770_001_234
 """Far from the seeds of training (`seed_everything` + 1000 * rank), and the same for every run."""
+
+
+class Abandoned(Exception):  # noqa: N818
+    """A signal asked the run to stop in the middle of an evaluation."""
 
 
 def evaluate(
@@ -37,29 +46,60 @@ def evaluate(
         seed: of the starts and of the sampled actions.
 
     Returns:
-        mean and std (over episodes) of the undiscounted return, the number of episodes, the mean length [steps].
+        mean and std (over episodes) of the undiscounted return and the mean length [steps], of the episodes that did not
+        break, NaN where all did; the number of episodes; how many of them are broken: ended by the environment because of
+        something not finite.
     """
+    (result,) = evaluate_each(module, make_env, [deterministic], episodes, seed)
+    return result
+
+
+def evaluate_each(
+    module: Any, make_env: Callable[..., Any], kinds: Sequence[bool], episodes: int, seed: int
+) -> list[dict[str, float]]:
+    """Return what `evaluate` does for each of `kinds`, deterministic or not, from the same starts of one environment."""
     # Lightning validates under inference mode, whose tensors the simulator's in-place updates may not touch later.
     with torch.inference_mode(False), torch.no_grad():
         env = make_env(num_envs=episodes, seed=seed)
-        generator = torch.Generator(device=env.device).manual_seed(seed + 1)
-        obs = env.reset()
-        returns = torch.zeros(episodes, dtype=torch.float64, device=env.device)
-        length = torch.zeros_like(returns)
-        running = torch.ones(episodes, dtype=torch.bool, device=env.device)
-        for _ in range(env.max_episode_steps):
-            step = env.step(module.act(obs, deterministic=deterministic, generator=generator))
-            returns += torch.where(running, step.reward, 0.0)
-            length += running
-            running &= ~(step.terminated | step.truncated)
-            if not running.any():
-                break
-            obs = step.obs
+        try:
+            start = copy.deepcopy(env.state_dict()) if len(kinds) > 1 else None
+            results: list[dict[str, float]] = []
+            for kind in kinds:
+                if results:
+                    env.load_state_dict(start)
+                results.append(_play(module, env, kind, seed))
+        finally:
+            if (close := getattr(env, "close", None)) is not None:
+                close()
+    return results
+
+
+def _play(module: Any, env: Any, deterministic: bool, seed: int) -> dict[str, float]:
+    """Play one episode in each environment, from its present state."""
+    generator = torch.Generator(device=env.device).manual_seed(seed + 1)
+    obs = env.detach()
+    returns = torch.zeros(len(obs), dtype=torch.float64, device=env.device)
+    length = torch.zeros_like(returns)
+    running = torch.ones(len(obs), dtype=torch.bool, device=env.device)
+    broken = torch.zeros_like(running)
+    for _ in range(env.max_episode_steps):
+        if signals.received:
+            raise Abandoned
+        step = env.step(module.act(obs, deterministic=deterministic, generator=generator))
+        broken |= running & (env.invalid | ~step.reward.isfinite())
+        returns += torch.where(running, step.reward, 0.0)
+        length += running
+        running &= ~(step.terminated | step.truncated | broken)
+        if not running.any():
+            break
+        obs = step.obs
+    returns, length = returns[~broken], length[~broken]
     return {
         "mean": returns.mean().item(),
-        "std": returns.std(correction=0).item(),
-        "episodes": episodes,
+        "std": returns.std(correction=0).item() if len(returns) else math.nan,
+        "episodes": len(obs),
         "length": length.mean().item(),
+        "broken": int(broken.sum()),
     }
 
 
@@ -76,8 +116,9 @@ class Evaluation(Callback):
     """Evaluate the policy whenever the driver validates, when training ends, and in `validate` and `test`.
 
     `trainer.check_val_every_n_epoch` sets the pace. Process 0 evaluates and tells the others, so the figures do not
-    depend on the number of processes. Metrics: `eval/return`, `eval/return_std`, `eval/length` with sampled actions
-    and the same with `_deterministic` appended; `time/evaluation` [s].
+    depend on the number of processes. Metrics: `eval/return`, `eval/return_std`, `eval/length`, `eval/broken` with sampled
+    actions and the same with `_deterministic` appended; `time/evaluation` [s]. A signal that asks the run to stop ends an
+    evaluation; the resumed run begins with it.
 
     Args:
         episodes: episodes per evaluation, one in each of as many environments.
@@ -91,7 +132,14 @@ class Evaluation(Callback):
             raise ValueError(f"Evaluation needs at least one episode, not {episodes}.")
         self.episodes, self.deterministic, self.seed = episodes, deterministic, seed
         self._iteration = -1
+        self._weights = ""
+        self._abandoned = False
         self.results: dict[str, dict[str, float]] = {}
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Evaluate what a run that was stopped could not finish evaluating."""
+        if self._abandoned:
+            self.run(pl_module)
 
     def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Evaluate at the pace of validation."""
@@ -105,36 +153,58 @@ class Evaluation(Callback):
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Evaluate the final weights, unless that has just been done."""
-        if self._iteration != pl_module.iteration:
+        if self._iteration != pl_module.iteration or not self.is_of(pl_module):
             self.run(pl_module)
 
+    def is_of(self, module: Any) -> bool:
+        """Tell whether the last evaluation is of the weights that the module has now."""
+        return self._weights == _digest(module)
+
     def run(self, module: Any) -> dict[str, float]:
-        """Evaluate, log at the current environment step, tell the other callbacks, and return the metrics."""
+        """Evaluate, log at the current environment step, tell the other callbacks, and return the metrics.
+
+        Nothing, if a signal asks the run to stop.
+        """
         started = time.perf_counter()
-        results = self.results = from_rank_zero(lambda: self._measure(module))
-        self._iteration = module.iteration
+        results = from_rank_zero(lambda: self._measure(module))
+        self._abandoned = results is None
+        if results is None:
+            return {}
+        self.results, self._iteration, self._weights = results, module.iteration, _digest(module)
         metrics = {"time/evaluation": time.perf_counter() - started}
         for kind, result in results.items():
             ending = "" if kind == "sampled" else f"_{kind}"
             metrics[f"eval/return{ending}"] = result["mean"]
             metrics[f"eval/return_std{ending}"] = result["std"]
             metrics[f"eval/length{ending}"] = result["length"]
+            metrics[f"eval/broken{ending}"] = float(result["broken"])
         for logger in module.loggers:
             logger.log_metrics(metrics, step=int(module.env_steps))
         module.hook("on_evaluation_end", results)
         return metrics
 
     def state_dict(self) -> dict[str, Any]:
-        """Remember which iteration was evaluated last."""
-        return {"iteration": self._iteration}
+        """Remember which weights were evaluated last, and whether an evaluation is due."""
+        return {"iteration": self._iteration, "weights": self._weights, "abandoned": self._abandoned}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
-        self._iteration = state_dict["iteration"]
+        self._iteration, self._weights = state_dict["iteration"], state_dict["weights"]
+        self._abandoned = state_dict["abandoned"]
 
-    def _measure(self, module: Any) -> dict[str, dict[str, float]]:
+    def _measure(self, module: Any) -> dict[str, dict[str, float]] | None:
         kinds = {"sampled": False, **({"deterministic": True} if self.deterministic else {})}
-        return {
-            kind: evaluate(module, module.make_env, self.episodes, deterministic, self.seed)
-            for kind, deterministic in kinds.items()
-        }
+        try:
+            results = evaluate_each(module, module.make_env, list(kinds.values()), self.episodes, self.seed)
+        except Abandoned:
+            return None
+        return dict(zip(kinds, results, strict=True))
+
+
+def _digest(module: Any) -> str:
+    """Return a short name of the weights that act."""
+    digest = hashlib.sha256()
+    for name, value in policy_state(module).items():
+        digest.update(name.encode())
+        digest.update(value.flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import shutil
 import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch.callbacks import Callback
 
-from rpo_lightning.runs import Run, code_version, machine, write_curve, write_json, write_policy
+from rpo_lightning.callbacks.evaluation import Evaluation
+from rpo_lightning.checkpoints import write_atomically
+from rpo_lightning.processes import say
+from rpo_lightning.runs import (
+    Run,
+    code_version,
+    keeps_files,
+    machine,
+    run_of,
+    write_curve,
+    write_json,
+    write_policy,
+)
 
 TRAINING_COLUMNS = (
     "train/return",
@@ -31,7 +45,8 @@ class Evidence(Callback):
     """Write `summary.json`, `curve.csv` and `policy.pt` beside the run's `config.yaml` when training ends.
 
     Wall-clock time counts from the start of the process's work on the run and is added up over resumes, evaluation
-    included; time between a checkpoint and a crash is not in it, nor are the steps that it took.
+    included; time between a checkpoint and a crash is not in it, nor are the steps that it took. Each start is kept, with
+    its command, the options that it changed, and what else decides the bits: device and number of torch's threads.
 
     Args:
         results: also copy the four files to `<results>/<task>/<algorithm>/seed_<k>/`.
@@ -44,8 +59,8 @@ class Evidence(Callback):
         self.results, self.variant, self.every_n_iterations = results, variant, every_n_iterations
         self._started = time.perf_counter()
         self._earlier_s = 0.0
-        self._command: str | None = None
         self._commit = ""
+        self._starts: list[dict[str, Any]] = []
         self._rows: list[list[float | None]] = []
         self._window: list[dict[str, float]] = []
         self._evaluation: dict[str, dict[str, float]] = {}
@@ -54,6 +69,21 @@ class Evidence(Callback):
         """Start the clock, and note which code runs: the working copy may move on before the run ends."""
         self._started = time.perf_counter()
         self._commit = code_version()
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Note how the run was started this time; say what makes other bits than the last one."""
+        resumed = getattr(pl_module, "resumed", None)
+        start = {
+            "command": run_of(trainer, pl_module).command,
+            "env_steps": int(pl_module.env_steps),
+            "changed": {name: list(values) for name, values in (resumed.changes if resumed is not None else {}).items()},
+            "threads": torch.get_num_threads(),
+            "device": str(pl_module.device),
+        }
+        for name, what in (("threads", "torch threads"), ("device", "device")) if self._starts else ():
+            if (then := self._starts[-1][name]) != start[name]:
+                say(f"{what}: {start[name]}, before {then}; from here on the results are not bit for bit those of one run.")
+        self._starts.append(start)
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Collect the iteration's metrics."""
@@ -68,28 +98,39 @@ class Evidence(Callback):
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Keep the curve on disk current, so that a run can be watched and a killed one leaves it."""
-        if trainer.is_global_zero:
-            write_curve(pl_module.run.directory / "curve.csv", COLUMNS, self._rows)
+        if keeps_files(trainer):
+            write_curve(run_of(trainer, pl_module).directory / "curve.csv", COLUMNS, self._rows)
 
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
-        """Write everything; the final weights have been evaluated by then."""
-        if not trainer.is_global_zero:
+        """Write everything, the summary last; it is of the weights that are written, or they are evaluated again."""
+        for callback in trainer.callbacks:
+            if isinstance(callback, Evaluation) and not callback.is_of(pl_module):
+                callback.run(pl_module)
+        if not keeps_files(trainer):
             return
-        run: Run = pl_module.run
+        run = run_of(trainer, pl_module)
+        if not (run.directory / "config.yaml").exists():
+            run.write_config()
         write_curve(run.directory / "curve.csv", COLUMNS, self._rows)
         write_policy(run.directory / "policy.pt", pl_module, run)
         write_json(run.directory / "summary.json", self._summary(pl_module, run))
-        if self.results is not None:
-            target = Path(self.results) / run.task / self._algorithm(run) / f"seed_{run.seed}"
-            target.mkdir(parents=True, exist_ok=True)
-            for name in ("summary.json", "curve.csv", "policy.pt", "config.yaml"):
-                shutil.copyfile(run.directory / name, target / name)
+        self.publish(run)
+
+    def publish(self, run: Run) -> None:
+        """Copy what the finished run has written to `results`; also what a process that was killed has not."""
+        if self.results is None:
+            return
+        target = Path(self.results) / run.task / self._algorithm(run) / f"seed_{run.seed}"
+        for leftover in target.glob(".*.tmp"):
+            leftover.unlink(missing_ok=True)
+        for name in ("config.yaml", "curve.csv", "policy.pt", "summary.json"):
+            write_atomically(target / name, functools.partial(shutil.copyfile, run.directory / name))
 
     def state_dict(self) -> dict[str, Any]:
-        """Remember time, command, curve and the last evaluation."""
+        """Remember time, starts, curve and the last evaluation."""
         return {
             "wall_clock_s": self._wall_clock(),
-            "command": self._command,
+            "starts": self._starts,
             "rows": self._rows,
             "window": self._window,
             "evaluation": self._evaluation,
@@ -98,13 +139,9 @@ class Evidence(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
         self._earlier_s = state_dict["wall_clock_s"]
-        self._command = state_dict["command"]
+        self._starts = state_dict["starts"]
         self._rows, self._window = state_dict["rows"], state_dict["window"]
         self._evaluation = state_dict["evaluation"]
-
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Keep the command that first started the run; a resumed one has it from the checkpoint."""
-        self._command = self._command or pl_module.run.command
 
     def _wall_clock(self) -> float:
         return self._earlier_s + time.perf_counter() - self._started
@@ -141,6 +178,7 @@ class Evidence(Callback):
             "wall_clock_s": round(self._wall_clock(), 1),
             "commit": self._commit,
             "machine": machine(module.device),
-            "command": self._command,
+            "command": self._starts[0]["command"],
+            "starts": self._starts,
             "eval": self._evaluation,
         }

@@ -11,16 +11,13 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
+from rpo_lightning.algorithms.containment import NonFiniteError
+from rpo_lightning.checkpoints import write_tensors
 from rpo_lightning.distributed import any_rank, rank
-from rpo_lightning.runs import write_atomically
 
 log = logging.getLogger("rpo_lightning")
 
 QUANTITIES = ("obs", "sample", "reward", "bonus", "next_value", "action_grad")
-
-
-class NonFiniteError(RuntimeError):
-    """Training cannot go on: too many windows in a row were unusable."""
 
 
 class NaNGuard(Callback):
@@ -28,12 +25,13 @@ class NaNGuard(Callback):
 
     Environments that exploded are terminated, and non-finite rows of the action-gradient are set to zero, by the
     collector: a few of them do no harm and are only reported. A window with more than `tolerated` of them, or with
-    any non-finite value left in what the update reads, is skipped on all processes. The first `dumps` findings are
+    any non-finite value left in what the update reads, is skipped on all processes. An update whose gradients are not
+    finite is refused by the algorithm and counts like a skipped window. The first `dumps` findings are
     written to `nan/iteration_<i>_rank_<r>.pt` in the run folder: the simulator's start state of the environment and
     its slice of the window, enough to replay it.
 
     Args:
-        patience: stop after so many skipped windows in a row.
+        patience: stop after so many iterations in a row whose window was skipped or of whose updates some were refused.
         tolerated: share of a window's samples that may have been repaired.
         dumps: at most so many files (and lines) per process.
     """
@@ -44,6 +42,8 @@ class NaNGuard(Callback):
             raise ValueError(f"NaNGuard needs patience of at least 1, not {patience}.")
         self.patience, self.tolerated, self.dumps = patience, tolerated, dumps
         self._in_a_row = 0
+        self._refused, self._was_refused = 0, False
+        self._reason = ""
         self._found = 0
         self._directory = Path()
 
@@ -55,10 +55,10 @@ class NaNGuard(Callback):
         """Look through the window before the update.
 
         Raises:
-            NonFiniteError: on all processes, after `patience` skipped windows in a row.
+            NonFiniteError: on all processes, after `patience` skipped windows and refused updates in a row.
         """
         unusable = {name: ~value.isfinite() for name in QUANTITIES if (value := getattr(batch, name)) is not None}
-        repaired = {"state": batch.invalid, "action_grad (set to 0)": batch.nonfinite_grad}
+        repaired = {"state or reward": batch.invalid, "action_grad (set to 0)": batch.nonfinite_grad}
         masks = {name: mask.flatten(2).any(2) if mask.dim() > 2 else mask for name, mask in unusable.items()}
         bad = torch.stack([mask.any() for mask in masks.values()]).any()
         share = torch.stack([mask.float().mean() for mask in repaired.values()])
@@ -67,15 +67,29 @@ class NaNGuard(Callback):
         skip = any_rank(bool(has_bad) or max(shares) > self.tolerated, module.device)
         if has_bad or max(shares) > 0:
             self._report(module, batch, {**repaired, **masks}, skip)
-        self._in_a_row = self._in_a_row + 1 if skip else 0
+        self._in_a_row = self._in_a_row + 1 if skip or self._was_refused else 0
         if skip:
             module.skip_update = True
         if self._in_a_row >= self.patience:
-            raise NonFiniteError(
-                f"NaNGuard stopped the run: {self._in_a_row} windows in a row were not finite. The dumps in "
-                f"{self._directory} hold the simulator's state before the first ones; a smaller learning rate, tighter "
-                f"clipping or a smaller time step are the usual cures."
+            where = (
+                f"The dumps in {self._directory} hold the simulator's state before the first ones. " if self._found else ""
             )
+            raise NonFiniteError(
+                f"NaNGuard stopped the run: {self._in_a_row} iterations in a row were not finite, the last one in: "
+                f"{self._reason or 'another process'}. {where}A smaller learning rate, tighter clipping, a smaller time "
+                f"step, and rewards of moderate size, without roots and quotients at 0, are the usual cures."
+            )
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Count the updates refused from here on."""
+        self._refused = pl_module.nonfinite_updates
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Note whether updates of this window were refused."""
+        self._was_refused = pl_module.nonfinite_updates > self._refused
+        self._refused = pl_module.nonfinite_updates
+        if self._was_refused:
+            self._reason = f"gradients of the update, from {_largest(batch)}"
 
     def state_dict(self) -> dict[str, Any]:
         """Remember the windows skipped in a row."""
@@ -87,11 +101,12 @@ class NaNGuard(Callback):
 
     def _report(self, module: Any, batch: Any, masks: dict[str, Tensor], skip: bool) -> None:
         """Write one line about the earliest finding, and the dump."""
+        where = {name: mask.nonzero()[0].tolist() for name, mask in masks.items() if mask.any()}
+        quantity, (step, env) = min(where.items(), key=lambda item: item[1][0])
+        self._reason = quantity
         self._found += 1
         if self._found > self.dumps:
             return
-        where = {name: mask.nonzero()[0].tolist() for name, mask in masks.items() if mask.any()}
-        quantity, (step, env) = min(where.items(), key=lambda item: item[1][0])
         count = int(torch.stack(list(masks.values())).any(0).any(0).sum())
         path = self._directory / f"iteration_{module.iteration}_rank_{rank()}.pt"
         content: dict[str, Any] = {"env": env, "step": step, "quantity": quantity, "iteration": module.iteration}
@@ -101,7 +116,7 @@ class NaNGuard(Callback):
             for field in fields(batch)
             if isinstance(value := getattr(batch, field.name), Tensor) and value.shape[:2] == batch.reward.shape
         }
-        write_atomically(path, lambda temporary: torch.save(content, temporary))
+        write_tensors(path, content)
         others = f" ({count} environments in all)" if count > 1 else ""
         log.warning(
             "Non-finite %s in environment %d at step %d of iteration %d%s; update %s; dump in %s%s",
@@ -114,3 +129,10 @@ class NaNGuard(Callback):
             path,
             "; further findings are counted in nan/... only" if self._found == self.dumps else "",
         )
+
+
+def _largest(batch: Any) -> str:
+    """Name the largest of what an update read: what is not finite after it was often only large before."""
+    sizes = {name: float(value.abs().max()) for name in QUANTITIES if (value := getattr(batch, name)) is not None}
+    name = max(sizes, key=lambda each: sizes[each])
+    return f"a window with {name} up to {sizes[name]:.3g}"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from rpo_lightning import console
 from rpo_lightning.check_env import Report, sections
+from rpo_lightning.cli.parser import FriendlyParser
 
 __all__ = ["main"]
 
@@ -15,7 +15,7 @@ def main(arguments: list[str], description: str) -> int:
         ValueError: for an unknown environment or a bad value. TypeError: for an unknown option of the environment.
         SystemExit: 2 for an unknown option of the command, told in one line.
     """
-    parser = console.FriendlyParser(prog="rpo-lightning check-env", description=description, allow_abbrev=False)
+    parser = FriendlyParser(prog="rpo-lightning check-env", description=description, allow_abbrev=False)
     parser.add_argument("env", type=str, help="A task, or a class path such as my_robot.MyRobot.")
     parser.add_argument("--num_envs", "--num-envs", type=int, default=64, help="Number of environments.")
     parser.add_argument("--horizon", type=int, default=32, help="Longest window that is differentiated.")

@@ -1,0 +1,94 @@
+"""What is read from argv before the parser is built: files, checkpoint, help, and numbers such as 2e6."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from rpo_lightning import console, discovery
+
+__all__ = ["Arguments", "split"]
+
+READS_POLICIES = ("validate", "test", "predict")
+WHOLE = re.compile(r"(?P<option>--[^=]+=)?(?P<number>[-+]?\d[\d_]*(\.\d*)?[eE]\+?\d{1,2})")
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The options of a command, taken apart."""
+
+    configs: list[Path]
+    """Configuration files, found, in the order in which later ones win."""
+    options: list[str]
+    """Everything else, for the parser."""
+    help: str | None
+    """What help is asked for: "ours", "trainer" or "all"."""
+
+    def for_parser(self) -> list[str]:
+        """Return files first, so that options win over them wherever they stand."""
+        return [*(f"--config={path}" for path in self.configs), *self.options]
+
+    def words(self) -> set[str]:
+        """Return every word of the options, of the files and of the files that these name."""
+        texts = [*self.options, *(text for path in self.configs for text in _texts(path))]
+        return {word for text in texts for word in re.findall(r"\w+", text)}
+
+
+class _Splitter(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        console.fail(f"{message}.", code=2)
+
+
+def split(command: str, arguments: list[str]) -> Arguments:
+    """Take the options of a command apart and find its configuration files.
+
+    `validate`, `test` and `predict` without a `--config` take the `config.yaml` that lies with the checkpoint.
+
+    Raises:
+        ValueError: if there is no such file, with the nearest name.
+        SystemExit: 2 for an option without its value.
+    """
+    splitter = _Splitter(add_help=False, allow_abbrev=False)
+    splitter.add_argument("-c", "--config", action="append", default=[])
+    splitter.add_argument("--ckpt_path")
+    splitter.add_argument("-h", "--help", nargs="?", const="ours", choices=("ours", "trainer", "all"))
+    given, options = splitter.parse_known_args(arguments)
+    configs = [_find_config(name) for name in given.config]
+    if given.ckpt_path is not None:
+        options.append(f"--ckpt_path={given.ckpt_path}")
+        if not configs and command in READS_POLICIES:
+            folders = Path(given.ckpt_path).parents[:2]
+            configs = [config for folder in folders if (config := folder / "config.yaml").is_file()][:1]
+    return Arguments(configs, [_whole(option) for option in options], given.help)
+
+
+def _find_config(name: str) -> Path:
+    """Return a file of the working directory, or else a preset."""
+    for path in (Path(name), discovery.presets_folder() / name):
+        if path.is_file():
+            return path
+    here = [path.as_posix() for pattern in ("*.yaml", "configs/**/*.yaml") for path in Path().glob(pattern)]
+    known = [*here, *discovery.presets()]
+    hint = f" Did you mean '{name}.yaml'?" if f"{name}.yaml" in known else discovery.nearest(name, known)
+    raise ValueError(f"There is no configuration file {name}.{hint} rpo-lightning list shows the presets.")
+
+
+def _texts(path: Path) -> Iterator[str]:
+    """Yield the text of a file and of those whose names stand in it."""
+    text = path.read_text()
+    yield text
+    for name in re.findall(r"[\w./-]+\.ya?ml", text):
+        if (part := path.parent / name).is_file() and part != path:
+            yield from _texts(part)
+
+
+def _whole(argument: str) -> str:
+    """Write 2e6 as 2000000, which is a number of steps as well as a learning rate."""
+    match = WHOLE.fullmatch(argument)
+    if match is None or not (value := float(match["number"])).is_integer():
+        return argument
+    return f"{match['option'] or ''}{int(value)}"

@@ -1,0 +1,122 @@
+"""The callbacks that belong to every run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from lightning import Callback
+from lightning.pytorch.callbacks import Checkpoint, ProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from rpo_lightning import console
+from rpo_lightning.callbacks import (
+    EffectiveSamples,
+    Evaluation,
+    Evidence,
+    LastAndBest,
+    NaNGuard,
+    Progress,
+    StopAtBudget,
+    StopOnSignal,
+)
+from rpo_lightning.cli.fabric import is_lightnings
+from rpo_lightning.discovery import nearest
+from rpo_lightning.rollout import RolloutDataModule
+from rpo_lightning.runs import CHECKPOINTS, Run, steps
+
+__all__ = ["STANDARD", "Announcement", "with_standard_ones"]
+
+STANDARD: dict[type[Callback], type] = {
+    EffectiveSamples: EffectiveSamples,
+    Evaluation: Evaluation,
+    NaNGuard: NaNGuard,
+    StopAtBudget: StopAtBudget,
+    Evidence: Evidence,
+    Progress: ProgressBar,
+    LastAndBest: LastAndBest,
+    StopOnSignal: StopOnSignal,
+}
+"""Callback of every training run -> the kind of which one given by the user takes its place."""
+
+ON_ITERATIONS = ("LearningRateMonitor", "DeviceStatsMonitor", "ThroughputMonitor")
+"""Lightning's callbacks that log against its own step counter, whatever the module says."""
+
+
+def with_standard_ones(given: list[Callback], without: list[str], settings: dict[str, Any], command: str) -> list[Callback]:
+    """Return the standard callbacks that a command needs, then those given, checkpoints last.
+
+    Args:
+        given: by the user; one of a standard kind replaces it.
+        without: names of standard ones to leave out.
+        settings: of the Trainer: the progress bar and checkpoints can be switched off there too.
+        command: what is to be done.
+
+    Raises:
+        ValueError: for a name that is not one of them.
+    """
+    names = {kind.__name__: kind for kind in STANDARD}
+    for name in without:
+        if name not in names:
+            raise ValueError(f"--without {name}: every run has {', '.join(names)}.{nearest(name, names)}")
+    if command in ("fit", "fabric"):
+        off = {names[name] for name in without}
+        if settings["fast_dev_run"]:
+            off |= {Evidence, LastAndBest}
+            given = [each for each in given if not isinstance(each, (Evidence, Checkpoint))]
+        off |= {Progress} if settings["enable_progress_bar"] is False else set()
+        off |= {LastAndBest} if settings["enable_checkpointing"] is False else set()
+        wanted = [kind for kind in STANDARD if kind not in off]
+    else:
+        wanted = [Evaluation] if command in ("validate", "test") else []
+    # Fabric does without Lightning's own, so they take nobody's place there
+    usable = [each for each in given if command != "fabric" or not is_lightnings(each)]
+    standard = [kind() for kind in wanted if not any(isinstance(each, STANDARD[kind]) for each in usable)]
+    for name in (type(each).__name__ for each in usable if type(each).__name__ in ON_ITERATIONS):
+        console.say(f"{name} logs against iterations, everything else against environment steps.")
+    return sorted([*standard, *given], key=lambda each: (isinstance(each, Checkpoint), isinstance(each, StopOnSignal)))
+
+
+class Announcement(Callback):
+    """Say in two lines what begins, where it can be watched and, when it is done, what came out and what to do with it."""
+
+    def __init__(self, run: Run, data: RolloutDataModule) -> None:
+        super().__init__()
+        self.run, self.data = run, data
+        self._sampled: dict[str, float] = {}
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Say what runs, on what, in which folder."""
+        if not trainer.is_global_zero:
+            return
+        processes = f" in each of {trainer.world_size} processes" if trainer.world_size > 1 else ""
+        threads = torch.get_num_threads()
+        console.say(
+            f"{type(pl_module).__name__} on {self.run.task}: {self.data.num_envs} environments x {self.data.horizon} "
+            f"steps{processes}, {steps(pl_module).partition(' of ')[2]} in all; {pl_module.device}, {threads} "
+            f"{'thread' if threads == 1 else 'threads'}"
+        )
+        if trainer.fast_dev_run:
+            console.say("fast_dev_run: nothing is written")
+        elif any(isinstance(logger, TensorBoardLogger) for logger in trainer.loggers):
+            console.say(f"folder {self.run.directory}; to watch: tensorboard --logdir {self.run.directory}")
+        else:
+            console.say(f"folder {self.run.directory}; to watch: curve.csv in it, after every epoch")
+
+    def on_evaluation_end(self, module: Any, results: dict[str, dict[str, float]]) -> None:
+        """Keep the last evaluation."""
+        self._sampled = results["sampled"]
+
+    def say_end(self, module: Any) -> None:
+        """Say what came out, where it lies and what can be done with it; the driver has returned."""
+        directory = self.run.directory
+        outcome = "not evaluated"
+        if self._sampled:
+            outcome = f"return {self._sampled['mean']:.4g} over {self._sampled['episodes']} episodes"
+        files = [name for name in ("summary.json", "curve.csv", "policy.pt") if (directory / name).exists()]
+        where = f"; {', '.join(files)} in {directory}" if files else ""
+        console.say(f"{steps(module)}, {outcome}{where}")
+        if module.env_steps < module.total_env_steps and (directory / CHECKPOINTS / "last.ckpt").exists():
+            console.say("next: the same command with --ckpt_path last goes on")
+        elif "policy.pt" in files:
+            console.say(f"next: rpo-lightning predict --ckpt_path {directory / 'policy.pt'} writes what it does")

@@ -1,0 +1,43 @@
+"""The function behind each command; what it needs is imported when it is called."""
+
+from __future__ import annotations
+
+from rpo_lightning import console
+
+__all__ = ["check_env", "run", "show_names"]
+
+
+def run(command: str, options: list[str]) -> None:
+    """Train, evaluate or record, as the configuration and the options say.
+
+    Raises:
+        SystemExit: 2 after an error of the user's making, 1 when a run stopped itself.
+    """
+    from rpo_lightning.cli import session
+
+    session.main(command, options)
+
+
+def show_names(command: str, options: list[str]) -> None:
+    """Print what can be named."""
+    from rpo_lightning.cli.listing import listing
+
+    if options:
+        console.fail(f"{command} takes no options, so not {options[0]}.", code=2)
+    with console.one_line_errors():
+        print(listing())
+
+
+def check_env(command: str, options: list[str]) -> None:
+    """Check a task.
+
+    Raises:
+        SystemExit: 1 when a check failed.
+    """
+    from rpo_lightning.check_env import command as check
+    from rpo_lightning.cli import COMMANDS
+
+    with console.one_line_errors():
+        failed = check.main(options, COMMANDS[command].summary)
+    if failed:
+        raise SystemExit(1)

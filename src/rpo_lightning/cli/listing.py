@@ -1,0 +1,22 @@
+"""`rpo-lightning list`."""
+
+from __future__ import annotations
+
+from rpo_lightning import discovery, envs
+
+__all__ = ["listing"]
+
+
+def listing() -> str:
+    """Return tasks, algorithms, callbacks and presets, a line each."""
+    sections = {
+        "Tasks (data.env)": {name: discovery.summary(envs.env_class(name).__doc__) for name in envs.names()},
+        "Algorithms (model)": discovery.algorithms(),
+        "Callbacks (trainer.callbacks)": discovery.callbacks(),
+        "Presets (--config)": dict.fromkeys(discovery.presets(), ""),
+    }
+    lines = []
+    for title, entries in sections.items():
+        width = max(map(len, entries), default=0)
+        lines += [title, *(f"  {name:{width}}  {text}".rstrip() for name, text in sorted(entries.items())), ""]
+    return "\n".join(lines).rstrip()

@@ -1,0 +1,136 @@
+"""Lightning's parser, with errors that fit on a line and name what was probably meant."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+import yaml
+from jsonargparse import set_loader
+from lightning import Callback
+from lightning.pytorch.cli import LightningArgumentParser
+
+from rpo_lightning import console, discovery
+from rpo_lightning.discovery import nearest
+
+__all__ = ["FriendlyParser", "options_of"]
+
+SAID_OTHERWISE = {"resume": "ckpt_path last", "continue": "ckpt_path last", "steps": "model.init_args.total_env_steps"}
+"""What one looks for -> the option that does it, where no word is shared."""
+
+
+class _YamlLoader(yaml.SafeLoader):
+    """YAML in which 1e-3 is a number, 2e6 a whole one, and a date is text."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's own way, a copy of the parent's
+        first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_exponent(self, node: Any) -> float:
+        """Return a number such as 5e-4 or 2e6."""
+        number = float(node.value.replace("_", ""))
+        return int(number) if number.is_integer() and abs(number) < 2**63 else number
+
+
+_YamlLoader.add_implicit_resolver("!exponent", re.compile(r"[-+]?\d[\d_]*(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
+_YamlLoader.add_constructor("!exponent", _YamlLoader.construct_exponent)
+
+
+def _load(text: str) -> Any:
+    return yaml.load(text, Loader=_YamlLoader)
+
+
+def _subclasses(base: type) -> Iterator[type]:
+    direct: list[type] = base.__subclasses__()
+    for child in direct:
+        yield child
+        yield from _subclasses(child)
+
+
+def options_of(base: type) -> list[str]:
+    """Return the names of the arguments that our subclasses of `base`, and the user's, take."""
+    ours = [cls for cls in _subclasses(base) if not cls.__module__.startswith("lightning.")]
+    constructors = [vars(cls)["__init__"] for sub in ours for cls in sub.__mro__[:-1] if "__init__" in vars(cls)]
+    parameters = [each for constructor in constructors for each in inspect.signature(constructor).parameters.values()]
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return list(dict.fromkeys(each.name for each in parameters if each.kind in named and each.name != "self"))
+
+
+class FriendlyParser(LightningArgumentParser):
+    """Parser whose errors fit on a line and name what was probably meant."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        set_loader("yaml", _load, (yaml.YAMLError,))
+        super().__init__(*args, **kwargs)
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Print the error in one line and exit with 2; jsonargparse's own text runs to a page."""
+        console.fail(self._plain(message), code=2)
+
+    def instantiate_classes(self, *args: Any, **kwargs: Any) -> Any:
+        """Build the classes of a configuration.
+
+        Raises:
+            ValueError: what a constructor refuses, in a line too.
+        """
+        try:
+            return super().instantiate_classes(*args, **kwargs)
+        except ValueError as error:
+            raise ValueError(self._plain(str(error))) from error
+
+    def _plain(self, message: str) -> str:
+        options = [o.lstrip("-") for action in self._actions for o in action.option_strings if o.startswith("--")]
+        key = f"{match[1]}: " if (match := re.match(r'Parser key "(.+)"', message)) else ""
+        name = key.rstrip(": ")
+        if match := re.match(r"unrecognized arguments: (\S+)", message):
+            option = match[1].split("=")[0].lstrip("-").removesuffix("+")
+            return f"there is no option --{option}.{self._meant(option, options)}"
+        if match := re.match(r"Group '(.+)' does not accept option '(.+)'", message):
+            inside = [option.removeprefix(f"{match[1]}.") for option in options if option.startswith(f"{match[1]}.")]
+            return f"{match[1]} has no option '{match[2]}'.{nearest(match[2], inside)}"
+        if match := re.match(r"Option '(.+)' is not accepted", message):
+            known = [*self._model_options(), *options_of(Callback), *options]
+            return f"there is no option '{match[1]}'.{nearest(match[1], known)}"
+        if match := re.search(r"Unable to load config '(.+?)'", message):
+            return (
+                f"{key}there is no file {match[1]} (seen from the file that names it). To change a preset, copy it whole: "
+                f"rpo-lightning fit --config PRESET --print_config > mine.yaml."
+            )
+        if match := re.search(r"Expected a dot import path string: (\S+)", message):
+            known = [*discovery.algorithms(), *discovery.callbacks()]
+            return f"{key}there is no class '{match[1]}'.{nearest(match[1], known)}"
+        if match := re.search(r"Problem with given class_path '(.+)':\s*(.+)", message):
+            return f"{key}{match[1]} cannot be used: {match[2].rstrip('.')}."
+        if match := re.search(r"typing\.Literal\[(.+)\]\. Got value: (.+)", message):
+            choices = re.findall(r"'([^']*)'", match[1])
+            return f"{name} cannot be '{match[2]}', only {', '.join(choices)}.{nearest(match[2], choices)}"
+        if match := re.search(r"Expected a <class '(int|float|bool|str)'>\. Got value: (.*)", message):
+            kind = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}[match[1]]
+            return f"{name} must be {kind}, not {'null' if match[2] == 'None' else match[2]}."
+        if match := re.search(r"Errors:\s+- (.+)", message):  # of several readings, the first is the one that was meant
+            return f"{key}{match[1]}"
+        return message
+
+    def _model_options(self) -> list[str]:
+        # check-env has a parser too, and no model
+        from rpo_lightning.algorithms import RLModule
+
+        return options_of(RLModule)
+
+    def _meant(self, option: str, options: list[str]) -> str:
+        """Return a hint: options with the same last part, with the same words in it, or of similar spelling."""
+        known = list(dict.fromkeys([*options, *(f"model.init_args.{name}" for name in self._model_options())]))
+        last = option.rpartition(".")[2]
+        ends = {each: each.rpartition(".")[2] for each in known}
+        found = [each for each, end in ends.items() if end == last]
+        found = found or ([SAID_OTHERWISE[last]] if last in SAID_OTHERWISE else [])
+        if not found and "." not in option:
+            sharing = [each for each, end in ends.items() if f"_{last}_" in f"_{end}_"]
+            found = sorted(sharing, key=lambda each: not each.endswith(last))[:3]
+        if found:
+            quoted = " or ".join(f"'--{each}'" for each in found)
+            return f" Did you mean {quoted}?"
+        return nearest(option, known, prefix="--") or nearest(last, ends.values(), prefix="--...")

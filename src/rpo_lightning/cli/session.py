@@ -1,0 +1,203 @@
+"""From configuration and options to model, data and driver."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ActionYesNo
+from lightning import Trainer
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import Checkpoint, ProgressBar
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from rpo_lightning import console, discovery, processes, runs
+from rpo_lightning.algorithms import RLModule
+from rpo_lightning.algorithms.containment import NonFiniteError
+from rpo_lightning.allocator import keep_freed_memory
+from rpo_lightning.callbacks import RunFolder
+from rpo_lightning.checkpoints import CheckpointFiles
+from rpo_lightning.cli import COMMANDS, actions, arguments
+from rpo_lightning.cli.callbacks import Announcement, with_standard_ones
+from rpo_lightning.cli.fabric import fabric_driver
+from rpo_lightning.cli.help import help_text
+from rpo_lightning.cli.parser import FriendlyParser
+from rpo_lightning.cli.settings import TRAINER_DEFAULTS, adjusted, divide_cores
+from rpo_lightning.event_file import EventFile
+from rpo_lightning.rollout import RolloutDataModule
+from rpo_lightning.run_folder import write_failure
+
+__all__ = ["RPOCLI", "main"]
+
+TRAINS = ("fit", "fabric")
+
+
+class RPOCLI(LightningCLI):
+    """Build model, data and driver from configuration files and options.
+
+    Args:
+        command: one of `COMMANDS`, except list and check-env; `run()` carries it out.
+        options: as on the command line after the command.
+    """
+
+    def __init__(self, command: str, options: list[str]) -> None:
+        self.command, self.trains = command, command in TRAINS
+        self.line = runs.command_line([command, *options])
+        self.given = arguments.split(command, options)
+        self.folder: RunFolder | None = None
+        self.checkpoint: Path | None = None
+        self.announcement: Announcement | None = None
+        discovery.import_user_callbacks(self.given.words())
+        super().__init__(
+            RLModule,
+            RolloutDataModule,
+            subclass_mode_model=True,
+            save_config_callback=None,
+            auto_configure_optimizers=False,
+            trainer_defaults=dict(TRAINER_DEFAULTS),
+            parser_class=FriendlyParser,
+            parser_kwargs={"allow_abbrev": False, "prog": f"rpo-lightning {command}", "add_help": False},
+            args=self.given.for_parser(),
+            run=False,
+        )
+
+    @property
+    def began(self) -> bool:
+        """Whether training runs by now, or has run."""
+        return self.folder is not None and self.folder.began
+
+    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the seed; unlike Lightning's it is always a number, so that every run can be repeated."""
+        parser.add_argument("--seed_everything", type=int, default=0, help="Seed of weights, exploration and starts.")
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add what Lightning's parser lacks, and hand dimensions and seed on."""
+        parser.add_argument(
+            "--ckpt_path",
+            type=str | None,
+            default=None,
+            help="A checkpoint, or last or best of the run folder; validate, test and predict take a policy.pt too.",
+        )
+        parser.add_argument(
+            "--without",
+            type=str | list[str],
+            default=[],
+            help="Callbacks of every run to leave out: a name, or several as [Evaluation, NaNGuard].",
+        )
+        if self.command == "predict":
+            parser.add_argument("--output", type=str, default="trajectories.npz", help="File to write: .npz or .pt.")
+            parser.add_argument("--episodes", type=int, default=8, help="Number of episodes.")
+            parser.add_argument(
+                "--deterministic",
+                action=ActionYesNo,
+                no_prefix="not_",
+                nargs="?",
+                default=False,
+                help="Act with tanh(mean), not a sample.",
+            )
+        for name in ("obs_dim", "action_dim", "privileged_dim"):
+            parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
+        parser.link_arguments("seed_everything", "data.seed")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse, or answer --help.
+
+        Raises:
+            SystemExit: 0 after help or the configuration was printed, 2 after a mistake.
+        """
+        if self.given.help is not None:
+            print(help_text(parser, self.command, COMMANDS[self.command].summary, self.given))
+            raise SystemExit(0)
+        self.config = parser.parse_args(args)
+
+    def before_instantiate_classes(self) -> None:
+        """Check the Trainer's options and settle what the process computes with, before anything is built."""
+        self.adjusted = adjusted(self.config["trainer"])
+        divide_cores({**self.config["trainer"], **self.adjusted}["devices"])
+        if self.trains:
+            keep_freed_memory()
+
+    def instantiate_trainer(self, **kwargs: Any) -> Any:
+        """Build the driver with the run folder, the logger and the callbacks every run has."""
+        self.datamodule.attach(self.model)
+        settings = {**self.config_init["trainer"], **self.adjusted, **kwargs}
+        task, algorithm, seed = self.datamodule.env_name, self.model.name, self.config["seed_everything"]
+        directory = Path(settings["default_root_dir"] or runs.run_directory(task, algorithm, seed))
+        self.checkpoint = self._find_checkpoint(directory)
+        if self.trains and processes.is_first_process() and not settings["fast_dev_run"]:
+            runs.check_new_run(directory, self.checkpoint, self.command)
+        run = self.model.run = runs.Run(directory, task, algorithm, seed, self.line, self._resolved())
+        settings["default_root_dir"] = str(directory)
+        self.checkpoint_files = CheckpointFiles(self.checkpoint if self.trains else None)
+        plugins = settings["plugins"] or []
+        settings["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), self.checkpoint_files]
+        settings["callbacks"] = self._callbacks(settings, run)
+        settings["logger"] = self._loggers(settings["logger"], directory)
+        settings["enable_checkpointing"] = any(isinstance(c, Checkpoint) for c in settings["callbacks"])
+        settings["enable_progress_bar"] = any(isinstance(c, ProgressBar) for c in settings["callbacks"])
+        if self.command == "fabric":
+            return fabric_driver(settings, self.parser.get_defaults()["trainer"], self.model, self.datamodule)
+        return Trainer(**settings)
+
+    def run(self) -> None:
+        """Carry out the command."""
+        actions.ACTIONS[self.command](self)
+
+    def _resolved(self) -> str:
+        """Return the configuration as resolved, without what belongs to this start alone."""
+        config = self.config.clone()
+        for name in ("config", "ckpt_path"):
+            config.pop(name, None)
+        return self.parser.dump(config, skip_none=False)
+
+    def _find_checkpoint(self, directory: Path) -> Path | None:
+        name = self.config["ckpt_path"]
+        path = runs.find_checkpoint(name, directory)
+        if name is None:
+            return path
+        if path is None and not self.trains:
+            raise ValueError(f"There is no {directory / runs.CHECKPOINTS / 'last.ckpt'}.")
+        if path is None and processes.is_first_process():
+            console.say(f"{directory} holds no checkpoint yet: starting from the beginning.")
+        return path
+
+    def _callbacks(self, settings: dict[str, Any], run: runs.Run) -> list[Any]:
+        given = settings["callbacks"] or []
+        given = list(given) if isinstance(given, list) else [given]
+        without = self.config["without"]
+        without = [without] if isinstance(without, str) else list(without)
+        callbacks = with_standard_ones(given, without, settings, self.command)
+        if self.trains:
+            self.folder, self.announcement = RunFolder(self.checkpoint), Announcement(run, self.datamodule)
+            callbacks[:0] = [self.folder, self.announcement]
+        return callbacks
+
+    def _loggers(self, given: Any, directory: Path) -> list[Any]:
+        """Return the configured loggers; by default TensorBoard in the run folder, and none without training."""
+        if given is None or given is True:
+            if not self.trains:
+                return []
+            return [EventFile(directory)]
+        if given is False:
+            return []
+        return list(given) if isinstance(given, list) else [given]
+
+
+def main(command: str, options: list[str]) -> None:
+    """Carry out a command, and tell the user's mistakes in a line.
+
+    Raises:
+        SystemExit: 2 after an error of the user's making; 1 when a run stopped itself.
+    """
+    console.quiet()
+    cli: RPOCLI | None = None
+    with console.one_line_errors(MisconfigurationException, began=lambda: cli is not None and cli.began):
+        try:
+            cli = RPOCLI(command, options)
+            cli.run()
+        except NonFiniteError as error:
+            console.fail(str(error), code=1)
+        except (RuntimeError, OSError) as error:
+            if cli is None or not cli.began or (sentence := write_failure(error, cli.model.run.directory)) is None:
+                raise
+            console.fail(sentence, code=1)

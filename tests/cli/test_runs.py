@@ -1,0 +1,163 @@
+"""What every run has, says and leaves, whatever else is configured."""
+
+import json
+
+import pytest
+import torch
+from lightning.pytorch.callbacks import Checkpoint, ProgressBar, TQDMProgressBar
+
+from rpo_lightning.callbacks import Evaluation, LastAndBest, NaNGuard, Progress
+from rpo_lightning.cli import RPOCLI, main, settings
+from rpo_lightning.cli.callbacks import STANDARD
+from rpo_lightning.fabric import FabricDriver
+from tests.command_line import RUN, call, events, finish, refused, spawn
+
+ONE = "--trainer.max_steps=1"
+
+
+def kinds(*options, command="fit"):
+    """Return the classes of the callbacks that a run would have."""
+    return [type(callback) for callback in RPOCLI(command, ["--config=tiny.yaml", *options]).trainer.callbacks]
+
+
+def test_standard_callbacks_stay_beside_a_users_list(folder):
+    (folder / "more.yaml").write_text("trainer: {callbacks: [{class_path: KLTuner}]}\n")
+    for options in (["--config=more.yaml"], ["--trainer.callbacks=KLTuner"], ["--trainer.callbacks+=KLTuner"]):
+        for command in ("fit", "fabric"):
+            found = kinds(*options, command=command)
+            assert set(STANDARD) < set(found)
+            assert [kind.__name__ for kind in found].count("KLTuner") == 1
+            assert len(found) == len(set(found))
+
+
+def test_one_of_the_users_takes_the_place_of_a_standard_one(folder):
+    run = RPOCLI("fit", ["--config=tiny.yaml", "--trainer.callbacks+=NaNGuard", "--trainer.callbacks.patience=2"])
+    (evaluation,) = (each for each in run.trainer.callbacks if isinstance(each, Evaluation))
+    (guard,) = (each for each in run.trainer.callbacks if isinstance(each, NaNGuard))
+    assert (evaluation.episodes, guard.patience) == (4, 2)
+    assert isinstance(run.trainer.callbacks[-1], Checkpoint)
+
+
+def test_standard_callbacks_are_switched_off_by_name(folder):
+    assert not {Evaluation, NaNGuard} & set(kinds("--without", "[Evaluation, NaNGuard]", "--trainer.callbacks=KLTuner"))
+    assert Progress not in kinds("--without=Progress")
+    assert Progress not in kinds("--trainer.enable_progress_bar=false")
+    assert LastAndBest not in kinds("--trainer.enable_checkpointing=false")
+    call("fit", "--without", "Evaluation", "--trainer.callbacks=KLTuner")
+    assert json.loads((RUN / "summary.json").read_text())["eval"] == {}
+
+
+def test_a_users_progress_bar_replaces_ours(folder):
+    for command, bar in (("fit", TQDMProgressBar), ("fabric", Progress)):  # Fabric cannot use Lightning's own
+        found = kinds("--trainer.callbacks+=TQDMProgressBar", command=command)
+        assert [kind for kind in found if issubclass(kind, ProgressBar)] == [bar]
+
+
+@pytest.mark.parametrize("command", ["fit", "fabric"])
+def test_two_lines_at_the_start_and_two_at_the_end(command, folder, capsys):
+    call(command)
+    first, second, *_, third, fourth = capsys.readouterr().err.splitlines()
+    assert first == "RPO on point_mass: 8 environments x 8 steps, 768 steps in all; cpu, 1 thread"
+    assert second == f"folder {RUN}; to watch: tensorboard --logdir {RUN}"
+    score = json.loads((RUN / "summary.json").read_text())["eval"]["sampled"]["mean"]
+    assert third == f"768 of 768 steps, return {score:.4g} over 4 episodes; summary.json, curve.csv, policy.pt in {RUN}"
+    assert fourth == f"next: rpo-lightning predict --ckpt_path {RUN}/policy.pt writes what it does"
+    main(fourth.removeprefix("next: rpo-lightning ").removesuffix(" writes what it does").split())
+    assert (folder / "trajectories.npz").exists()
+
+
+def test_a_run_cut_short_says_how_it_goes_on(folder, capsys):
+    call("fit", ONE, "--trainer.logger=false")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[1] == f"folder {RUN}; to watch: curve.csv in it, after every epoch"
+    assert lines[-2].startswith("64 of 768 steps, return ")
+    assert lines[-1] == "next: the same command with --ckpt_path last goes on"
+
+
+@pytest.mark.parametrize("command", ["fit", "fabric"])
+def test_a_fast_dev_run_leaves_nothing_behind(command, folder, capsys):
+    before = set(folder.rglob("*"))
+    call(command, "--trainer.fast_dev_run=true", "--trainer.callbacks+=Evidence", "--trainer.callbacks.results=results")
+    assert set(folder.rglob("*")) == before
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[1] == "fast_dev_run: nothing is written"
+    assert lines[-1].startswith("64 of 768 steps, return ")
+
+
+def test_what_is_asked_of_lightning_is_printed(folder):
+    out, err = finish(
+        spawn(folder, "fit", "--config=tiny.yaml", ONE, "--trainer.profiler=simple", "--trainer.enable_model_summary=true",
+              "--trainer.callbacks+=LearningRateMonitor")
+    )  # fmt: skip
+    assert "FIT Profiler Report" in out + err
+    assert "Trainable params" in out + err
+    assert "LearningRateMonitor logs against iterations, everything else against environment steps." in err
+
+
+def test_null_means_our_default(folder):
+    call("fit", "--trainer.log_every_n_steps=null", "--trainer.max_epochs=null", "--model.total_env_steps=128")
+    assert [step for step, _ in events(RUN)["critic/loss"]] == [64, 128]
+
+
+@pytest.mark.parametrize("value", [["--deterministic"], ["--deterministic", "true"], ["--deterministic=true"]])
+def test_predict_takes_deterministic_with_and_without_a_value(value, folder):
+    call("fit", ONE)
+    policy = ("predict", "--ckpt_path", f"{RUN}/policy.pt", "--episodes=4", "--output")
+    for name, options in (("a.pt", value), ("b.pt", value), ("c.pt", ["--deterministic=false"])):
+        main([*policy, name, *options])
+    first, second, sampled = (torch.load(name)["action"] for name in ("a.pt", "b.pt", "c.pt"))
+    assert torch.equal(first.nan_to_num(), second.nan_to_num())
+    assert not torch.equal(first[0], sampled[0])
+
+
+@pytest.fixture
+def with_cuda(monkeypatch, tmp_path):
+    """A machine with a GPU, as far as the choice of the accelerator can tell; no record of a check lies anywhere."""
+    monkeypatch.setattr(settings.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(settings, "GPU_RECORD", settings.Path("no/such/gpu.json"))
+    return tmp_path
+
+
+def test_auto_means_the_cpu_until_the_gpu_has_been_checked(folder, with_cuda, monkeypatch, capsys):
+    call("fit", ONE, "--trainer.accelerator=auto")
+    first, second, *_ = capsys.readouterr().err.splitlines()
+    assert first == (
+        "accelerator auto means the CPU until `make gpu` has written no/such/gpu.json; the GPU: --trainer.accelerator cuda"
+    )
+    assert "; cpu, 1 thread" in second
+    record = with_cuda / "gpu.json"
+    record.write_text("{}")
+    monkeypatch.setattr(settings, "GPU_RECORD", record)
+    assert settings.adjusted({**DEFAULTS, "accelerator": "auto"}) == {"accelerator": "auto"}
+    assert capsys.readouterr().err == ""
+
+
+DEFAULTS = {
+    **settings.TRAINER_DEFAULTS,
+    "barebones": False,
+    "precision": None,
+    "strategy": "auto",
+    "check_val_every_n_epoch": 1,
+    "limit_train_batches": None,
+}
+
+
+def test_nobody_reads_on(folder):
+    process = spawn(folder, "import sys; from rpo_lightning.cli import main; sys.stdout.close = None; main(['list'])",
+                    launcher=("-c",))  # fmt: skip
+    process.stdout.close()
+    assert process.wait(120) == 1
+    assert process.stderr.read() == ""
+
+
+def test_list_takes_no_options(folder, capsys):
+    assert "--all" in refused(capsys, "list", "--all")
+
+
+def test_fabric_runs_the_module_itself(folder):
+    run = RPOCLI("fabric", ["--config=tiny.yaml", ONE])
+    run.run()
+    assert isinstance(run.trainer, FabricDriver)
+    assert type(run.model.driver) is FabricDriver
+    assert [type(each) for each in run.trainer.optimizers()] == [torch.optim.AdamW] * 2
+    assert run.trainer.precision == "32-true"
