@@ -15,6 +15,7 @@ import yaml
 from lightning import Callback
 
 from rpo_lightning import runs
+from rpo_lightning.callbacks import Evidence, RunFolder
 from rpo_lightning.cli import RPOCLI
 from tests.command_line import LAST, RUN, call, differing, environment, refused, spawn
 
@@ -289,21 +290,26 @@ def test_a_resumed_run_says_where_it_goes_on_and_what_is_not_as_before(folder, c
     content["callbacks"][key]["starts"][0]["threads"] = 7
     torch.save(content, RUN / LAST)
     capsys.readouterr()
-    cli = RPOCLI(
-        "fit", ["--config=tiny.yaml", "--ckpt_path=last", "--trainer.max_steps=8", "--model.total_env_steps=10000000"]
-    )
-    cli.model.resumed = SimpleNamespace(env_steps=256, changes={"kl_coef": (0.25, 5.0)})
-    cli.run()
+    call("fit", "--ckpt_path=last", "--trainer.max_steps=8", "--model.total_env_steps=10000000")
     said = capsys.readouterr().err
     assert f"continuing at 256 of 10 000 000 steps from {RUN / LAST}" in said
-    assert "kl_coef is now 5.0, was 0.25" in said
     assert "torch threads: 1, before 7" in said
     starts = json.loads((RUN / "summary.json").read_text())["starts"]
     assert [start["env_steps"] for start in starts] == [0, 256]
-    assert [start["changed"] for start in starts] == [{}, {"kl_coef": [0.25, 5.0]}]
     assert [start["threads"] for start in starts] == [7, 1]
     assert "--ckpt_path=last" in starts[1]["command"]
     assert {start["device"] for start in starts} == {"cpu"}
+
+
+def test_changed_options_are_said_and_kept_by_name(tmp_path, capsys):
+    run = runs.Run(tmp_path, "point_mass", "rpo", 0, "rpo-lightning fit", "")
+    resumed = SimpleNamespace(env_steps=256, changes={"kl_coef": (0.25, 5.0)})
+    module = SimpleNamespace(run=run, resumed=resumed, env_steps=256, total_env_steps=768, device="cpu")
+    evidence = Evidence()
+    for callback in (RunFolder(), evidence):
+        callback.on_train_start(SimpleNamespace(loggers=[]), module)
+    assert "kl_coef is now 5.0, was 0.25" in capsys.readouterr().err
+    assert [start["changed"] for start in evidence.state_dict()["starts"]] == [{"kl_coef": [0.25, 5.0]}]
 
 
 def test_closed_standard_error(folder):
