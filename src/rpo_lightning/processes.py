@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import Any
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
+
+from rpo_lightning import console
 
 __all__ = ["is_first_process", "process_count", "say", "torchrun_layout"]
 
@@ -28,7 +29,7 @@ def process_count(devices: Any) -> int:
 def say(text: str) -> None:
     """Print one line for the user, on the first process."""
     if is_first_process():
-        print(text, file=sys.stderr, flush=True)
+        console.say(text)
 
 
 def torchrun_layout(strategy: Any) -> dict[str, Any]:

@@ -71,14 +71,14 @@ def record(
 ) -> Trajectories:
     """Run one full episode in each of `episodes` fresh environments and keep all of it."""
     env = make_env(num_envs=episodes, seed=seed)
-    generator = torch.Generator(device=env.device).manual_seed(seed + 1)
-    obs = env.reset()
+    play = module.player(episodes, deterministic, torch.Generator().manual_seed(seed + 1))
+    obs = env.detach()
     running = torch.ones(episodes, dtype=torch.bool, device=env.device)
     length = torch.zeros(episodes, dtype=torch.int64, device=env.device)
     rows: list[tuple[Tensor, ...]] = []
     for _ in range(env.max_episode_steps):
         q, qd, _ = env.get_state()
-        action = module.act(obs, deterministic=deterministic, generator=generator)
+        action = play(obs)
         step = env.step(action)
         ended = running & (step.terminated | step.truncated)
         values = (obs, action, step.reward[:, None], q, qd)

@@ -37,8 +37,8 @@ FAST: dict[str, tuple[int, int, dict[str, Any]]] = {  # number of environments, 
 class Idle:
     """Do nothing."""
 
-    def act(self, obs: torch.Tensor, deterministic: bool, generator: torch.Generator) -> torch.Tensor:
-        return torch.zeros(len(obs), 1)
+    def player(self, num_envs: int, deterministic: bool, generator: torch.Generator) -> Any:
+        return lambda obs: torch.zeros(len(obs), 1)
 
 
 def trained_return(name: str, iterations: int | None = None, **changes: Any) -> float:

@@ -20,7 +20,7 @@ from rpo_lightning.runs import policy_state
 T = TypeVar("T")
 
 EVALUATION_SEED = 770_001_234
-"""Far from the seeds of training (`seed_everything` + 1000 * rank), and the same for every run."""
+"""The same for every run, and none of training's, which are drawn (`seeding.run_seeds`)."""
 
 
 class Abandoned(Exception):  # noqa: N818
@@ -39,7 +39,7 @@ def evaluate(
     Counting the first episodes to finish would favour short ones; one per environment does not.
 
     Args:
-        module: anything with `act(obs, deterministic, generator) -> action`.
+        module: anything with `player(num_envs, deterministic, generator)`, which returns obs -> action.
         make_env: `make_env(num_envs, seed) -> Env`.
         episodes: number of environments and so of episodes.
         deterministic: act with tanh(mean) instead of a sample.
@@ -76,7 +76,7 @@ def evaluate_each(
 
 def _play(module: Any, env: Any, deterministic: bool, seed: int) -> dict[str, float]:
     """Play one episode in each environment, from its present state."""
-    generator = torch.Generator(device=env.device).manual_seed(seed + 1)
+    play = module.player(env.num_envs, deterministic, torch.Generator().manual_seed(seed + 1))
     obs = env.detach()
     returns = torch.zeros(len(obs), dtype=torch.float64, device=env.device)
     length = torch.zeros_like(returns)
@@ -85,7 +85,7 @@ def _play(module: Any, env: Any, deterministic: bool, seed: int) -> dict[str, fl
     for _ in range(env.max_episode_steps):
         if signals.received:
             raise Abandoned
-        step = env.step(module.act(obs, deterministic=deterministic, generator=generator))
+        step = env.step(play(obs))
         broken |= running & (env.invalid | ~step.reward.isfinite())
         returns += torch.where(running, step.reward, 0.0)
         length += running

@@ -11,13 +11,11 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from rpo_lightning.algorithms.containment import NonFiniteError
+from rpo_lightning.algorithms.containment import QUANTITIES, NonFiniteError
 from rpo_lightning.checkpoints import write_tensors
 from rpo_lightning.distributed import any_rank, rank
 
 log = logging.getLogger("rpo_lightning")
-
-QUANTITIES = ("obs", "sample", "reward", "bonus", "next_value", "action_grad")
 
 
 class NaNGuard(Callback):

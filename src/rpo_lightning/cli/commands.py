@@ -34,9 +34,11 @@ def check_env(command: str, options: list[str]) -> None:
     Raises:
         SystemExit: 1 when a check failed.
     """
+    from rpo_lightning import sim
     from rpo_lightning.check_env import command as check
     from rpo_lightning.cli import COMMANDS
 
+    sim.quiet()
     with console.one_line_errors():
         failed = check.main(options, COMMANDS[command].summary)
     if failed:

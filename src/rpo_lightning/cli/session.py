@@ -11,7 +11,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
-from rpo_lightning import console, discovery, processes, runs
+from rpo_lightning import console, discovery, processes, runs, sim
 from rpo_lightning.algorithms import RLModule
 from rpo_lightning.algorithms.containment import NonFiniteError
 from rpo_lightning.allocator import keep_freed_memory
@@ -190,6 +190,7 @@ def main(command: str, options: list[str]) -> None:
         SystemExit: 2 after an error of the user's making; 1 when a run stopped itself.
     """
     console.quiet()
+    sim.quiet()
     cli: RPOCLI | None = None
     with console.one_line_errors(MisconfigurationException, began=lambda: cli is not None and cli.began):
         try:
