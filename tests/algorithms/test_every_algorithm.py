@@ -96,7 +96,7 @@ def test_a_continued_run_is_the_straight_one(name: str, run: Any, straight: Any,
     resumed, ours, found = run(name, tmp_path, checkpoint)
     assert ours == metrics[STOP:]
     assert largest_difference(found, expected) == 0.0
-    assert (resumed.iteration, resumed.env_steps, resumed.lr_factor) == (8, 8 * 64, module.lr_factor)
+    assert (resumed.iteration, resumed.env_steps, resumed.rates.factor) == (8, 8 * 64, module.rates.factor)
     # what made the algorithm's own state worth keeping
     state = content["rpo_lightning"]
     assert (state["lr_factor"] != 1.0) == (name == "ppo")
@@ -135,7 +135,7 @@ def test_a_window_that_the_guard_skips_changes_only_the_counters(name: str, tmp_
                 batch.reward[2, 1] = torch.nan
 
         def on_train_batch_end(self, trainer: Any, pl_module: Any, *args: Any) -> None:
-            seen.append((states(pl_module), pl_module.lr_factor))
+            seen.append((states(pl_module), pl_module.rates.factor))
             super().on_train_batch_end(trainer, pl_module, *args)
 
     seen: list[tuple[dict[str, Tensor], float]] = []
@@ -206,7 +206,7 @@ def test_every_schedule_moves_the_rates_of_actor_and_critics(name: str, schedule
         if schedule == "kl":
             factor *= 1.5 if row["actor/kl"] < 0.004 else 1 / 1.5 if row["actor/kl"] > 0.016 else 1.0
             factors.add(factor)
-    assert module.lr_factor == pytest.approx(factor if schedule == "kl" else 1.0)
+    assert module.rates.factor == pytest.approx(factor if schedule == "kl" else 1.0)
     assert schedule != "kl" or factors != {1.0}
 
 
@@ -234,7 +234,9 @@ def test_defaults_are_those_of_table_2(name: str) -> None:
             expected.pop("target_smoothing", 0.2 if name == "gippo" else 0.0),
         )
         assert module.critics.reduction == expected.pop("target_reduction")
-    assert {key: getattr(module, key) for key in expected} == expected
+    expected = {key: list(value) if isinstance(value, tuple) else value for key, value in expected.items()}
+    found = {"target_entropy": getattr(module, "target_entropy", None), **module.options}
+    assert {key: found[key] for key in expected} == expected
     sizes = [layer.out_features for layer in module.actor.modules() if isinstance(layer, nn.Linear)]
     assert sizes[:3] == [400, 200, 100]
     assert module.name == name

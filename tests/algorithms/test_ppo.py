@@ -131,21 +131,21 @@ def test_entropy_is_summed_over_dimensions() -> None:
 def test_the_rate_falls_after_too_large_a_step_and_rises_after_too_small_a_one() -> None:
     module = captured(PPO, actor_lr=5e-4)
     for kl, rate in ((0.0161, 5e-4 / 1.5), (0.0159, 5e-4), (0.0041, 5e-4), (0.0039, 5e-4 * 1.5)):
-        module.lr_factor = 1.0
-        module.adapt_learning_rate(torch.tensor(kl))
+        module.rates.factor = 1.0
+        module.rates.adapt(torch.tensor(kl))
         assert module.learning_rate(5e-4) == pytest.approx(rate)
     for kl, bound in ((1.0, 1e-6), (0.0, 1e-2)):
         for _ in range(50):
-            module.adapt_learning_rate(torch.tensor(kl))
+            module.rates.adapt(torch.tensor(kl))
         assert module.learning_rate(5e-4) == pytest.approx(bound)
 
 
 @pytest.mark.parametrize("schedule", ["exponential", "linear", "constant"])
 def test_other_schedules_do_not_see_the_kl(schedule: str) -> None:
     module = captured(PPO, lr_schedule=schedule)
-    module.adapt_learning_rate(torch.tensor(1.0))
-    assert module.lr_factor == 1.0
-    module.lr_factor = 2.0  # of a checkpoint whose run had schedule kl
+    module.rates.adapt(torch.tensor(1.0))
+    assert module.rates.factor == 1.0
+    module.rates.factor = 2.0  # of a checkpoint whose run had schedule kl
     assert module.learning_rate(5e-4) == 5e-4
 
 
@@ -163,9 +163,9 @@ def test_every_epoch_moves_the_rate_by_its_own_kl() -> None:
         for head in (module.actor.mean, module.actor.std):
             head.bias.data += by
 
-    adapt = module.adapt_learning_rate
+    adapt = module.rates.adapt
     module.apply_gradients = apply
-    module.adapt_learning_rate = lambda kl: measured.append(float(kl)) or adapt(kl)
+    module.rates.adapt = lambda kl: measured.append(float(kl)) or adapt(kl)
     x = module.normalizer(batch.obs)
     policies = [ClippedGaussian(batch.mean, batch.log_std)]
     for by in (0.2, 0.2, 0.3):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from lightning import LightningModule
@@ -12,31 +12,27 @@ from torch import Tensor, nn
 
 from rpo_lightning import __version__
 from rpo_lightning.algorithms.containment import NonFiniteError, unusable
-from rpo_lightning.algorithms.episodes import RecentEpisodes
+from rpo_lightning.algorithms.learning_rate import LearningRates, LRSchedule
 from rpo_lightning.algorithms.options import Range, above, at_least, check_options, within
-from rpo_lightning.algorithms.resume import Resumed, apply_options, changed_options, plain
-from rpo_lightning.distributed import any_rank, mean_over_ranks, sum_over_ranks, world_size
+from rpo_lightning.algorithms.player import Player
+from rpo_lightning.algorithms.resume import Resumed, apply_options, changed_options, checked_state, plain
+from rpo_lightning.algorithms.statistics import RecentEpisodes, window_metrics
+from rpo_lightning.distributed import any_rank, mean_over_ranks, world_size
 from rpo_lightning.driver import Driver, PlainDriver, TrainerDriver
 from rpo_lightning.losses import gaussian_kl
-from rpo_lightning.nn import Gaussian, RunningNormalizer
+from rpo_lightning.nn import Gaussian, RunningNormalizer, side_by_side
 from rpo_lightning.rollout import RolloutBatch, Window
 
 if TYPE_CHECKING:
     from rpo_lightning.runs import Run
 
-__all__ = ["ActorFactory", "LRSchedule", "RLModule"]
+__all__ = ["ActorFactory", "RLModule"]
 
-LRSchedule = Literal["exponential", "linear", "constant", "kl"]
 ActorFactory = Callable[[int, int], nn.Module]
 """(observation dimension, action dimension) -> network; a class path with `init_args` in a configuration."""
 
 PATIENCE = 10
 """Iterations in a row that may end with refused gradients."""
-SCHEDULE_KL = 0.008
-"""KL(old || new) that schedule "kl" aims at, within a factor of two."""
-SCHEDULE_STEP = 1.5
-SCHEDULE_RANGE = (0.002, 20.0)
-"""Bounds of the factor on the initial rates: 1e-6 and 1e-2 at the usual 5e-4."""
 
 
 class RLModule(LightningModule):
@@ -117,13 +113,11 @@ class RLModule(LightningModule):
         self.privileged_dim = privileged_dim
         self.total_env_steps = total_env_steps
         self.discount = discount
-        self.lr_schedule = lr_schedule
-        self.final_lr = final_lr
         self.actor_lr = actor_lr
         self.max_grad_norm = max_grad_norm
         self.betas = (betas[0], betas[1])
         self.weight_decay = weight_decay
-        self.lr_factor = 1.0
+        self.rates = LearningRates(lr_schedule, final_lr)
         self.iteration = 0
         self.env_steps = 0
         self.nonfinite_updates = 0
@@ -193,6 +187,10 @@ class RLModule(LightningModule):
 
     def behaviour(self, obs: Tensor, state: Tensor) -> tuple[Gaussian, Tensor]:
         """Return the distribution (N, A) that explores at raw observations (N, D), and the next hidden state (N, S)."""
+        return self.remembering_policy(obs, state)
+
+    def remembering_policy(self, obs: Tensor, state: Tensor) -> tuple[Gaussian, Tensor]:
+        """Return the action distribution (N, A) at raw observations (N, D), and the next hidden state (N, S)."""
         if self.state_size == 0:
             return self.policy(obs), state
         going_on = torch.zeros(1, len(obs), dtype=torch.bool, device=obs.device)
@@ -215,24 +213,13 @@ class RLModule(LightningModule):
         """Return the scalar that the cached action-gradients are gradients of."""
         raise NotImplementedError
 
-    @torch.no_grad()
     def act(self, obs: Tensor, deterministic: bool = False, generator: torch.Generator | None = None) -> Tensor:
         """Return actions (N, A) in [-1, 1] at raw observations (N, D), of a policy without a hidden state."""
         return self.player(len(obs), deterministic, generator)(obs)
 
-    def player(
-        self, num_envs: int, deterministic: bool = False, generator: torch.Generator | None = None
-    ) -> Callable[[Tensor], Tensor]:
-        """Return obs (N, D) -> action (N, A), to be called once for every step of N episodes that begin together."""
-        state = torch.zeros(num_envs, self.state_size, device=self.device)
-
-        @torch.no_grad()
-        def play(obs: Tensor) -> Tensor:
-            nonlocal state
-            policy, state = RLModule.behaviour(self, obs, state)
-            return policy.mode if deterministic else policy.action(policy.sample(policy.noise(generator)))
-
-        return play
+    def player(self, num_envs: int, deterministic: bool = False, generator: torch.Generator | None = None) -> Player:
+        """Return what acts in N episodes that begin together."""
+        return Player(self, num_envs, deterministic, generator)
 
     # ---- learning ----------------------------------------------------------------------------------------------------
 
@@ -252,7 +239,7 @@ class RLModule(LightningModule):
         broken = unusable(batch)
         skipped = any_rank(self.skip_update or bool(broken), self.device)
         metrics: dict[str, Tensor | float] = {} if skipped else self.update(batch)
-        metrics |= self._window_metrics(batch)
+        metrics |= window_metrics(batch)
         values = [torch.as_tensor(value, dtype=torch.float32, device=self.device) for value in metrics.values()]
         report: dict[str, float] = dict(zip(metrics, torch.stack(values).tolist(), strict=True))
 
@@ -304,23 +291,8 @@ class RLModule(LightningModule):
         return norm
 
     def learning_rate(self, initial: float) -> float:
-        """Return the learning rate of this iteration: a function of `env_steps`, but for schedule "kl"."""
-        progress = min(self.env_steps / self.total_env_steps, 1.0)
-        if self.lr_schedule == "exponential":
-            return initial * (self.final_lr / initial) ** progress if initial > 0.0 else 0.0
-        if self.lr_schedule == "linear":
-            return initial + (self.final_lr - initial) * progress
-        return initial * self.lr_factor if self.lr_schedule == "kl" else initial
-
-    def adapt_learning_rate(self, kl: Tensor | float) -> None:
-        """Under schedule "kl", lower the learning rates after too large a step and raise them after too small a one."""
-        if self.lr_schedule != "kl":
-            return
-        if kl > 2.0 * SCHEDULE_KL:
-            self.lr_factor /= SCHEDULE_STEP
-        elif kl < 0.5 * SCHEDULE_KL:
-            self.lr_factor *= SCHEDULE_STEP
-        self.lr_factor = min(max(self.lr_factor, SCHEDULE_RANGE[0]), SCHEDULE_RANGE[1])
+        """Return the learning rate of this iteration."""
+        return self.rates.rate(initial, min(self.env_steps / self.total_env_steps, 1.0))
 
     def measure_step(self, old: Gaussian, new: Gaussian) -> dict[str, Tensor]:
         """Return how far the update has moved the policy over the window, and what the exploration is now."""
@@ -387,7 +359,7 @@ class RLModule(LightningModule):
             "env_steps": self.env_steps,
             "nonfinite_updates": self.nonfinite_updates,
             "refused_in_a_row": self.refused_in_a_row,
-            "lr_factor": self.lr_factor,
+            "lr_factor": self.rates.factor,
             "episodes": self._episodes.windows,
         }
 
@@ -397,19 +369,7 @@ class RLModule(LightningModule):
         Raises:
             ValueError: the checkpoint is of another algorithm, of other dimensions or of an older version.
         """
-        state = checkpoint.get("rpo_lightning", {})
-        then = (state.get("algorithm"), state.get("obs_dim"), state.get("action_dim"))
-        now = (self.name, self.obs_dim, self.action_dim)
-        if then != now:
-            raise ValueError(
-                "This checkpoint is of algorithm {}, obs_dim {}, action_dim {}, but the run is {}, {}, {}: "
-                "choose its own config or start a new run.".format(*then, *now)
-            )
-        if "options" not in state:
-            raise ValueError(
-                f"This checkpoint was written by an older version than {__version__}, whose state this one cannot continue: "
-                "start a new run, or continue it with the version that wrote it."
-            )
+        state = checked_state(checkpoint, self.name, self.obs_dim, self.action_dim)
         changes = changed_options(state["options"], self.options)
         optimizers: Any = self.configure_optimizers()
         apply_options(checkpoint, changes, self.moved_by_training, self.state_dict(), optimizers)
@@ -417,21 +377,6 @@ class RLModule(LightningModule):
         self.env_steps = state["env_steps"]
         self.nonfinite_updates = state["nonfinite_updates"]
         self.refused_in_a_row = state["refused_in_a_row"]
-        self.lr_factor = state["lr_factor"]
+        self.rates.factor = state["lr_factor"]
         self._episodes.windows = [list(window) for window in state["episodes"]]
         self.resumed = Resumed(self.env_steps, changes)
-
-    def _window_metrics(self, batch: RolloutBatch) -> Mapping[str, Tensor]:
-        terms = {f"reward/{name}": term.mean() / world_size() for name, term in batch.reward_terms.items()}
-        nan = {
-            "nan/invalid_envs": batch.invalid.sum(),
-            "nan/invalid_rewards": batch.invalid_reward.sum(),
-            "nan/nonfinite_grad_frac": batch.nonfinite_grad.float().mean() / world_size(),
-        }
-        sums = torch.stack([value.float() for value in (*nan.values(), *terms.values())])
-        return dict(zip((*nan, *terms), sum_over_ranks(sums), strict=True))
-
-
-def side_by_side(x: Tensor, z: Tensor) -> Tensor:
-    """Return observations (..., D) with privileged ones (..., P) after them; the very tensor where there are none."""
-    return torch.cat([x, z], -1) if z.shape[-1] else x

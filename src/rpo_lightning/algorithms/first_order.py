@@ -8,8 +8,9 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from rpo_lightning.algorithms.base import ActorFactory, LRSchedule, RLModule
+from rpo_lightning.algorithms.base import ActorFactory, RLModule
 from rpo_lightning.algorithms.critics import Critics
+from rpo_lightning.algorithms.learning_rate import LRSchedule
 from rpo_lightning.algorithms.options import Range, at_least, within
 from rpo_lightning.distributed import mean_over_ranks
 from rpo_lightning.nn import Actor, CriticEnsemble, RunningNormalizer, SquashedGaussian

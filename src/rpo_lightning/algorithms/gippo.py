@@ -10,8 +10,8 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from rpo_lightning.algorithms.base import LRSchedule
 from rpo_lightning.algorithms.first_order import FirstOrder
+from rpo_lightning.algorithms.learning_rate import LRSchedule
 from rpo_lightning.algorithms.options import Range, above, at_least, within
 from rpo_lightning.distributed import max_over_ranks, mean_over_ranks, standardize
 from rpo_lightning.losses import clipped_surrogate, gaussian_kl, inside_clip, regenerate
@@ -140,7 +140,7 @@ class GIPPO(FirstOrder):
         metrics |= self.correct(batch, x, old, advantage, actor_optimizer)
         nats = mean_over_ranks(self.sampled_entropy(old, generator).mean())
         metrics |= self.fit_critics(batch, batch.reward, critic_optimizer, generator)
-        self.adapt_learning_rate(metrics["actor/kl"])
+        self.rates.adapt(metrics["actor/kl"])
         self.update_normalizers(batch)
         return {**metrics, "actor/entropy": nats}
 

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from rpo_lightning.algorithms.base import ActorFactory, LRSchedule, RLModule
+from rpo_lightning.algorithms.base import ActorFactory, RLModule
+from rpo_lightning.algorithms.learning_rate import LRSchedule
 from rpo_lightning.algorithms.options import Range, at_least, within
 from rpo_lightning.distributed import max_over_ranks, mean_over_ranks, standardize
 from rpo_lightning.losses import clipped_surrogate, gaussian_kl, importance_ratio, inside_clip
@@ -159,7 +160,7 @@ class PPO(RLModule):
             epochs.append(torch.stack([moved[1], top]))
             self.hook("on_actor_epoch_end", epoch, {"kl": moved[0], "effective_samples": moved[1], "max_ratio": top})
             previous = new
-            self.adapt_learning_rate(moved[0])
+            self.rates.adapt(moved[0])
             for group in optimizer.param_groups:
                 group["lr"] = self.learning_rate(self.actor_lr)
         error, entropy, norm = mean_over_ranks(torch.stack(records).mean(0))

@@ -11,13 +11,22 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from rpo_lightning.algorithms.base import ActorFactory, RLModule, side_by_side
+from rpo_lightning.algorithms.base import ActorFactory, RLModule
 from rpo_lightning.algorithms.options import Range, above, at_least, within
 from rpo_lightning.algorithms.reppo_samples import Samples, minibatches
 from rpo_lightning.algorithms.reppo_slope import slope_error, slopes
 from rpo_lightning.distributed import mean_over_ranks
 from rpo_lightning.losses import gaussian_kl
-from rpo_lightning.nn import ActionValue, HLGauss, MinStdActor, Norm, ReturnScaler, RunningNormalizer, SquashedGaussian
+from rpo_lightning.nn import (
+    ActionValue,
+    HLGauss,
+    MinStdActor,
+    Norm,
+    ReturnScaler,
+    RunningNormalizer,
+    SquashedGaussian,
+    side_by_side,
+)
 from rpo_lightning.returns import lambda_return, segment_discounts, segment_ends
 from rpo_lightning.rollout import RolloutBatch, Window
 
@@ -185,7 +194,7 @@ class REPPO(RLModule):
         with torch.no_grad():
             step = self.measure_step(SquashedGaussian(batch.mean, batch.log_std), self.policy(batch.obs))
         rates = {"lr/actor": self.learning_rate(self.actor_lr), "lr/critic": self.learning_rate(self.critic_lr)}
-        self.adapt_learning_rate(step["actor/kl"])
+        self.rates.adapt(step["actor/kl"])
         # All of this iteration has seen the same normalised observations.
         self.update_normalizers(batch)
         return {

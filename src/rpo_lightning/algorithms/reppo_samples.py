@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rpo_lightning.algorithms.base import side_by_side
+from rpo_lightning.nn import side_by_side
 from rpo_lightning.seeding import permutation
 
 __all__ = ["Samples", "minibatches"]

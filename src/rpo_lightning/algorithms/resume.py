@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["Resumed", "apply_options", "changed_options", "plain"]
+from rpo_lightning import __version__
+
+__all__ = ["Resumed", "apply_options", "changed_options", "checked_state", "plain"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,27 @@ def plain(value: Any) -> Any:
         given = [plain(each) for each in value.args if isinstance(each, type)] or [plain(value.func)]
         return {"class_path": given[0], "init_args": plain(value.keywords)}
     return f"{value.__module__}.{value.__qualname__}" if hasattr(value, "__qualname__") else repr(value)
+
+
+def checked_state(checkpoint: Mapping[str, Any], algorithm: str, obs_dim: int, action_dim: int) -> dict[str, Any]:
+    """Return what an algorithm has put into a checkpoint, if it can be continued by this one.
+
+    Raises:
+        ValueError: the checkpoint is of another algorithm, of other dimensions or of an older version.
+    """
+    state = checkpoint.get("rpo_lightning", {})
+    then, now = (state.get("algorithm"), state.get("obs_dim"), state.get("action_dim")), (algorithm, obs_dim, action_dim)
+    if then != now:
+        raise ValueError(
+            "This checkpoint is of algorithm {}, obs_dim {}, action_dim {}, but the run is {}, {}, {}: "
+            "choose its own config or start a new run.".format(*then, *now)
+        )
+    if "options" not in state:
+        raise ValueError(
+            f"This checkpoint was written by an older version than {__version__}, whose state this one cannot continue: "
+            "start a new run, or continue it with the version that wrote it."
+        )
+    return state
 
 
 def changed_options(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

@@ -7,8 +7,8 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from rpo_lightning.algorithms.base import LRSchedule
 from rpo_lightning.algorithms.first_order import FirstOrder
+from rpo_lightning.algorithms.learning_rate import LRSchedule
 from rpo_lightning.algorithms.options import Range, above, at_least, within
 from rpo_lightning.distributed import max_over_ranks, mean_over_ranks
 from rpo_lightning.losses import (
@@ -135,7 +135,7 @@ class RPO(FirstOrder):
         generator = self.generator(batch)
         metrics = self.improve_actor(batch, actor_optimizer, generator)
         metrics |= self.fit_critics(batch, batch.reward + batch.bonus, critic_optimizer, generator)
-        self.adapt_learning_rate(metrics["actor/kl"])
+        self.rates.adapt(metrics["actor/kl"])
         # Last, so that every epoch has seen the window normalised as the rollout saw it.
         self.update_normalizers(batch)
         return metrics

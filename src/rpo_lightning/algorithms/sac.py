@@ -152,7 +152,7 @@ class SAC(RLModule):
         with torch.no_grad():
             step = self.measure_step(old, self.policy(batch.obs))
         rates = {"lr/actor": self.learning_rate(self.actor_lr), "lr/critic": self.learning_rate(self.critic_lr)}
-        self.adapt_learning_rate(step["actor/kl"])
+        self.rates.adapt(step["actor/kl"])
         return {
             **step,
             **rates,

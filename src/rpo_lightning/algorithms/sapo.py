@@ -102,7 +102,7 @@ class SAPO(FirstOrder):
         # The rollout's bonus was weighted by the old temperature, the targets take the new one.
         reward = batch.reward + batch.bonus * (self.temperature / before if self.entropy_coef is None else 1.0)
         metrics |= self.fit_critics(batch, reward, critic_optimizer, generator)
-        self.adapt_learning_rate(metrics["actor/kl"])
+        self.rates.adapt(metrics["actor/kl"])
         self.update_normalizers(batch)
         return {**metrics, "actor/temperature": self.temperature}
 

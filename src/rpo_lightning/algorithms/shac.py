@@ -44,7 +44,7 @@ class SHAC(FirstOrder):
         generator = self.generator(batch)
         metrics = self.improve_actor(batch, actor_optimizer, generator)
         metrics |= self.fit_critics(batch, batch.reward, critic_optimizer, generator)
-        self.adapt_learning_rate(metrics["actor/kl"])
+        self.rates.adapt(metrics["actor/kl"])
         self.update_normalizers(batch)
         return metrics
 

@@ -3,7 +3,7 @@
 from rpo_lightning.nn.action_value import ActionValue, MinStdActor, Norm
 from rpo_lightning.nn.actor import Actor, FreeStdActor, GRUActor
 from rpo_lightning.nn.actor_critic import SharedActorCritic
-from rpo_lightning.nn.critic import CriticEnsemble
+from rpo_lightning.nn.critic import CriticEnsemble, side_by_side
 from rpo_lightning.nn.gaussian import ClippedGaussian, Gaussian, SquashedGaussian, UniformAction
 from rpo_lightning.nn.hl_gauss import HLGauss
 from rpo_lightning.nn.mlp import MLP, orthogonal_linear
@@ -28,4 +28,5 @@ __all__ = [
     "SquashedGaussian",
     "UniformAction",
     "orthogonal_linear",
+    "side_by_side",
 ]

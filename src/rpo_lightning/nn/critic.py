@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from rpo_lightning.nn.mlp import MLP
 
-__all__ = ["CriticEnsemble"]
+__all__ = ["CriticEnsemble", "side_by_side"]
 
 
 class CriticEnsemble(nn.ModuleList):
@@ -27,3 +27,8 @@ class CriticEnsemble(nn.ModuleList):
     def forward(self, x: Tensor) -> Tensor:
         """Return every critic's value (C, ...) at inputs (..., D)."""
         return torch.stack([critic(x).squeeze(-1) for critic in self])
+
+
+def side_by_side(x: Tensor, z: Tensor) -> Tensor:
+    """Return observations (..., D) with privileged ones (..., P) after them; the very tensor where there are none."""
+    return torch.cat([x, z], -1) if z.shape[-1] else x

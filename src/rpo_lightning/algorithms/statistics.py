@@ -1,4 +1,4 @@
-"""Statistics of the episodes that end while training."""
+"""Statistics of windows and of the episodes that end in them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from rpo_lightning.distributed import sum_over_ranks, world_size
 from rpo_lightning.rollout import RolloutBatch
 
-__all__ = ["EndedEpisodes", "RecentEpisodes"]
+__all__ = ["EndedEpisodes", "RecentEpisodes", "window_metrics"]
 
 RECENT = 100
 """Episodes that a mean is taken over, at least."""
@@ -64,3 +65,12 @@ class RecentEpisodes:
             return {}
         returns, lengths, count = (sum(column) for column in zip(*self.windows, strict=True))
         return {"train/return": returns / count, "train/episode_length": lengths / count}
+
+
+def window_metrics(batch: RolloutBatch) -> dict[str, Tensor]:
+    """Return what was broken in a window, and the means of the reward's named terms, over all ranks."""
+    means = {f"reward/{name}": term.mean() for name, term in batch.reward_terms.items()}
+    means["nan/nonfinite_grad_frac"] = batch.nonfinite_grad.float().mean()
+    counts = {"nan/invalid_envs": batch.invalid.sum(), "nan/invalid_rewards": batch.invalid_reward.sum()}
+    parts = [value.float() for value in counts.values()] + [value / world_size() for value in means.values()]
+    return dict(zip((*counts, *means), sum_over_ranks(torch.stack(parts)), strict=True))

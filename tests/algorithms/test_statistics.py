@@ -5,7 +5,7 @@ import torch
 import torch.distributed as dist
 from torch import multiprocessing
 
-from rpo_lightning.algorithms.episodes import EndedEpisodes
+from rpo_lightning.algorithms.statistics import EndedEpisodes
 
 NAN = float("nan")
 # rank -> the returns and lengths of two windows of two steps and three environments
