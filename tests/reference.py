@@ -35,7 +35,7 @@ def window_objective(
     obs = env.detach()
     for t in range(horizon):
         policy = agent.policy(obs)
-        u = policy.sample(noise[t])
+        u = policy.from_noise(noise[t])
         if delta is not None:
             u = u + delta[t]
         step = env.step(u.tanh())
@@ -125,7 +125,7 @@ def closed_loop_advantages(env: Env, agent: Any, noise: Tensor, delta: Tensor) -
     reward, value, next_value, done = [], [], [], []
     obs = env.detach()
     for t in range(horizon):
-        step = env.step((agent.policy(obs).sample(noise[t]) + delta[t]).tanh())
+        step = env.step((agent.policy(obs).from_noise(noise[t]) + delta[t]).tanh())
         reward.append(step.reward)
         value.append(agent.value(obs))
         reached = step.final_obs

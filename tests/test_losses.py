@@ -27,7 +27,7 @@ def tanh_normal(policy: SquashedGaussian) -> td.Distribution:
 def test_regenerated_samples_equal_the_stored_ones_and_carry_the_gradient() -> None:
     old, new = random_policy(0), random_policy(1)
     noise = torch.randn(5, 4, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    u = old.sample(noise).detach()
+    u = old.from_noise(noise).detach()
     again = regenerate(new, u)
     torch.testing.assert_close(again, u)
     mean_grad, log_std_grad = torch.autograd.grad(again.sum(), (new.mean, new.log_std))
@@ -38,7 +38,7 @@ def test_regenerated_samples_equal_the_stored_ones_and_carry_the_gradient() -> N
 def test_ratio_is_the_same_before_and_after_the_tanh() -> None:
     old, new = random_policy(0), random_policy(1)
     noise = torch.randn(5, 4, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    u = old.sample(0.5 * noise).detach()  # within the bounds that the ratio is clamped to
+    u = old.from_noise(0.5 * noise).detach()  # within the bounds that the ratio is clamped to
     action = u.tanh()
     log_ratio = (tanh_normal(new).log_prob(action) - tanh_normal(old).log_prob(action)).sum(-1)
     ratio = importance_ratio(new, old, u)
@@ -62,7 +62,7 @@ def test_kl_is_old_from_new_summed_over_dimensions() -> None:
 
 def test_kl_is_the_same_after_the_tanh() -> None:
     old, new = random_policy(0, (3,)), random_policy(1, (3,))
-    u = old.sample(torch.randn(200_000, 3, generator=torch.Generator().manual_seed(0)).double())
+    u = old.from_noise(torch.randn(200_000, 3, generator=torch.Generator().manual_seed(0)).double())
     action = u.detach().tanh()
     sampled = (tanh_normal(old).log_prob(action) - tanh_normal(new).log_prob(action)).sum(-1).detach()
     difference = sampled.mean() - gaussian_kl(old, new).detach()
@@ -121,7 +121,7 @@ def test_weighted_cached_gradients_are_unbiased_at_the_new_policy() -> None:
         torch.tensor([-0.3], dtype=torch.float64, requires_grad=True),
     )
     noise = torch.randn(samples, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    u = old.sample(noise)
+    u = old.from_noise(noise)
     cached = -2 * (u - target)
     ratio = importance_ratio(new, old, u)
 

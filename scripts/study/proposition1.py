@@ -39,7 +39,7 @@ def gradient_samples(shift: float, noise: Tensor) -> dict[str, dict[str, Tensor]
     """Return estimator -> parameter -> one gradient per sample, (n,), given the noise (n,) of the old policy."""
     zero = torch.zeros_like(noise)[:, None]
     old = SquashedGaussian(zero, zero)
-    action = old.sample(noise[:, None]).requires_grad_()
+    action = old.from_noise(noise[:, None]).requires_grad_()
     (action_grad,) = torch.autograd.grad(returns(action).sum(), action)
     action = action.detach()
     # a copy of the parameters per sample gives a gradient per sample

@@ -82,7 +82,7 @@ class Batch(NamedTuple):
 def draw(problem: Problem, policy: Gaussian, samples: int, generator: torch.Generator) -> Batch:
     """Return `samples` of `policy` (R, 1, A) in each repetition."""
     old = policy.detach()
-    action = old.sample(_noise(old, samples, generator)).requires_grad_()
+    action = old.from_noise(_noise(old, samples, generator)).requires_grad_()
     value = problem.value(action)
     (slope,) = torch.autograd.grad(value.sum(), action)
     observed = value.detach() + problem.noise * torch.randn(value.shape, generator=generator, dtype=value.dtype)
@@ -113,7 +113,7 @@ def through_learned(batch: Batch, new: Gaussian, generator: torch.Generator) -> 
     seen = _cubic(batch.old, batch.action)
     penalty = RIDGE * torch.eye(seen.shape[-1], dtype=seen.dtype)
     coefficients = torch.linalg.solve(seen.mT @ seen + penalty, seen.mT @ batch.advantage[..., None])
-    action = new.sample(_noise(new, batch.action.shape[1], generator))
+    action = new.from_noise(_noise(new, batch.action.shape[1], generator))
     return (_cubic(batch.old, action) @ coefficients).squeeze(-1)
 
 

@@ -29,7 +29,7 @@ def regenerate(policy: Gaussian, sample: Tensor, source: Gaussian | None = None)
         source: take the noise that yields u from this policy instead; the result is then no longer u.
     """
     source = (policy if source is None else source).detach()
-    return policy.sample((sample - source.mean) / source.std)
+    return policy.from_noise((sample - source.mean) / source.std)
 
 
 def importance_ratio(new: Gaussian, old: Gaussian, sample: Tensor) -> Tensor:

@@ -79,7 +79,7 @@ def standard_normal(seed: int, action_dim: int = 1) -> Tensor:
 def test_the_policy_is_fitted_to_the_samples_moved_along_the_gradients() -> None:
     module, batch, old = stand_in(action_dim=2, alpha=0.3, fit_steps=7)
     noise, seen = standard_normal(0, 2), {}
-    batch.sample, batch.action_grad = old.sample(noise), standard_normal(1, 2)
+    batch.sample, batch.action_grad = old.from_noise(noise), standard_normal(1, 2)
     batch.done[3, 1] = True
 
     def descend(loss_of: Callable[[], Tensor], steps: int, optimizer: Any, rate: float) -> tuple[int, Tensor]:
@@ -305,7 +305,7 @@ def density(mean: Tensor, sample: Tensor) -> Tensor:
 @pytest.mark.parametrize("furthest", [3.9, 40.0])
 def test_ratios_are_to_the_mixture_however_far_the_alpha_policy_is(furthest: float) -> None:
     module, batch, old = stand_in(clip=0.1, actor_epochs=4)
-    batch.sample, alpha = old.sample(standard_normal(0)), 0.2 * standard_normal(1)
+    batch.sample, alpha = old.from_noise(standard_normal(0)), 0.2 * standard_normal(1)
     advantage = standard_normal(2)[..., 0] + 2.0
     batch.sample[1, 1], alpha[1, 1] = 0.0, 0.5 * math.sqrt(2 * furthest)  # log(pi_old / pi_alpha) of one sample
     module.actor.mean.data = alpha
@@ -327,7 +327,7 @@ def test_ratios_are_to_the_mixture_however_far_the_alpha_policy_is(furthest: flo
 def test_samples_that_the_alpha_policy_has_left_behind_have_no_say() -> None:
     """To pi_alpha alone their ratios would be 1, and their slopes, (u - mean) / std^2, the largest of all."""
     module, batch, old = stand_in()
-    batch.sample, alpha = old.sample(standard_normal(0)), torch.zeros(H, N, 1, dtype=DOUBLE)
+    batch.sample, alpha = old.from_noise(standard_normal(0)), torch.zeros(H, N, 1, dtype=DOUBLE)
     alpha[:4] = 4.0
     module.actor.mean.data = alpha
     _, seen = corrected(module, batch, old, standard_normal(2)[..., 0], alpha.clone())

@@ -86,7 +86,7 @@ def straight_objective(module: Any, noise: Tensor, state: Tensor) -> Tensor:
     obs, total, weight = env.detach(), torch.zeros(N, dtype=torch.float64), torch.ones(N, dtype=torch.float64)
     for t in range(H):
         policy, state = module.behaviour(obs, state)
-        step = env.step(policy.action(policy.sample(noise[t])))
+        step = env.step(policy.action(policy.from_noise(noise[t])))
         done = step.terminated | step.truncated
         total = total + weight * step.reward
         ends = done | torch.tensor(t == H - 1)

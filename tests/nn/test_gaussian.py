@@ -15,7 +15,7 @@ def policy() -> SquashedGaussian:
 
 def test_densities_before_and_after_the_tanh() -> None:
     p = policy()
-    u = p.sample(torch.randn(2, 2, generator=torch.Generator().manual_seed(0)).double())
+    u = p.from_noise(torch.randn(2, 2, generator=torch.Generator().manual_seed(0)).double())
     before = td.Normal(p.mean, p.std)
     torch.testing.assert_close(p.log_prob(u), before.log_prob(u).sum(-1))
     after = td.TransformedDistribution(before, td.TanhTransform())
@@ -31,7 +31,7 @@ def test_action_density_is_finite_where_tanh_saturates() -> None:
 def test_entropy_estimate_has_the_mean_and_the_gradient_of_minus_log_prob() -> None:
     p = policy()
     noise = torch.randn(100_000, 2, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    estimate, sampled = p.entropy(noise), -p.action_log_prob(p.sample(noise))
+    estimate, sampled = p.entropy(noise), -p.action_log_prob(p.from_noise(noise))
     assert (estimate.mean(0) - sampled.mean(0)).abs().max() < 0.02
     leaves = (p.mean, p.log_std)
     for ours, theirs in zip(
@@ -58,13 +58,13 @@ def test_clipping_makes_the_action_and_leaves_the_density_to_the_sample() -> Non
 
 def test_uniform_actions_are_uniform_whatever_mean_and_std() -> None:
     p = UniformAction(torch.full((50_000,), 3.0), torch.full((50_000,), -2.0))
-    action = p.action(p.sample(torch.randn(50_000, generator=torch.Generator().manual_seed(0))))
+    action = p.action(p.from_noise(torch.randn(50_000, generator=torch.Generator().manual_seed(0))))
     ordered, ranks = (action.sort().values.double() + 1) / 2, torch.linspace(0, 1, 50_000)
     assert float((ordered - ranks).abs().max()) < 1.63 / 50_000**0.5  # Kolmogorov-Smirnov, one in a hundred
 
 
 def test_uniform_actions_stay_finite_at_the_ends() -> None:
     p = UniformAction(torch.zeros(2), torch.zeros(2))
-    u = p.sample(torch.tensor([40.0, -40.0]))
+    u = p.from_noise(torch.tensor([40.0, -40.0]))
     assert u.isfinite().all()
     assert p.action(u).abs().max() <= 1.0

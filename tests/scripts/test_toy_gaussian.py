@@ -130,7 +130,7 @@ def test_learned_value_is_exact_without_noise_and_with_it_wrong_far_from_its_sam
     errors = []
     for mean in (0.2, 4.0):
         new = policy(300, [mean] * 2, [0.0, 0.0])
-        used = new.sample(torch.randn(300, 64, 2, generator=generator(), dtype=torch.float64))
+        used = new.from_noise(torch.randn(300, 64, 2, generator=generator(), dtype=torch.float64))
         estimate = toy_gaussian.gradients(FREE.surrogate, batch, new)[:, :2]
         errors.append((estimate - (1.0 - used).mean(1)).norm(dim=-1).median().item())
     near, far = errors

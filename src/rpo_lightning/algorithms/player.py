@@ -30,4 +30,4 @@ class Player:
     def __call__(self, obs: Tensor) -> Tensor:
         """Return actions (N, A) in [-1, 1] at raw observations (N, D)."""
         policy, self._state = self.module.remembering_policy(obs, self._state)
-        return policy.mode if self.deterministic else policy.action(policy.sample(policy.noise(self.generator)))
+        return policy.mode if self.deterministic else policy.action(policy.from_noise(policy.noise(self.generator)))

@@ -225,7 +225,7 @@ class REPPO(RLModule):
         x, next_x = self.normalizer(batch.obs), self.normalizer(batch.final_obs)
         z, next_z = self.privileged(batch.privileged), self.privileged(batch.final_privileged)
         policy = self.actor(next_x)
-        u = policy.sample(policy.noise(generator))
+        u = policy.from_noise(policy.noise(generator))
         next_value = spoken / self.scale * self.values(side_by_side(next_x, next_z), u.tanh())
         future = batch.alive.to(x.dtype)
         known = future.clamp(min=self.after_failure)
@@ -282,7 +282,7 @@ class REPPO(RLModule):
 
     def objective(self, part: Samples, policy: SquashedGaussian, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return J = alpha log pi - Q and log pi, both (B,), of an action drawn in every state (section 4)."""
-        u = policy.sample(policy.noise(generator))
+        u = policy.from_noise(policy.noise(generator))
         log_prob = policy.action_log_prob(u)
         return -self.soft_value(part.y, u, log_prob), log_prob
 

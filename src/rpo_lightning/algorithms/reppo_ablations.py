@@ -93,7 +93,7 @@ class REPPOAblation(REPPO):
             return samples
         policy = self.actor(self.normalizer(batch.obs))
         y = self.critic_input(batch.obs, batch.privileged)
-        value = self.values(y, policy.action(policy.sample(policy.noise(generator))))
+        value = self.values(y, policy.action(policy.from_noise(policy.noise(generator))))
         advantage = samples.target - (spoken / self.scale * value).view_as(samples.target)
         return samples._replace(advantage=standardize(advantage))
 
@@ -101,7 +101,7 @@ class REPPOAblation(REPPO):
         """Return what is to be minimised in every state, and the log density of the action drawn there, both (B,)."""
         if self.policy_gradient == "pathwise":
             return super().objective(part, policy, generator)
-        u = policy.sample(policy.noise(generator))
+        u = policy.from_noise(policy.noise(generator))
         log_prob = policy.action_log_prob(u)
         if self.policy_gradient == "score_gae":
             old = SquashedGaussian(part.mean, part.log_std)
@@ -110,7 +110,7 @@ class REPPOAblation(REPPO):
             return self.temperature * log_prob - surrogate, log_prob
         # A second action of the policy is the baseline of the first.
         with torch.no_grad():
-            other = policy.sample(policy.noise(generator))
+            other = policy.from_noise(policy.noise(generator))
             weight = self.soft_value(part.y, u, log_prob) - self.soft_value(part.y, other, policy.action_log_prob(other))
         return -weight * policy.action_log_prob(u.detach()), log_prob
 
@@ -119,7 +119,7 @@ class REPPOAblation(REPPO):
         if self.kl_estimator == "analytic":
             return super().kl(old, new, generator)
         shape = (self.kl_samples, *old.mean.shape)
-        u = old.sample(normal(shape, generator, like=old.mean))
+        u = old.from_noise(normal(shape, generator, like=old.mean))
         return (old.log_prob(u) - new.log_prob(u)).mean(0)
 
     def constrain(self, objective: Tensor, kl: Tensor) -> Tensor:

@@ -166,7 +166,7 @@ class SAC(RLModule):
     def target(self, drawn: Transitions, generator: torch.Generator) -> Tensor:
         """Return R_n + gamma^k (min Q' - alpha log pi) (B,), at an action of the policy in the state reached."""
         policy = self.actor(self.normalizer(drawn.next_obs))
-        u = policy.sample(policy.noise(generator))
+        u = policy.from_noise(policy.noise(generator))
         y = self.critic_input(drawn.next_obs, drawn.next_privileged)
         value = self.target_critic(torch.cat([y, u.tanh()], -1)).amin(0)
         soft = value - self.log_temperature.exp() * policy.action_log_prob(u)
@@ -185,7 +185,7 @@ class SAC(RLModule):
     ) -> tuple[Tensor, Tensor]:
         """Take one step up the smallest action value and the entropy; return gradient norm and mean entropy [nats]."""
         policy = self.actor(self.normalizer(drawn.obs))
-        u = policy.sample(policy.noise(generator))
+        u = policy.from_noise(policy.noise(generator))
         log_prob = policy.action_log_prob(u)
         value = self.critic(torch.cat([self.critic_input(drawn.obs, drawn.privileged), u.tanh()], -1)).amin(0)
         loss = (self.log_temperature.detach().exp() * log_prob - value).mean()

@@ -52,7 +52,7 @@ class Gaussian:
         """Draw the standard normal noise (..., A) of one sample each."""
         return normal(self.mean.shape, generator, like=self.mean)
 
-    def sample(self, noise: Tensor) -> Tensor:
+    def from_noise(self, noise: Tensor) -> Tensor:
         """Map standard normal noise (..., A) to u = mean + std * noise."""
         return self.mean + self.std * noise
 
@@ -91,13 +91,13 @@ class SquashedGaussian(Gaussian):
         The Gaussian part is exact and only the tanh's share is sampled; mean and gradient are those of -log pi
         at the sample.
         """
-        return (self.sample_entropy() + _log_tanh_slope(self.sample(noise))).sum(-1)
+        return (self.sample_entropy() + _log_tanh_slope(self.from_noise(noise))).sum(-1)
 
 
 class UniformAction(SquashedGaussian):
     """Actions uniform in [-1, 1], for exploration before there is anything to learn from; mean and std are unused."""
 
-    def sample(self, noise: Tensor) -> Tensor:
+    def from_noise(self, noise: Tensor) -> Tensor:
         """Map standard normal noise to u with tanh(u) uniform."""
         bound = 1.0 - torch.finfo(noise.dtype).eps
         return torch.erf(noise / math.sqrt(2.0)).clamp(-bound, bound).atanh()

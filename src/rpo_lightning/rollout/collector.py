@@ -128,7 +128,7 @@ class Collector:
         before, policies, samples, steps, broken = [], [], [], [], []
         for noise_t, delta_t in zip(noise, delta.unbind(), strict=True):
             policy, state = agent.behaviour(obs, state)
-            sample = policy.sample(noise_t) + delta_t
+            sample = policy.from_noise(noise_t) + delta_t
             step = env.step(policy.action(sample))
             before.append((obs, privileged))
             policies.append((policy.mean, policy.log_std))
