@@ -18,7 +18,7 @@ from rpo_lightning import algorithms
 from rpo_lightning.rollout import RolloutDataModule
 
 TASKS = ("ant", "hopper", "anymal", "humanoid", "cheetah", "cartpole", "double_pendulum")
-ALGORITHMS = tuple(name for name in algorithms.__all__ if hasattr(getattr(algorithms, name), "name"))
+ALGORITHMS = tuple(name for name in algorithms.__all__ if "name" in vars(getattr(algorithms, name)))
 RECORDINGS = Path(__file__).parents[2] / "tests/data"
 CLOSE = 1e-3
 """Relative error of gradients that rounding explains; of one environment, contact can make more of it."""

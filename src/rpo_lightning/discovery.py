@@ -7,7 +7,6 @@ import difflib
 import importlib
 import inspect
 import re
-import sys
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -115,9 +114,6 @@ def import_user_callbacks(words: Collection[str]) -> None:
     Raises:
         ImportError: if one of them cannot be imported; the message names the file.
     """
-    # A console script, unlike `python -m`, does not have the working directory on the path.
-    if (here := str(Path.cwd())) not in sys.path:
-        sys.path.insert(0, here)
     for path in dict.fromkeys(each.path for name, each in _user_callbacks().items() if name in words):
         try:
             importlib.import_module(CALLBACKS if path.stem == "__init__" else f"{CALLBACKS}.{path.stem}")

@@ -25,7 +25,7 @@ def run_seeds(seed: int, rank: int) -> RunSeeds:
     """Return the seeds of process `rank` of the run `seed`; no two of them, of any run or rank, are related."""
     children = np.random.SeedSequence(seed, spawn_key=(rank,)).spawn(len(RunSeeds._fields))
     # torch and gymnasium both take what fits into 63 bits
-    return RunSeeds(*(int(child.generate_state(1, np.uint64)[0] >> 1) for child in children))
+    return RunSeeds(*(int(child.generate_state(1, np.uint64)[0]) >> 1 for child in children))
 
 
 def normal(shape: Sequence[int], generator: torch.Generator | None, like: Tensor) -> Tensor:

@@ -81,4 +81,4 @@ def test_it_does_not_without_learning(name: str, good_return: float) -> None:
 
 
 def test_every_algorithm_is_here() -> None:
-    assert set(FAST) == {name for name in algorithms.__all__ if hasattr(getattr(algorithms, name), "name")}
+    assert set(FAST) == {name for name in algorithms.__all__ if "name" in vars(getattr(algorithms, name))}

@@ -76,8 +76,8 @@ def evaluate_each(
 
 def _play(module: Any, env: Any, deterministic: bool, seed: int) -> dict[str, float]:
     """Play one episode in each environment, from its present state."""
-    play = module.player(env.num_envs, deterministic, torch.Generator().manual_seed(seed + 1))
     obs = env.detach()
+    play = module.player(len(obs), deterministic, torch.Generator().manual_seed(seed + 1))
     returns = torch.zeros(len(obs), dtype=torch.float64, device=env.device)
     length = torch.zeros_like(returns)
     running = torch.ones(len(obs), dtype=torch.bool, device=env.device)

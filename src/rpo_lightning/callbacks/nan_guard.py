@@ -131,6 +131,7 @@ class NaNGuard(Callback):
 
 def _largest(batch: Any) -> str:
     """Name the largest of what an update read: what is not finite after it was often only large before."""
-    sizes = {name: float(value.abs().max()) for name in QUANTITIES if (value := getattr(batch, name)) is not None}
+    present = {name: value for name in QUANTITIES if (value := getattr(batch, name)) is not None and value.numel()}
+    sizes = {name: float(value.abs().max()) for name, value in present.items()}
     name = max(sizes, key=lambda each: sizes[each])
     return f"a window with {name} up to {sizes[name]:.3g}"

@@ -56,6 +56,9 @@ def main(arguments: list[str] | None = None) -> None:
     # Before torch loads OpenMP: let its threads spin shortly, then sleep. On two cores an update took 12 ms so, beside a
     # second training 26 ms; with libgomp's own setting 11 to 18 and 250 ms, with sleep alone 16 and 21 ms.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    # A console script, unlike `python -m`, does not have the working directory on the path.
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.insert(0, here)
     open_closed_streams()
     command, *options = _choose(list(sys.argv[1:] if arguments is None else arguments))
     try:
