@@ -76,9 +76,22 @@ def any_rank(flag: bool, device: torch.device) -> bool:
 
 
 def gather_over_ranks(value: Any) -> list[Any]:
-    """Return the values of all processes, in order of rank; every process must call it."""
+    """Return on process 0 the values of all processes, in order of rank, with their tensors on the CPU; elsewhere nothing.
+
+    Every process must call it.
+    """
+    value = on_cpu(value)
     if world_size() == 1:
         return [value]
-    values = [None] * world_size()
-    dist.all_gather_object(values, value)
-    return values
+    values: list[Any] | None = [None] * world_size() if rank() == 0 else None
+    dist.gather_object(value, values)
+    return values or []
+
+
+def on_cpu(value: Any) -> Any:
+    """Return a value with the tensors in its mappings and sequences on the CPU."""
+    if isinstance(value, Tensor):
+        return value.cpu()
+    if isinstance(value, dict):
+        return {key: on_cpu(each) for key, each in value.items()}
+    return type(value)(map(on_cpu, value)) if type(value) in (list, tuple) else value

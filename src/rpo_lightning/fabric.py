@@ -156,6 +156,7 @@ class FabricDriver:
             self._train()
             self._call("on_fit_end")
             self._call("teardown", stage="fit")
+            self.data.teardown("fit")
         except BaseException as exception:
             self._call("on_exception", exception=exception)
             raise

@@ -90,6 +90,19 @@ def test_a_checkpoint_of_an_older_version_says_so() -> None:
         module.on_load_checkpoint(checkpoint)
 
 
+def test_another_network_is_refused_in_a_sentence_that_names_the_option() -> None:
+    checkpoint: dict[str, Any] = {}
+    first = make_algorithm("rpo")
+    first.on_save_checkpoint(checkpoint)
+    checkpoint["state_dict"] = first.state_dict()
+    with pytest.raises(
+        ValueError, match=r"does not fit the model: .* has \(16, 3\), the model has \(8, 3\) .*hidden \[16, 16\] -> \[8\]"
+    ):
+        make_algorithm("rpo", hidden=(8,)).on_load_checkpoint(checkpoint)
+    with pytest.raises(ValueError, match=r"critics.target.* the checkpoint lacks it"):
+        make_algorithm("rpo", target_smoothing=0.5).on_load_checkpoint(checkpoint)
+
+
 def test_options_are_compared_as_a_file_keeps_them() -> None:
     assert changed_options({"hidden": [4], "gone": 1}, {"hidden": plain((4,)), "new": 2}) == {}
     assert changed_options({"hidden": [4]}, {"hidden": [8]}) == {"hidden": ([4], [8])}

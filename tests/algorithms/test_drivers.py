@@ -167,6 +167,17 @@ def test_metrics_are_logged_against_environment_steps() -> None:
     assert all(record.metrics[-1][n] == pytest.approx(logged[-1][n]) for n in names if n[:4] != "time")
 
 
+def test_a_loop_of_one_s_own_gives_way_to_the_trainer() -> None:
+    module, data, record = make_rpo(), make_data(2), Record()
+    data.attach(module).setup("fit")
+    metrics = [module.training_step(batch, 0) for batch in data.train_dataloader()]
+    assert [row["actor/kl"] > 0 for row in metrics] == [True, True]
+    assert type(module.driver).__name__ == "PlainDriver"
+    trainer = make_trainer(callbacks=[record])
+    trainer.fit(module, datamodule=data)
+    assert (trainer.global_step, len(record.metrics)) == (2, 2)
+
+
 def test_fabric_logs_at_environment_steps_and_calls_hooks() -> None:
 
     class Sink(DummyLogger):

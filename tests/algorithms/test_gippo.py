@@ -215,7 +215,7 @@ class Watched(GIPPO):
     """Remember the learning rate of every step."""
 
     def apply_gradients(self, optimizer: Any, *args: Any) -> Tensor:
-        self.rates = [*getattr(self, "rates", []), optimizer.param_groups[0]["lr"]]
+        self.tried_rates = [*getattr(self, "rates", []), optimizer.param_groups[0]["lr"]]
         return super().apply_gradients(optimizer, *args)
 
 
@@ -238,7 +238,7 @@ def test_descending_takes_its_steps_where_the_loss_falls() -> None:
     )
     assert taken_back == 0
     assert float(norm) == pytest.approx(2.0)
-    assert module.rates == [0.01] * 3
+    assert module.tried_rates == [0.01] * 3
     assert optimizer.state[module.actor.mean]["step"] == 4
     assert 0.26 < float(module.actor.mean) < 0.29
 
@@ -247,15 +247,15 @@ def test_descending_goes_back_and_tries_smaller_rates_where_the_loss_rises() -> 
     module, optimizer = watched()
     state = copy.deepcopy(optimizer.state_dict())
     taken_back, _ = module._descend(lambda: sum(p.square().sum() for p in module.actor.parameters()), 1, optimizer, 1.5**2)
-    tries = len(module.rates)
+    tries = len(module.tried_rates)
     assert taken_back == tries - 1
     assert 2 < tries < 8
-    assert module.rates == pytest.approx([1.5 ** (2 - i) for i in range(tries)])
+    assert module.tried_rates == pytest.approx([1.5 ** (2 - i) for i in range(tries)])
     # as if the last try had been the only one
     again, fresh = watched()
     fresh.load_state_dict(state)
-    again._descend(lambda: sum(p.square().sum() for p in again.actor.parameters()), 1, fresh, module.rates[-1])
-    assert len(again.rates) == 1
+    again._descend(lambda: sum(p.square().sum() for p in again.actor.parameters()), 1, fresh, module.tried_rates[-1])
+    assert len(again.tried_rates) == 1
     assert torch.equal(again.actor.mean, module.actor.mean)
     for ours, theirs in zip(optimizer.state.values(), fresh.state.values(), strict=True):
         assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
@@ -273,7 +273,7 @@ def test_descending_in_vain_changes_nothing(rise: float) -> None:
 
     taken_back, _ = module._descend(loss_of, 2, optimizer, 0.1)
     assert taken_back == 8
-    assert module.rates == pytest.approx([0.1 / 1.5**i for i in range(8) for _ in range(2)])
+    assert module.tried_rates == pytest.approx([0.1 / 1.5**i for i in range(8) for _ in range(2)])
     assert all(float(param) == pytest.approx(0.3) for param in module.actor.parameters())
     for index, theirs in state.items():
         ours = optimizer.state_dict()["state"][index]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 
 from rpo_lightning.algorithms import RPO
@@ -62,6 +63,20 @@ def test_common_options_are_checked_in_every_algorithm(name: str, option: str, v
 def test_an_algorithm_s_own_options_are_checked(name: str, option: str, value: Any, message: str) -> None:
     with pytest.raises(ValueError, match=f"{option} must be {message}"):
         make_algorithm(name, **{option: value})
+
+
+def test_an_exponential_schedule_needs_an_end_above_zero() -> None:
+    with pytest.raises(ValueError, match="RPO: final_lr must be above 0 under the exponential schedule"):
+        make_algorithm("rpo", final_lr=0.0)
+    assert make_algorithm("shac", final_lr=0.0).options["final_lr"] == 0.0
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    module = make_algorithm("rpo", actor_epochs=np.int64(3), kl_coef=np.float32(0.5))
+    assert (module.options["actor_epochs"], module.options["kl_coef"]) == (3, 0.5)
+    assert type(module.options["actor_epochs"]) is int
+    with pytest.raises(ValueError, match="actor_epochs must be at least 1"):
+        make_algorithm("rpo", actor_epochs=np.int64(0))
 
 
 def test_what_can_be_used_is_let_through() -> None:

@@ -126,6 +126,9 @@ class LinearAgent:
         """Return the observation."""
         return obs
 
+    def check_window(self, horizon: int, num_envs: int) -> None:
+        """Take any."""
+
     def value(self, obs: Tensor) -> Tensor:
         """Return 10 x."""
         return 10.0 * obs[..., 0]

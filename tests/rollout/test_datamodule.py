@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
-from rpo_lightning.rollout import RolloutDataModule
+from rpo_lightning.rollout import Collector, RolloutDataModule
 from rpo_lightning.seeding import run_seeds
-from tests.algorithms.drivers import make_data, make_rpo
+from tests.algorithms.drivers import make_algorithm, make_data, make_rpo, run_fabric
 from tests.toy import PointMass
 
 
@@ -97,3 +99,66 @@ def test_environments_are_found_by_name_with_options(monkeypatch: pytest.MonkeyP
         "episode_length": 5,
         "threads": 1,
     }
+
+
+def test_a_second_fit_goes_on_with_new_environments_in_the_same_state() -> None:
+    class Closing(PointMass):
+        """A point that cannot move once closed."""
+
+        closed = False
+
+        def step(self, action: torch.Tensor) -> Any:
+            assert not self.closed
+            return super().step(action)
+
+        def close(self) -> None:
+            self.closed = True
+
+    data, module = make_data(4), make_rpo()
+    data.env = Closing
+    run_fabric(module, data)
+    closed = data.collector.env
+    assert closed.closed
+    data.attach(module).setup("fit")
+    assert data.collector.env is not closed
+    assert torch.equal(data.collector.env.q, closed.q)
+    assert torch.equal(data.collector.env.progress, closed.progress)
+    assert data.collector.windows == 4
+    run_fabric(module, data, epochs=2)
+    assert module.iteration == 8
+
+
+def test_changed_options_of_the_data_are_found_on_resume() -> None:
+    source, target = make_data(4), make_data(3, horizon=4)
+    target.env = {"class_path": "tests.toy.PointMass", "init_args": {"limit": 1.2}}
+    source.attach(make_rpo()).setup("fit")
+    module = make_rpo()
+    target.attach(module).setup("fit")
+    target.load_state_dict(source.state_dict())
+    assert module.data_changes == {
+        "data.horizon": (8, 4),
+        "data.iterations_per_epoch": (4, 3),
+        "data.env.init_args": ({}, {"limit": "1.2"}),
+    }
+
+
+def test_a_window_larger_than_the_replay_buffer_is_refused_before_the_first() -> None:
+    data = make_data(1)
+    with pytest.raises(ValueError, match=r"replay_size is 10, fewer than the 8 x 8 steps of a window"):
+        data.attach(make_algorithm("sac", replay_size=10)).setup("fit")
+
+
+def test_episodes_that_begin_anew_on_resume_are_spread_again() -> None:
+    class Foreign(PointMass):
+        """A simulator that cannot be restored."""
+
+        def load_state_dict(self, state: dict[str, Any]) -> None:
+            self.reset()
+
+    def collector(seed: int) -> Collector:
+        return Collector(Foreign(16, seed=seed, episode_length=50), 3, seed=seed, random_progress=True)
+
+    one, other = collector(1), collector(2)
+    one.collect(make_rpo())
+    other.load_state_dict(one.state_dict())
+    assert len(other.env.progress.unique()) > 5

@@ -15,7 +15,7 @@ from rpo_lightning.algorithms.containment import NonFiniteError, unusable
 from rpo_lightning.algorithms.learning_rate import LearningRates, LRSchedule
 from rpo_lightning.algorithms.options import Range, above, at_least, check_options, within
 from rpo_lightning.algorithms.player import Player
-from rpo_lightning.algorithms.resume import Resumed, apply_options, changed_options, checked_state, plain
+from rpo_lightning.algorithms.resume import Resumed, apply_options, changed_options, check_shapes, checked_state, plain
 from rpo_lightning.algorithms.statistics import RecentEpisodes, window_metrics
 from rpo_lightning.distributed import any_rank, mean_over_ranks, world_size
 from rpo_lightning.driver import Driver, PlainDriver, TrainerDriver
@@ -106,6 +106,8 @@ class RLModule(LightningModule):
         self.options: dict[str, Any] = plain(given)
         """All options of the constructor, as a checkpoint keeps them."""
         self.hparams.update(self.options)  # networks by their class paths, not as the objects that Lightning would pickle
+        if lr_schedule == "exponential" and final_lr == 0.0:
+            raise ValueError(f"{type(self).__name__}: final_lr must be above 0 under the exponential schedule, not 0.0.")
         self.automatic_optimization = False
         self.name = label or type(self).name
         self.obs_dim = obs_dim
@@ -134,23 +136,28 @@ class RLModule(LightningModule):
         """The run folder and what it is for; set by the command line or the first callback that needs it."""
         self.resumed: Resumed | None = None
         """Where a continued run began this time, and which options have changed."""
+        self.data_changes: dict[str, tuple[Any, Any]] = {}
+        """What the data module found changed on resume, by option."""
         self._driver: Driver | None = None
+        self._own_loop: PlainDriver | None = None
         self._episodes = RecentEpisodes()
         if privileged_dim > 0:
             self.privileged_normalizer = RunningNormalizer(privileged_dim)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what ties the module to a run: a copy of it copies no simulator and no driver."""
-        return {**super().__getstate__(), "make_env": None, "_driver": None}
+        return {**super().__getstate__(), "make_env": None, "_driver": None, "_own_loop": None}
 
     @property
     def driver(self) -> Driver:
         """What runs the loop: the one that was set, else the Trainer, else a loop of the caller's own."""
-        if self._driver is None and self._trainer is not None:
+        if self._driver is not None:
+            return self._driver
+        if self._trainer is not None:
             return TrainerDriver(self)
-        if self._driver is None:
-            self._driver = PlainDriver(self)
-        return self._driver
+        if self._own_loop is None:
+            self._own_loop = PlainDriver(self)
+        return self._own_loop
 
     @driver.setter
     def driver(self, driver: Driver) -> None:
@@ -222,6 +229,13 @@ class RLModule(LightningModule):
         return Player(self, num_envs, deterministic, generator)
 
     # ---- learning ----------------------------------------------------------------------------------------------------
+
+    def check_window(self, horizon: int, num_envs: int) -> None:
+        """Refuse windows of H steps in N environments that cannot be learned from, before the first.
+
+        Raises:
+            ValueError: naming the option to change.
+        """
 
     def update(self, batch: RolloutBatch) -> dict[str, Tensor | float]:
         """Learn from one window and return metrics, equal on all ranks."""
@@ -372,6 +386,7 @@ class RLModule(LightningModule):
         state = checked_state(checkpoint, self.name, self.obs_dim, self.action_dim)
         changes = changed_options(state["options"], self.options)
         optimizers: Any = self.configure_optimizers()
+        check_shapes(checkpoint.get("state_dict", {}), self.state_dict(), changes)
         apply_options(checkpoint, changes, self.moved_by_training, self.state_dict(), optimizers)
         self.iteration = state["iteration"]
         self.env_steps = state["env_steps"]
@@ -379,4 +394,4 @@ class RLModule(LightningModule):
         self.refused_in_a_row = state["refused_in_a_row"]
         self.rates.factor = state["lr_factor"]
         self._episodes.windows = [list(window) for window in state["episodes"]]
-        self.resumed = Resumed(self.env_steps, changes)
+        self.resumed = Resumed(self.env_steps, {**changes, **self.data_changes})

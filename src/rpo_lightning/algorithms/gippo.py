@@ -25,6 +25,7 @@ RETRIES = 8
 RETRY_FACTOR = 1.5
 LOWEST_LR = 1e-5
 LOG_RATIO_LIMIT = 16.0
+SMALLEST_WEIGHT = 1e-6
 
 
 class GIPPO(FirstOrder):
@@ -123,7 +124,9 @@ class GIPPO(FirstOrder):
     def advantage_grad(self, batch: RolloutBatch) -> Tensor:
         """Return dA_t/du_t (H, N, A), each of its own step's advantage."""
         assert batch.action_grad is not None
-        return batch.action_grad / segment_discounts(batch.done, self.discount * self.td_lambda)[..., None]
+        weight = segment_discounts(batch.done, self.discount * self.td_lambda)[..., None]
+        # beyond some steps of a small gamma lambda nothing of a gradient is left to divide
+        return torch.where(weight > SMALLEST_WEIGHT, batch.action_grad / weight.clamp(min=SMALLEST_WEIGHT), 0.0)
 
     def update(self, batch: RolloutBatch) -> dict[str, Tensor | float]:
         """Take the alpha step, PPO's epochs, and L critic epochs on one window."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -94,7 +95,7 @@ def _fault(value: Any, kind: Any, allowed: Range | None) -> str | None:
 
 
 def _number_fault(value: Any, kind: type, allowed: Range | None) -> str | None:
-    kinds = int if kind is int else (int, float)
+    kinds = numbers.Integral if kind is int else numbers.Real  # NumPy's scalars are numbers too
     if not isinstance(value, kinds) or isinstance(value, bool) or not math.isfinite(value):
         return "a whole number" if kind is int else "a number"
-    return None if allowed is None or value in allowed else str(allowed)
+    return None if allowed is None or float(value) in allowed else str(allowed)

@@ -38,8 +38,8 @@ class PPO(RLModule):
         entropy_coef: weight of the Gaussian's entropy, nats summed over dimensions.
         timeout_bootstrap: whether an episode cut off by the time limit is continued by the value of the state reached;
             False: the time limit counts as failure, as in the code of the papers compared to.
-        network: (D, A) -> network from normalised observations to a distribution and a value; None: `SharedActorCritic` with
-            `hidden`.
+        network: (D, A) -> network from (x, y=None), what policy and value see, to a distribution and a value; None:
+            `SharedActorCritic` with `hidden`.
         hidden: hidden sizes of the network that is not given.
         options: those of RLModule; schedule kl is applied after every epoch.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from rpo_lightning import __version__
 
-__all__ = ["Resumed", "apply_options", "changed_options", "checked_state", "plain"]
+__all__ = ["Resumed", "apply_options", "changed_options", "check_shapes", "checked_state", "plain"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ def plain(value: Any) -> Any:
     """Return an option's value as numbers, text, lists and mappings, which any checkpoint reader can load."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
+    if isinstance(value, numbers.Real):  # NumPy's
+        return int(value) if isinstance(value, numbers.Integral) else float(value)
     if isinstance(value, Mapping):
         return {str(key): plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
@@ -57,6 +60,23 @@ def checked_state(checkpoint: Mapping[str, Any], algorithm: str, obs_dim: int, a
             "start a new run, or continue it with the version that wrote it."
         )
     return state
+
+
+def check_shapes(saved: Mapping[str, Tensor], own: Mapping[str, Tensor], changes: Mapping[str, Any]) -> None:
+    """Refuse a checkpoint whose networks are not those configured.
+
+    Raises:
+        ValueError: with the first state that differs, and the options that were changed.
+    """
+    names = [name for name in (*own, *saved) if name not in saved or name not in own or saved[name].shape != own[name].shape]
+    if not names:
+        return
+    there, here = (f"has {tuple(s[names[0]].shape)}" if names[0] in s else "lacks it" for s in (saved, own))
+    changed = ", ".join(f"{name} {then} -> {now}" for name, (then, now) in changes.items())
+    raise ValueError(
+        f"This checkpoint does not fit the model: {names[0]}: the checkpoint {there}, the model {here}"
+        f"{f' (changed options: {changed})' if changed else ''}. Resume with the options that it was trained with."
+    )
 
 
 def changed_options(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

@@ -120,6 +120,13 @@ class SAC(RLModule):
         policy, state = super().behaviour(obs, state)
         return policy if self.iteration >= self.random_windows else UniformAction(policy.mean, policy.log_std), state
 
+    def check_window(self, horizon: int, num_envs: int) -> None:
+        """Refuse windows larger than the replay buffer."""
+        if horizon * num_envs > self.replay.capacity:
+            raise ValueError(
+                f"replay_size is {self.replay.capacity}, fewer than the {horizon} x {num_envs} steps of a window: raise it."
+            )
+
     def update(self, batch: RolloutBatch) -> dict[str, Tensor | float]:
         """Keep the window and take the gradient rounds."""
         if self._restored is not None:

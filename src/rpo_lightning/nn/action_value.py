@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from rpo_lightning.nn.gaussian import SquashedGaussian
 from rpo_lightning.nn.hl_gauss import HLGauss
+from rpo_lightning.nn.mlp import Norm, hidden_layers
 
-__all__ = ["ActionValue", "MinStdActor", "Norm"]
+__all__ = ["ActionValue", "MinStdActor"]
 
-Norm = Literal["layer", "rms", "none"]
-
-_NORMS: dict[str, type[nn.Module]] = {"layer": nn.LayerNorm, "rms": nn.RMSNorm, "none": nn.Identity}
 PRIOR_WEIGHT = 40.9
 """Times the prior, which starts as the shares of the value 0: the logits at first, which outweigh what a fresh network says.
 
@@ -25,11 +23,9 @@ weight, so that a step of Adam moves its logits 41 times as far as the last laye
 """
 
 
-def block(inputs: int, outputs: int, norm: Norm) -> list[nn.Module]:
-    """Return Linear -> norm -> SiLU."""
-    if norm not in _NORMS:
-        raise ValueError(f"norm must be one of {', '.join(_NORMS)}, not {norm!r}.")
-    return [nn.Linear(inputs, outputs), _NORMS[norm](outputs), nn.SiLU()]
+def block(inputs: int, hidden: Sequence[int], norm: Norm) -> list[nn.Module]:
+    """Return layers of Linear -> norm -> SiLU with torch's own first weights."""
+    return hidden_layers(inputs, hidden, norm=norm, linear=nn.Linear)
 
 
 class MinStdActor(nn.Module):
@@ -45,9 +41,7 @@ class MinStdActor(nn.Module):
 
     def __init__(self, obs_dim: int, action_dim: int, hidden: Sequence[int], norm: Norm, min_std: float) -> None:
         super().__init__()
-        sizes = [obs_dim, *hidden]
-        layers = [layer for inputs, outputs in zip(sizes, hidden, strict=False) for layer in block(inputs, outputs, norm)]
-        self.mlp = nn.Sequential(*layers, nn.Linear(sizes[-1], 2 * action_dim))
+        self.mlp = nn.Sequential(*block(obs_dim, hidden, norm), nn.Linear([obs_dim, *hidden][-1], 2 * action_dim))
         self.register_buffer("log_min_std", torch.tensor(math.log(min_std) if min_std > 0.0 else -math.inf), False)
 
     log_min_std: Tensor
@@ -84,10 +78,10 @@ class ActionValue(nn.Module):
     def __init__(self, obs_dim: int, action_dim: int, width: int, norm: Norm, bins: HLGauss | None) -> None:
         super().__init__()
         self.bins = bins
-        self.encoder = nn.Sequential(*block(obs_dim + action_dim, width, norm), nn.Linear(width, width))
-        self.head = nn.Sequential(nn.SiLU(), *block(width, width, norm))
+        self.encoder = nn.Sequential(*block(obs_dim + action_dim, [width], norm), nn.Linear(width, width))
+        self.head = nn.Sequential(nn.SiLU(), *block(width, [width], norm))
         self.output = nn.Linear(width, 1 if bins is None else bins.bins)
-        self.predictor = nn.Sequential(nn.SiLU(), *block(width, width, norm), nn.Linear(width, width))
+        self.predictor = nn.Sequential(nn.SiLU(), *block(width, [width], norm), nn.Linear(width, width))
         self.prior = None if bins is None else nn.Parameter(bins.encode(torch.zeros(())))
         self.register_load_state_dict_pre_hook(_refuse_offset)
 

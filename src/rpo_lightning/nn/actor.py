@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rpo_lightning.nn.gaussian import SquashedGaussian
-from rpo_lightning.nn.mlp import MLP, hidden_layers, orthogonal_linear
+from rpo_lightning.nn.mlp import MLP, Activation, Norm, hidden_layers, orthogonal_linear
 
 __all__ = ["Actor", "FreeStdActor", "GRUActor"]
 
@@ -58,8 +58,8 @@ class FreeStdActor(nn.Module):
         action_dim: int,
         hidden: Sequence[int] = (400, 200, 100),
         init_log_std: float = -1.0,
-        activation: Any = "elu",
-        norm: Any = "layer",
+        activation: Activation = "elu",
+        norm: Norm = "layer",
         norm_first: bool = False,
         gain: float = 0.0,
     ) -> None:

@@ -24,6 +24,10 @@ class Agent(Protocol):
     needs_action_grad: bool
     state_size: int
 
+    def check_window(self, horizon: int, num_envs: int) -> None:
+        """Raise a ValueError for windows that cannot be learned from."""
+        ...
+
     def behaviour(self, obs: Tensor, state: Tensor) -> tuple[Gaussian, Tensor]:
         """Return the action distribution that explores, and the next hidden state (N, state_size)."""
         ...
@@ -80,8 +84,8 @@ class Collector:
         self.windows = 0
         self.generator = torch.Generator().manual_seed(seed)
         self._policy_state: Tensor | None = None
-        if random_progress:
-            env.progress = torch.randint(env.max_episode_steps, (env.num_envs,), generator=self.generator).to(env.device)
+        self.random_progress = random_progress
+        self._spread_progress()
         self._return = torch.zeros(env.num_envs, device=env.device)
         self._length = torch.zeros(env.num_envs, device=env.device)
         self._match_episodes()
@@ -90,13 +94,14 @@ class Collector:
         """Check that the environment gives what the agent learns from.
 
         Raises:
-            ValueError: the agent needs action-gradients and the environment has none.
+            ValueError: the agent needs action-gradients and the environment has none, or it cannot learn from such windows.
         """
         if agent.needs_action_grad and not self.env.differentiable:
             raise ValueError(
                 f"{type(self.env).__name__} is not differentiable, but {type(agent).__name__} learns from "
                 "action-gradients: choose a differentiable environment or another algorithm."
             )
+        agent.check_window(self.horizon, self.env.num_envs)
 
     def collect(self, agent: Agent) -> RolloutBatch:
         """Collect one window.
@@ -225,7 +230,16 @@ class Collector:
         self._policy_state = None if policy_state is None else policy_state.to(self.env.device)
         self._return = state["return"].to(self.env.device)
         self._length = state["length"].to(self.env.device)
+        begun_anew = bool(self._length.any()) and not bool(self.env.progress.any())
+        if begun_anew:  # a foreign simulator, whose episodes all begin now
+            self._spread_progress()
         self._match_episodes()
+
+    def _spread_progress(self) -> None:
+        """Let the environments be at random steps of their episodes, if that was asked for."""
+        if self.random_progress:
+            env = self.env
+            env.progress = torch.randint(env.max_episode_steps, (env.num_envs,), generator=self.generator).to(env.device)
 
     def _match_episodes(self) -> None:
         """Begin to count where the environments are; returns whose beginning is unknown become NaN until the next reset."""

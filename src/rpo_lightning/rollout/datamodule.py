@@ -37,8 +37,8 @@ class RolloutDataModule(LightningDataModule):
     """Collect windows with the policy being trained.
 
     Args:
-        env: a name of `rpo_lightning.make`, a mapping with `name` or `class_path` and `init_args`, or an
-            environment class or callable (num_envs, device, seed) -> Env.
+        env: a name of `rpo_lightning.make`, a mapping with `name` or `class_path` and `init_args`, or an environment class
+            or callable (num_envs, device, seed) -> Env with the class's `name`, `obs_dim` and `action_dim`.
         num_envs: environments per process, N.
         horizon: steps per window, H.
         iterations_per_epoch: windows between evaluations and checkpoints.
@@ -73,6 +73,8 @@ class RolloutDataModule(LightningDataModule):
         self.agent: Any = None
         self.collector: Collector | None = None
         self._pending: dict[str, Any] | None = None
+        self._kept: dict[str, Any] | None = None
+        """State of the collector whose environments were closed after a fit, for the next one."""
 
     @property
     def env_name(self) -> str:
@@ -122,12 +124,15 @@ class RolloutDataModule(LightningDataModule):
         """
         if self.trainer is not None:
             self.attach(self.trainer.lightning_module)
-        if stage not in (None, "fit") or self.collector is not None:
+        if stage not in (None, "fit") or (self.collector is not None and self._kept is None):
             return
         seeds = run_seeds(self.seed, rank())
         env = self.make_env(self.num_envs, seeds.env)
         self.collector = Collector(env, self.horizon, seeds.exploration, self.random_progress)
         self.collector.check(self.agent)
+        if self._kept is not None:
+            self.collector.load_state_dict(self._kept)
+            self._kept = None
         if self._pending is not None:
             self.load_state_dict(self._pending)
 
@@ -162,11 +167,12 @@ class RolloutDataModule(LightningDataModule):
         if self.collector is None:
             return {}
         ranks = gather_over_ranks(self.collector.state_dict())
-        return {"env": self.env_name, "num_envs": self.num_envs, "ranks": ranks}
+        return {"env": self.env_name, "num_envs": self.num_envs, "ranks": ranks, "options": self._options()}
 
     def teardown(self, stage: str) -> None:
-        """Close the environments."""
-        if stage == "fit" and self.collector is not None:
+        """Close the environments, which another fit makes anew in the state they were in."""
+        if stage == "fit" and self.collector is not None and self._kept is None:
+            self._kept = self.collector.state_dict()
             self.collector.close()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -179,6 +185,11 @@ class RolloutDataModule(LightningDataModule):
             self._pending = state_dict
             return
         self._pending = None
+        then_options, now_options = state_dict.get("options", {}), self._options()
+        changes = {f"data.{k}": (then_options[k], v) for k, v in now_options.items() if then_options.get(k, v) != v}
+        self.agent.data_changes = changes
+        if self.agent.resumed is not None:
+            self.agent.resumed.changes.update(changes)
         now = {"env": self.env_name, "num_envs": self.num_envs, "processes": world_size()}
         ranks = state_dict["ranks"]
         then = {"env": state_dict["env"], "num_envs": state_dict["num_envs"], "processes": len(ranks)}
@@ -188,6 +199,14 @@ class RolloutDataModule(LightningDataModule):
                 "resume with the same settings or start a new run."
             )
         self.collector.load_state_dict(ranks[rank()])
+
+    def _options(self) -> dict[str, Any]:
+        """Return what may change on resume, and then counts from there on."""
+        return {
+            "horizon": self.horizon,
+            "iterations_per_epoch": self.iterations_per_epoch,
+            "env.init_args": {key: str(value) for key, value in _env_and_options(self.env)[1].items()},
+        }
 
     def _device(self) -> torch.device:
         # The Trainer moves the module only after `setup`, so its own device is the one to ask.
