@@ -25,7 +25,7 @@ from tests.toy import PointMass
 @pytest.fixture
 def finished(folder):
     """A finished run that also wrote to results/; it learns so fast that its last policy is not its best."""
-    call("fit", "--trainer.callbacks+=Evidence", "--trainer.callbacks.results=results", "--model.actor_lr=0.03")
+    call("fit", "--trainer.callbacks+=Evidence", "--trainer.callbacks.results=results", "--model.actor_lr=1.0")
     return RUN
 
 

@@ -46,7 +46,7 @@ class Signals:
         self.requeue_asked = False
         """Whether SLURM has sent SIGUSR1 to say that the job will soon be ended."""
         self._requeue: Callable[..., Any] | None = None
-        self._deferred = self._commanded = False
+        self._deferred = self._commanded = self._at_once = False
         self._time = 0.0
         self._announcement = ""
         self._processes = 1
@@ -70,6 +70,15 @@ class Signals:
             vars(self).update(vars(Signals()))
             for signum, handler in before.items():
                 signal.signal(signum, handler)
+
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Let a signal end the process on the spot: an exception could be lost in the import of a compiled module."""
+        self._at_once = True
+        try:
+            yield
+        finally:
+            self._at_once = False
 
     def defer(self, announcement: str, processes: int, kill_children: Callable[[], Any]) -> None:
         """From now on only note the first signal, for the loop to find in `received`.
@@ -113,6 +122,8 @@ class Signals:
             signal.signal(signum, self._handle)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
+        if self._at_once:
+            self._end(signum)
         if self.received:
             passed_on = self._processes > 1 or signum != self.received
             if not passed_on or time.monotonic() - self._time > REPEATED_S:

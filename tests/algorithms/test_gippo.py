@@ -215,7 +215,7 @@ class Watched(GIPPO):
     """Remember the learning rate of every step."""
 
     def apply_gradients(self, optimizer: Any, *args: Any) -> Tensor:
-        self.tried_rates = [*getattr(self, "rates", []), optimizer.param_groups[0]["lr"]]
+        self.tried_rates = [*getattr(self, "tried_rates", []), optimizer.param_groups[0]["lr"]]
         return super().apply_gradients(optimizer, *args)
 
 

@@ -161,7 +161,8 @@ def test_ctrl_c_ends_the_run_and_says_that_one_can_go_on(toy, started, monkeypat
     finally:
         signal.signal(signal.SIGINT, handler)
     assert (code, err) == (130, ["stopped; the same command continues."])
-    assert [process.returncode for process in started] == [128 + signal.SIGTERM]  # ended in order
+    # in order, or before it had begun to listen
+    assert [process.returncode for process in started] in ([128 + signal.SIGTERM], [-signal.SIGTERM])
     assert len(out) == 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rpo_lightning import console
+from rpo_lightning.interrupts import signals
 
 __all__ = ["check_env", "run", "show_names"]
 
@@ -13,7 +14,8 @@ def run(command: str, options: list[str]) -> None:
     Raises:
         SystemExit: 2 after an error of the user's making, 1 when a run stopped itself.
     """
-    from rpo_lightning.cli import session
+    with signals.at_once():
+        from rpo_lightning.cli import session
 
     session.main(command, options)
 
