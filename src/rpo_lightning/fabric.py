@@ -147,6 +147,7 @@ class FabricDriver:
         for tensor in (*module.parameters(), *module.buffers()):
             from_first_rank(tensor.data)
         self._optimizers = list(module.configure_optimizers())
+        module.setup("fit")
         self.data.attach(module).setup("fit")
         try:
             self._call("setup", stage="fit")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rpo_lightning.algorithms import RPO, SHAC
-from rpo_lightning.nn import GRUActor
+from rpo_lightning.nn import Actor, GRUActor
 from rpo_lightning.rollout import Collector, RolloutDataModule
 from tests.algorithms.captured import Captured, H, N, assert_gradients_equal
 from tests.algorithms.drivers import ALGORITHMS, ORIGINAL_NETWORKS, SMALL, largest_difference, run_fabric, snapshot
@@ -151,6 +151,21 @@ def test_an_algorithm_that_shuffles_refuses_memory_in_a_sentence() -> None:
     module = algorithm(2, 1, 4096, **{**options, "actor": partial(GRUActor, hidden=(8,), state_size=6)})
     with pytest.raises(ValueError, match="GRUActor has a hidden state, with which RPO, SHAC and SAPO can learn, not sac"):
         module.setup("fit")
+
+
+@pytest.mark.parametrize(
+    ("actor", "fault"),
+    [
+        (lambda obs_dim, action_dim: torch.nn.Linear(obs_dim, action_dim), "but: Tensor"),
+        (lambda obs_dim, action_dim: Actor(obs_dim, action_dim + 1), "but: SquashedGaussian"),
+        (lambda obs_dim, action_dim: Actor(obs_dim + 2, action_dim), "but: mat1 and mat2 shapes cannot be multiplied"),
+    ],
+)
+def test_a_network_that_is_no_policy_is_refused_before_the_first_window(actor: Any, fault: str) -> None:
+    module = RPO(3, 1, 4096, hidden=(4,), actor=actor)
+    data = RolloutDataModule(PointMass, num_envs=8, horizon=8, iterations_per_epoch=2, seed=5)
+    with pytest.raises(ValueError, match=f"cannot be the actor of rpo: .*{fault}"):
+        run_fabric(module, data)
 
 
 def test_networks_given_by_options_are_used() -> None:

@@ -8,6 +8,7 @@ from scipy.spatial.transform import Rotation
 
 import rpo_lightning
 from rpo_lightning import envs
+from rpo_lightning.envs.hopper import Hopper
 
 N = 6
 
@@ -294,3 +295,27 @@ def test_the_observed_action_carries_its_gradient():
     obs = env.step(chosen).obs
     (grad,) = torch.autograd.grad(obs[:, 29:].sum(), chosen)
     assert torch.equal(grad, torch.ones_like(chosen))
+
+
+class BlindHopper(Hopper):
+    """The example of docs/own_robot.md."""
+
+    name = "blind_hopper"
+    obs_dim, privileged_dim = 5, 6
+
+    def observe(self, q, qd, action):
+        return q[:, 1:]
+
+    def observe_privileged(self, q, qd, action):
+        return qd
+
+
+@pytest.mark.parametrize("reward_from", ["previous", "next"])
+def test_reward_and_failure_see_the_privileged_observation_after_the_other(reward_from):
+    blind, hopper = (cls(4, seed=1, reward_from=reward_from) for cls in (BlindHopper, Hopper))
+    for _ in range(12):
+        action = torch.full((4, 3), 0.4)
+        ours, theirs = blind.step(action), hopper.step(action)
+        assert torch.equal(ours.reward, theirs.reward)
+        assert torch.equal(ours.terminated, theirs.terminated)
+        assert torch.equal(torch.cat([ours.final_obs, ours.final_privileged], 1), theirs.final_obs)

@@ -180,6 +180,23 @@ class RLModule(LightningModule):
         if self.state_size > 0 and not self.recurrent:
             network = type(self.actor).__name__
             raise ValueError(f"{network} has a hidden state, with which RPO, SHAC and SAPO can learn, not {self.name}.")
+        self._check_actor()
+
+    @torch.no_grad()
+    def _check_actor(self) -> None:
+        """Let a network that is no policy be found before the first window."""
+        obs = torch.zeros(1, self.obs_dim, dtype=self.normalizer.mean.dtype, device=self.normalizer.mean.device)
+        obs, fault = obs.to(next(self.actor.parameters()).dtype), "nothing of the kind"
+        try:
+            policy, _ = self.remembering_policy(obs, obs.new_zeros(1, self.state_size))
+            fault = type(policy).__name__
+        except (AttributeError, TypeError, RuntimeError) as error:
+            policy, fault = None, str(error).splitlines()[0]
+        if not isinstance(policy, Gaussian) or policy.mean.shape != (1, self.action_dim):
+            raise ValueError(
+                f"{type(self.actor).__name__} cannot be the actor of {self.name}: of observations (..., {self.obs_dim}) it "
+                f"must make a distribution of rpo_lightning.nn over (..., {self.action_dim}) (docs/networks.md), but: {fault}."
+            )
 
     # ---- acting: what a rollout asks ---------------------------------------------------------------------------------
 

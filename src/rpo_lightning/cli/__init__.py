@@ -85,7 +85,7 @@ def _choose(arguments: list[str]) -> list[str]:
         console.say(overview)
         raise SystemExit(2)
     if arguments[0] in ("-h", "--help"):
-        print(f"{overview}\n\nrpo-lightning COMMAND --help shows its options.")
+        print(f"{overview}\n\nrpo-lightning COMMAND --help shows its options, --version the version.")
         raise SystemExit(0)
     if arguments[0] == "--version":
         print(f"rpo-lightning {__version__}")

@@ -88,7 +88,10 @@ class ArticulatedEnv(BaseEnv):
 
     @abstractmethod
     def reward(self, obs: Tensor, action: Tensor) -> Reward:
-        """Return the reward (N,) from an observation and the clipped action, or its named parts {name: (N,)} to be added."""
+        """Return the reward (N,) from an observation and the clipped action, or its named parts {name: (N,)} to be added.
+
+        `obs` is all that can be seen: the observation with the privileged one, if the task has any, after it.
+        """
 
     def observe_privileged(self, q: Tensor, qd: Tensor, action: Tensor) -> Tensor:
         """Return what only the critic sees of a state, (N, privileged_dim); arguments as of `observe`."""
@@ -98,7 +101,7 @@ class ArticulatedEnv(BaseEnv):
         """Compute once, from `self.model`, what `observe` and `reward` need."""
 
     def failed(self, obs: Tensor) -> Tensor:
-        """Return (N,) bool: which environments fail in the state just reached."""
+        """Return (N,) bool: which environments fail in the state just reached; `obs` as in `reward`."""
         return torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
 
     def random_start(self) -> tuple[Tensor, Tensor]:
@@ -174,7 +177,8 @@ class ArticulatedEnv(BaseEnv):
 
     def _advance(self, action: Tensor) -> Reached:
         # views, so that `_contain` can stop what a broken reward would send back through them
-        before, clipped = self._obs.view_as(self._obs), action.clamp(-1.0, 1.0)
+        before = self._all_seen(self._obs, self._privileged)
+        before, clipped = before.view_as(before), action.clamp(-1.0, 1.0)
         self._judged_on = before, clipped
         force = torch.zeros_like(self.qd).index_copy(1, self._actuated, clipped * self._gears)
         self.q, self.qd = self.simulator.step(self.q, self.qd, force)
@@ -183,11 +187,15 @@ class ArticulatedEnv(BaseEnv):
         privileged = self._privileged  # of width 0, or else
         if self.privileged_dim:
             privileged = self.observe_privileged(self.q, self.qd, self._slots)
-        reward = self.reward(before if self.options["reward_from"] == "previous" else obs, clipped)
-        failed = self.failed(obs)
+        reached = self._all_seen(obs, privileged)
+        reward = self.reward(before if self.options["reward_from"] == "previous" else reached, clipped)
+        failed = self.failed(reached)
         if not self.options.get("early_termination", True):
             failed = torch.zeros_like(failed)
         return Reached((self.q, self.qd), obs, privileged, reward, failed)
+
+    def _all_seen(self, obs: Tensor, privileged: Tensor) -> Tensor:
+        return torch.cat([obs, privileged], dim=1) if self.privileged_dim else obs
 
     def _contain(self) -> None:
         rows = self.invalid[:, None]
@@ -224,8 +232,9 @@ class ArticulatedEnv(BaseEnv):
         self._check_returned("observe", obs, self.obs_dim)
         privileged = self._judged("observe_privileged", self.observe_privileged, *state)
         self._check_returned("observe_privileged", privileged, self.privileged_dim)
-        self._check_returned("reward", self._judged("reward", self.reward, obs, self._slots))
-        self._check_returned("failed", self._judged("failed", self.failed, obs), dtype=torch.bool)
+        seen = self._all_seen(obs, privileged)
+        self._check_returned("reward", self._judged("reward", self.reward, seen, self._slots))
+        self._check_returned("failed", self._judged("failed", self.failed, seen), dtype=torch.bool)
         full = torch.ones_like(self._slots)
         if self.options["observe_action"] and torch.equal(self._judged("observe", self.observe, *state[:2], full), obs):
             raise TypeError(f"{self.name}: unknown option 'observe_action': `observe` shows no action")
