@@ -195,7 +195,7 @@ class RLModule(LightningModule):
         if not isinstance(policy, Gaussian) or policy.mean.shape != (1, self.action_dim):
             raise ValueError(
                 f"{type(self.actor).__name__} cannot be the actor of {self.name}: of observations (..., {self.obs_dim}) it "
-                f"must make a distribution of rpo_lightning.nn over (..., {self.action_dim}) (docs/networks.md), but: {fault}."
+                f"must make a distribution of rpo_lightning.nn over (..., {self.action_dim}), but: {fault}."
             )
 
     # ---- acting: what a rollout asks ---------------------------------------------------------------------------------
