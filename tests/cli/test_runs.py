@@ -126,8 +126,13 @@ def test_auto_means_the_cpu_until_the_gpu_has_been_checked(folder, with_cuda, mo
     )
     assert "; cpu, 1 thread" in second
     record = with_cuda / "gpu.json"
-    record.write_text("{}")
     monkeypatch.setattr(settings, "GPU_RECORD", record)
+    passed = {name: {"status": "passed"} for name in settings.GPU_PARTS}
+    for content in ({}, [], {"device": "cpu", "parts": passed}, {"device": "cuda", "parts": {"golden": passed["golden"]}}):
+        record.write_text(json.dumps(content))
+        assert settings.adjusted({**DEFAULTS, "accelerator": "auto"}) == {"accelerator": "cpu"}
+    assert f"until `make gpu` in {record} passes gradients, updates, equal, resume;" in capsys.readouterr().err
+    record.write_text(json.dumps({"device": "cuda", "parts": {**passed, "ant": {"status": "out of time"}}}))
     assert settings.adjusted({**DEFAULTS, "accelerator": "auto"}) == {"accelerator": "auto"}
     assert capsys.readouterr().err == ""
 
@@ -139,7 +144,25 @@ DEFAULTS = {
     "strategy": "auto",
     "check_val_every_n_epoch": 1,
     "limit_train_batches": None,
+    "max_steps": -1,
 }
+
+
+@pytest.mark.parametrize("command", ["fit", "fabric"])
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [
+        (["--trainer.max_epochs=1"], "trainer.max_epochs 1"),
+        (["--trainer.max_steps=4"], "trainer.max_steps 4"),
+        (["--trainer.callbacks+=StopAtBudget", "--trainer.callbacks.env_steps=256"], "env_steps 256 of StopAtBudget"),
+    ],
+    ids=["epochs", "steps", "budget"],
+)
+def test_a_limit_that_is_reached_is_named(command, limit, said, folder, capsys):
+    for what, options in (("stopped", []), ("nothing trained", ["--ckpt_path=last"])):
+        call(command, *limit, *options)
+        last = capsys.readouterr().err.splitlines()[-1]
+        assert last == f"{what}: {said} is reached; with a larger one, or without, --ckpt_path last goes on"
 
 
 def test_nobody_reads_on(folder):
