@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from lightning import Callback
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar, TQDMProgressBar
 
 from rpo_lightning.callbacks import Evaluation, LastAndBest, NaNGuard, Progress
@@ -71,7 +72,19 @@ def test_a_run_cut_short_says_how_it_goes_on(folder, capsys):
     lines = capsys.readouterr().err.splitlines()
     assert lines[1] == f"folder {RUN}; to watch: curve.csv in it, after every epoch"
     assert lines[-2].startswith("64 of 768 steps, return ")
-    assert lines[-1] == "next: the same command with --ckpt_path last goes on"
+    assert lines[-1] == "stopped: trainer.max_steps 1 is reached; with a larger one, or without, --ckpt_path last goes on"
+
+
+def test_a_run_that_a_callback_has_stopped_goes_on_by_the_same_command(folder, capsys):
+    call("fit", "--trainer.callbacks+=tests.cli.test_runs.Stops")
+    assert capsys.readouterr().err.splitlines()[-1] == "next: the same command with --ckpt_path last goes on"
+
+
+class Stops(Callback):
+    """Somebody stops after an epoch."""
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        trainer.should_stop = True
 
 
 @pytest.mark.parametrize("command", ["fit", "fabric"])

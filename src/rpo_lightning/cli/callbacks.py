@@ -116,7 +116,8 @@ class Announcement(Callback):
         files = [name for name in ("summary.json", "curve.csv", "policy.pt") if (directory / name).exists()]
         where = f"; {', '.join(files)} in {directory}" if files else ""
         console.say(f"{steps(module)}, {outcome}{where}")
-        if module.env_steps < module.total_env_steps and (directory / CHECKPOINTS / "last.ckpt").exists():
+        left = module.env_steps < module.total_env_steps and not trainer.fast_dev_run
+        if left and (directory / CHECKPOINTS / "last.ckpt").exists():
             limit = _limit_reached(trainer, module)
             resumed = getattr(module, "resumed", None)
             idle = resumed is not None and resumed.env_steps == module.env_steps
