@@ -6,6 +6,7 @@ import json
 import math
 import signal
 import subprocess
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -132,10 +133,19 @@ def test_evidence_of_a_plain_trainer_can_be_checked_on_the_command_line(folder, 
     summary = json.loads((folder / "out/point_mass/rpo/seed_3/summary.json").read_text())
     assert (summary["task"], summary["seed"], summary["env_steps"]) == ("point_mass", 3, 256)
     assert (folder / "mine/checkpoints/last.ckpt").exists()
+    assert "random_progress: false" in (folder / "mine/config.yaml").read_text()
     capsys.readouterr()
     options = ("--trainer.callbacks=Evaluation", "--trainer.callbacks.episodes=4", "--trainer.accelerator=cpu")
     main(["validate", "--ckpt_path", "mine/policy.pt", *options])
     assert json.loads(capsys.readouterr().out) == summary["eval"]
+
+
+def test_without_an_iteration_there_is_no_evidence(tmp_path):
+    callback = Evidence()
+    callback.on_fit_end(SimpleNamespace(callbacks=[], is_global_zero=True, default_root_dir=tmp_path), None)
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(ValueError, match="Evidence needs every_n_iterations of at least 1, not 0"):
+        Evidence(every_n_iterations=0)
 
 
 def test_a_policy_whose_episodes_break_is_marked_and_never_best_and_no_success(folder, capsys):

@@ -173,15 +173,26 @@ def test_slurm_requeues_between_two_iterations_and_the_same_line_goes_on(folder,
     assert differing(RUN, "other") == []
 
 
-def test_without_a_command_the_signals_are_pythons_own_again(monkeypatch):
-    handlers = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+def test_without_a_command_the_signals_are_what_they_were():
+    handlers = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
     try:
+
+        def of_the_user(signum, frame):
+            raise KeyboardInterrupt
+
+        signal.signal(signal.SIGINT, of_the_user)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGUSR1, of_the_user)
         signals.defer("", 1, lambda: None)
+        signals.defer("", 1, lambda: None)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert signals.requeue_asked
         os.kill(os.getpid(), signal.SIGTERM)
         assert signals.received == signal.SIGTERM
         signals.release()
         assert signals.received == 0
-        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+        assert signal.getsignal(signal.SIGUSR1) is of_the_user
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     finally:

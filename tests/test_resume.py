@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -283,6 +284,13 @@ def test_other_errors_of_a_running_training_keep_their_traceback(folder):
         call("fit", "--trainer.callbacks+=tests.test_resume.Fails", "--trainer.callbacks.iteration=3")
 
 
+@pytest.mark.parametrize("options", [[], ["--trainer.fast_dev_run=true"]], ids=["first window", "dry run"])
+def test_a_file_that_the_users_code_misses_is_no_run_folder_that_is_gone(options, folder):
+    with pytest.raises(FileNotFoundError, match="no_such_table"):
+        call("fit", "--trainer.callbacks+=tests.test_resume.Misses", *options)
+    assert not RUN.exists()
+
+
 def test_a_resumed_run_says_where_it_goes_on_and_what_is_not_as_before(folder, capsys):
     call("fit", "--trainer.max_steps=4")
     content = torch.load(RUN / LAST, weights_only=True)
@@ -375,6 +383,13 @@ class Fails(Callback):
     def on_rollout_end(self, module, batch):
         if module.iteration == self.iteration:
             raise FileNotFoundError(errno.ENOENT, "No such file or directory", "/nowhere/robot.xml")
+
+
+class Misses(Callback):
+    """A file of the user's is not there."""
+
+    def on_rollout_end(self, module, batch):
+        Path("no_such_table").read_text()
 
 
 class Removes(Callback):

@@ -46,6 +46,7 @@ class Signals:
         self.requeue_asked = False
         """Whether SLURM has sent SIGUSR1 to say that the job will soon be ended."""
         self._requeue: Callable[..., Any] | None = None
+        self._before: dict[int, Any] = {}
         self._deferred = self._commanded = self._at_once = False
         self._time = 0.0
         self._announcement = ""
@@ -91,11 +92,12 @@ class Signals:
         self._deferred, self._announcement, self._processes = True, announcement, processes
         self._kill_children = kill_children
         if threading.current_thread() is threading.main_thread():
+            handlers = {signum: signal.getsignal(signum) for signum in (*STOPPING, signal.SIGUSR1)}
+            self._before |= {signum: each for signum, each in handlers.items() if not self._is_ours(each)}
             self._install()  # the Trainer has put its own in place of ours
-            handler = signal.getsignal(signal.SIGUSR1)
-            if callable(handler):
+            if callable(handler := self._before.get(signal.SIGUSR1)):
                 self._requeue = handler
-                signal.signal(signal.SIGUSR1, lambda signum, frame: setattr(self, "requeue_asked", True))
+                signal.signal(signal.SIGUSR1, self._note_requeue)
 
     def requeue(self) -> None:
         """Do what Lightning would do in the middle of an iteration: write a checkpoint and queue the job again."""
@@ -104,11 +106,15 @@ class Signals:
             self._requeue(signal.SIGUSR1, None)
 
     def release(self) -> None:
-        """Without a command around it, let signals do what they do in Python. A command is about to end, in order."""
+        """Without a command around it, put back the handlers that `defer` has found. A command is about to end, in order.
+
+        A handler that is not ours any more stays: the Trainer has put back what there was before it.
+        """
         if self._deferred and not self._commanded and threading.current_thread() is threading.main_thread():
+            for signum, handler in self._before.items():
+                if self._is_ours(signal.getsignal(signum)):
+                    signal.signal(signum, signal.SIG_DFL if handler is None else handler)
             vars(self).update(vars(Signals()))
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def end_within_bounds(self, signum: int) -> None:
         """End the command after a while, should it not end by itself."""
@@ -120,6 +126,12 @@ class Signals:
     def _install(self) -> None:
         for signum in STOPPING:
             signal.signal(signum, self._handle)
+
+    def _is_ours(self, handler: Any) -> bool:
+        return handler in (self._handle, self._note_requeue)
+
+    def _note_requeue(self, signum: int, frame: FrameType | None) -> None:
+        self.requeue_asked = True
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if self._at_once:

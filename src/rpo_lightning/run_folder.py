@@ -70,18 +70,25 @@ def _lock(path: Path) -> IO[str]:
         file.close()
 
 
-def write_failure(error: BaseException, directory: Path) -> str | None:
-    """Say in one sentence what became of a run whose folder could not be written; None for every other error."""
+def write_failure(error: BaseException, directory: Path, written: bool) -> str | None:
+    """Say in one sentence what became of a run whose folder could not be written; None for every other error.
+
+    Args:
+        error: what ended the run.
+        directory: the run folder.
+        written: whether the run had written to it; `claimed` itself removes one that is still empty.
+    """
     chain, cause = [error], error.__cause__ or error.__context__
     while cause is not None and cause not in chain:
         chain, cause = [*chain, cause], cause.__cause__ or cause.__context__
     gone = not directory.is_dir()
     answers = [each for each in chain if isinstance(each, OSError)]
-    answers = [each for each in answers if gone or each.errno in DISK or _inside(each, directory)]
+    inside = [each for each in answers if _inside(each, directory)]
+    if gone and (inside or (answers and written)):
+        return f"{directory} is gone: moved or removed while the run was writing to it. Nothing of it is left there."
+    answers = [each for each in answers if each.errno in DISK or each in inside]
     if not answers:
         return None
-    if gone:
-        return f"{directory} is gone: moved or removed while the run was writing to it. Nothing of it is left there."
     reason = f"{answers[-1].filename or directory} cannot be written: {answers[-1].strerror or answers[-1]}."
     checkpoint = newest_checkpoint(directory)
     if checkpoint is None:

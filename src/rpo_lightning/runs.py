@@ -54,6 +54,9 @@ CHECKPOINTS = "checkpoints"
 DIMENSIONS = ("obs_dim", "action_dim", "privileged_dim")
 """Options of every algorithm that the task decides."""
 
+DATA_OPTIONS = ("num_envs", "horizon", "iterations_per_epoch", "random_progress")
+"""Options of the data module that a configuration names, besides the environment and the seed."""
+
 POLICY_PREFIXES = ("actor.", "normalizer.")
 """What of a module's state acts: the actor's weights and the observation normaliser."""
 
@@ -87,7 +90,7 @@ def run_of(trainer: Any, module: Any) -> Run:
                 "class_path": algorithm,
                 "init_args": {n: v for n, v in module.hparams.items() if n not in DIMENSIONS},
             },
-            "data": {"env": env, **{name: getattr(data, name) for name in ("num_envs", "horizon", "iterations_per_epoch")}},
+            "data": {"env": env, **{name: getattr(data, name) for name in DATA_OPTIONS}},
         }
         module.run = Run(
             directory=Path(trainer.default_root_dir),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -69,8 +70,12 @@ def record(
     deterministic: bool = False,
     seed: int = EVALUATION_SEED,
 ) -> Trajectories:
-    """Run one full episode in each of `episodes` fresh environments and keep all of it."""
-    env = make_env(num_envs=episodes, seed=seed)
+    """Run one full episode in each of `episodes` fresh environments, which are closed after it, and keep all of it."""
+    with closing(make_env(num_envs=episodes, seed=seed)) as env:
+        return _recorded(env, module, episodes, deterministic, seed)
+
+
+def _recorded(env: Any, module: Any, episodes: int, deterministic: bool, seed: int) -> Trajectories:
     play = module.player(episodes, deterministic, torch.Generator().manual_seed(seed + 1))
     obs = env.detach()
     running = torch.ones(episodes, dtype=torch.bool, device=env.device)

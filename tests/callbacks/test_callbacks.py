@@ -215,9 +215,9 @@ class Listener:
 
     device = torch.device("cpu")
 
-    def __init__(self, iteration=7, nonfinite_updates=0):
+    def __init__(self, iteration=7, refused_in_a_row=0):
         self.iteration = iteration
-        self.nonfinite_updates = nonfinite_updates
+        self.refused_in_a_row = refused_in_a_row
         self.skip_update = False
 
 
@@ -284,12 +284,17 @@ def test_guard_stops_after_so_many_in_a_row(tmp_path):
     batch = window()
     bad = replace(batch, reward=batch.reward * float("nan"))
     watch = guard(tmp_path, patience=3, dumps=2)
+    in_a_row = 0
     for index, each in enumerate((bad, bad, batch, bad, bad)):
-        watch.on_rollout_end(Listener(iteration=index), each)
+        module = Listener(index, in_a_row)
+        watch.on_rollout_end(module, each)
+        in_a_row = in_a_row + 1 if module.skip_update else 0
+    assert not watch.state_dict()
     restored = guard(tmp_path, patience=3)
-    restored.load_state_dict(watch.state_dict())
+    # a sound window of a continued run is learned from, whatever was before it
+    restored.on_rollout_end(Listener(8, 5), batch)
     with pytest.raises(NonFiniteError, match="3 iterations in a row were not finite, the last one in: reward"):
-        restored.on_rollout_end(Listener(iteration=9), bad)
+        restored.on_rollout_end(Listener(9, in_a_row), bad)
     assert {path.name for path in (tmp_path / "nan").iterdir()} == {
         "iteration_0_rank_0.pt", "iteration_1_rank_0.pt", "iteration_9_rank_0.pt"}  # fmt: skip
 
@@ -298,17 +303,15 @@ def test_guard_counts_refused_updates_and_names_what_was_large(tmp_path):
     batch = window()
     watch = guard(tmp_path, patience=3)
     large = replace(batch, reward=batch.reward * 1e30)
-    refused = 0
-    for index, (each, more) in enumerate([(large, 2), (large, 1), (batch, 0), (batch, 4), (batch, 1), (large, 3)]):
-        module = Listener(index, refused)
+    for index, (each, in_a_row) in enumerate([(large, 1), (large, 2), (batch, 0), (batch, 1), (batch, 2)]):
+        module = Listener(index, max(in_a_row - 1, 0))
         watch.on_rollout_end(module, each)
         assert not module.skip_update
-        refused += more
-        watch.on_train_batch_end(None, Listener(index + 1, refused), None, each, index)
+        watch.on_train_batch_end(None, Listener(index + 1, in_a_row), None, each, index)
     with pytest.raises(
         NonFiniteError, match=r"3 iterations in a row .*gradients of the update, from a window with reward up to"
     ):
-        watch.on_rollout_end(Listener(6, refused), batch)
+        watch.on_train_batch_end(None, Listener(6, 3), None, large, 5)
     assert not list(tmp_path.iterdir())
 
 

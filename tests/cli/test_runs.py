@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from lightning import Callback
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar, TQDMProgressBar
 
 from rpo_lightning.callbacks import Evaluation, LastAndBest, NaNGuard, Progress
@@ -71,7 +72,19 @@ def test_a_run_cut_short_says_how_it_goes_on(folder, capsys):
     lines = capsys.readouterr().err.splitlines()
     assert lines[1] == f"folder {RUN}; to watch: curve.csv in it, after every epoch"
     assert lines[-2].startswith("64 of 768 steps, return ")
-    assert lines[-1] == "next: the same command with --ckpt_path last goes on"
+    assert lines[-1] == "stopped: trainer.max_steps 1 is reached; with a larger one, or without, --ckpt_path last goes on"
+
+
+def test_a_run_that_a_callback_has_stopped_goes_on_by_the_same_command(folder, capsys):
+    call("fit", "--trainer.callbacks+=tests.cli.test_runs.Stops")
+    assert capsys.readouterr().err.splitlines()[-1] == "next: the same command with --ckpt_path last goes on"
+
+
+class Stops(Callback):
+    """Somebody stops after an epoch."""
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        trainer.should_stop = True
 
 
 @pytest.mark.parametrize("command", ["fit", "fabric"])
@@ -126,8 +139,13 @@ def test_auto_means_the_cpu_until_the_gpu_has_been_checked(folder, with_cuda, mo
     )
     assert "; cpu, 1 thread" in second
     record = with_cuda / "gpu.json"
-    record.write_text("{}")
     monkeypatch.setattr(settings, "GPU_RECORD", record)
+    passed = {name: {"status": "passed"} for name in settings.GPU_PARTS}
+    for content in ({}, [], {"device": "cpu", "parts": passed}, {"device": "cuda", "parts": {"golden": passed["golden"]}}):
+        record.write_text(json.dumps(content))
+        assert settings.adjusted({**DEFAULTS, "accelerator": "auto"}) == {"accelerator": "cpu"}
+    assert f"until `make gpu` in {record} passes gradients, updates, equal, resume;" in capsys.readouterr().err
+    record.write_text(json.dumps({"device": "cuda", "parts": {**passed, "ant": {"status": "out of time"}}}))
     assert settings.adjusted({**DEFAULTS, "accelerator": "auto"}) == {"accelerator": "auto"}
     assert capsys.readouterr().err == ""
 
@@ -139,7 +157,25 @@ DEFAULTS = {
     "strategy": "auto",
     "check_val_every_n_epoch": 1,
     "limit_train_batches": None,
+    "max_steps": -1,
 }
+
+
+@pytest.mark.parametrize("command", ["fit", "fabric"])
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [
+        (["--trainer.max_epochs=1"], "trainer.max_epochs 1"),
+        (["--trainer.max_steps=4"], "trainer.max_steps 4"),
+        (["--trainer.callbacks+=StopAtBudget", "--trainer.callbacks.env_steps=256"], "env_steps 256 of StopAtBudget"),
+    ],
+    ids=["epochs", "steps", "budget"],
+)
+def test_a_limit_that_is_reached_is_named(command, limit, said, folder, capsys):
+    for what, options in (("stopped", []), ("nothing trained", ["--ckpt_path=last"])):
+        call(command, *limit, *options)
+        last = capsys.readouterr().err.splitlines()[-1]
+        assert last == f"{what}: {said} is reached; with a larger one, or without, --ckpt_path last goes on"
 
 
 def test_nobody_reads_on(folder):

@@ -160,6 +160,18 @@ def test_a_class_of_ones_own_has_its_arguments_dimensions() -> None:
     ):
         rpo_lightning.make("gymnasium/CounterWithWidth-v0", num_envs=2, episode_length=9, width=6)
     cls = gymnasium_task("CounterWithWidth-v0", width=6)
+    Wide.closed = 0
+    with pytest.raises(ValueError, match="with these arguments there are 5"):
+        cls(num_envs=2, episode_length=9, width=5)
+    assert Wide.closed == 2
+    made = []
+
+    def make_env(num_envs: int, seed: int) -> Any:
+        made.append(cls(num_envs=num_envs, seed=seed, episode_length=9))
+        return made[0]
+
+    record(PPO(6, 2, total_env_steps=1, hidden=[8]), make_env, 2)
+    assert Wide.closed == 4
     assert (cls.name, cls.obs_dim) == ("gymnasium/CounterWithWidth-v0", 6)
     assert cls(num_envs=2, episode_length=9).detach().shape == (2, 6)
 
@@ -173,6 +185,11 @@ def test_wrappers_of_sub_environments_are_arguments_too() -> None:
 
 
 class Wide(Counter):
+    closed = 0
+
+    def close(self) -> None:
+        Wide.closed += 1
+
     def __init__(self, width: int | tuple[int, int] = 4) -> None:
         super().__init__(3)
         self.observation_space = gymnasium.spaces.Box(-9, 9, width if isinstance(width, tuple) else (width,))

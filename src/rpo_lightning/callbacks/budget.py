@@ -19,6 +19,8 @@ class StopAtBudget(Callback):
 
     def __init__(self, env_steps: int | None = None) -> None:
         super().__init__()
+        if env_steps is not None and env_steps < 1:
+            raise ValueError(f"StopAtBudget needs env_steps of at least 1, or None, not {env_steps}.")
         self.env_steps = env_steps
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:

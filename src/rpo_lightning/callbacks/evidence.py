@@ -56,6 +56,8 @@ class Evidence(Callback):
 
     def __init__(self, results: str | None = None, variant: str | None = None, every_n_iterations: int = 10) -> None:
         super().__init__()
+        if every_n_iterations < 1:
+            raise ValueError(f"Evidence needs every_n_iterations of at least 1, not {every_n_iterations}.")
         self.results, self.variant, self.every_n_iterations = results, variant, every_n_iterations
         self._started = time.perf_counter()
         self._earlier_s = 0.0
@@ -102,7 +104,12 @@ class Evidence(Callback):
             write_curve(run_of(trainer, pl_module).directory / "curve.csv", COLUMNS, self._rows)
 
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
-        """Write everything, the summary last; it is of the weights that are written, or they are evaluated again."""
+        """Write everything, the summary last; it is of the weights that are written, or they are evaluated again.
+
+        Without an iteration there is nothing to write.
+        """
+        if not self._starts or pl_module.iteration == 0:
+            return
         for callback in trainer.callbacks:
             if isinstance(callback, Evaluation) and not callback.is_of(pl_module):
                 callback.run(pl_module)

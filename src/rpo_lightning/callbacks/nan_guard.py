@@ -39,8 +39,6 @@ class NaNGuard(Callback):
         if patience < 1:
             raise ValueError(f"NaNGuard needs patience of at least 1, not {patience}.")
         self.patience, self.tolerated, self.dumps = patience, tolerated, dumps
-        self._in_a_row = 0
-        self._refused, self._was_refused = 0, False
         self._reason = ""
         self._found = 0
         self._directory = Path()
@@ -53,7 +51,7 @@ class NaNGuard(Callback):
         """Look through the window before the update.
 
         Raises:
-            NonFiniteError: on all processes, after `patience` skipped windows and refused updates in a row.
+            NonFiniteError: on all processes, if this is the last of `patience` iterations in a row that did not learn.
         """
         unusable = {name: ~value.isfinite() for name in QUANTITIES if (value := getattr(batch, name)) is not None}
         repaired = {"state or reward": batch.invalid, "action_grad (set to 0)": batch.nonfinite_grad}
@@ -65,37 +63,30 @@ class NaNGuard(Callback):
         skip = any_rank(bool(has_bad) or max(shares) > self.tolerated, module.device)
         if has_bad or max(shares) > 0:
             self._report(module, batch, {**repaired, **masks}, skip)
-        self._in_a_row = self._in_a_row + 1 if skip or self._was_refused else 0
         if skip:
             module.skip_update = True
-        if self._in_a_row >= self.patience:
-            where = (
-                f"The dumps in {self._directory} hold the simulator's state before the first ones. " if self._found else ""
-            )
-            raise NonFiniteError(
-                f"NaNGuard stopped the run: {self._in_a_row} iterations in a row were not finite, the last one in: "
-                f"{self._reason or 'another process'}. {where}A smaller learning rate, tighter clipping, a smaller time "
-                f"step, and rewards of moderate size, without roots and quotients at 0, are the usual cures."
-            )
-
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Count the updates refused from here on."""
-        self._refused = pl_module.nonfinite_updates
+            self._check(module.refused_in_a_row + 1)  # the module counts this window when it is done with it
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Note whether updates of this window were refused."""
-        self._was_refused = pl_module.nonfinite_updates > self._refused
-        self._refused = pl_module.nonfinite_updates
-        if self._was_refused:
+        """Stop here, before a checkpoint, when updates were refused: a run that is continued may try another cure.
+
+        Raises:
+            NonFiniteError: as `on_rollout_end`.
+        """
+        if pl_module.refused_in_a_row > 0 and not pl_module.skip_update:
             self._reason = f"gradients of the update, from {_largest(batch)}"
+            self._check(pl_module.refused_in_a_row)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Remember the windows skipped in a row."""
-        return {"in_a_row": self._in_a_row}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
-        self._in_a_row = state_dict["in_a_row"]
+    def _check(self, in_a_row: int) -> None:
+        """Stop the run if so many iterations are too many."""
+        if in_a_row < self.patience:
+            return
+        where = f"The dumps in {self._directory} hold the simulator's state before the first ones. " if self._found else ""
+        raise NonFiniteError(
+            f"NaNGuard stopped the run: {in_a_row} iterations in a row were not finite, the last one in: "
+            f"{self._reason or 'another process'}. {where}A smaller learning rate, tighter clipping, a smaller time "
+            f"step, and rewards of moderate size, without roots and quotients at 0, are the usual cures."
+        )
 
     def _report(self, module: Any, batch: Any, masks: dict[str, Tensor], skip: bool) -> None:
         """Write one line about the earliest finding, and the dump."""

@@ -30,6 +30,11 @@ class RunFolder(Callback):
         """Whether training has begun: from there on an error is no longer one of the command line."""
         self._folder: tuple[int, int] | None = None
 
+    @property
+    def written(self) -> bool:
+        """Whether something of the run lies in its folder."""
+        return self._folder is not None
+
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Say where the run goes on and with what changes."""
         self.began = True

@@ -36,7 +36,7 @@ def _train(cli: RPOCLI) -> None:
         else:
             driver.fit(cli.model, datamodule=cli.datamodule, ckpt_path=cli.checkpoint)
     if driver.is_global_zero and cli.announcement is not None:
-        cli.announcement.say_end(cli.model)
+        cli.announcement.say_end(driver, cli.model)
 
 
 def _load_policy(cli: RPOCLI) -> None:

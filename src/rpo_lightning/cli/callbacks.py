@@ -107,7 +107,7 @@ class Announcement(Callback):
         """Keep the last evaluation."""
         self._sampled = results["sampled"]
 
-    def say_end(self, module: Any) -> None:
+    def say_end(self, trainer: Any, module: Any) -> None:
         """Say what came out, where it lies and what can be done with it; the driver has returned."""
         directory = self.run.directory
         outcome = "not evaluated"
@@ -116,7 +116,28 @@ class Announcement(Callback):
         files = [name for name in ("summary.json", "curve.csv", "policy.pt") if (directory / name).exists()]
         where = f"; {', '.join(files)} in {directory}" if files else ""
         console.say(f"{steps(module)}, {outcome}{where}")
-        if module.env_steps < module.total_env_steps and (directory / CHECKPOINTS / "last.ckpt").exists():
-            console.say("next: the same command with --ckpt_path last goes on")
+        left = module.env_steps < module.total_env_steps and not trainer.fast_dev_run
+        if left and (directory / CHECKPOINTS / "last.ckpt").exists():
+            limit = _limit_reached(trainer, module)
+            resumed = getattr(module, "resumed", None)
+            idle = resumed is not None and resumed.env_steps == module.env_steps
+            if limit is None:
+                console.say("next: the same command with --ckpt_path last goes on")
+            else:
+                console.say(
+                    f"{'nothing trained' if idle else 'stopped'}: {limit} is reached; with a larger one, or without, "
+                    f"--ckpt_path last goes on"
+                )
         elif "policy.pt" in files:
             console.say(f"next: rpo-lightning predict --ckpt_path {directory / 'policy.pt'} writes what it does")
+
+
+def _limit_reached(trainer: Any, module: Any) -> str | None:
+    """Name the option that ends a run before its budget; None if none has."""
+    if 0 <= trainer.max_epochs <= trainer.current_epoch:
+        return f"trainer.max_epochs {trainer.max_epochs}"
+    if 0 <= trainer.max_steps <= trainer.global_step:
+        return f"trainer.max_steps {trainer.max_steps}"
+    if module.budget_reached:
+        return f"env_steps {module.stop_at} of StopAtBudget"
+    return None

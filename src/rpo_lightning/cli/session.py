@@ -199,6 +199,9 @@ def main(command: str, options: list[str]) -> None:
         except NonFiniteError as error:
             console.fail(str(error), code=1)
         except (RuntimeError, OSError) as error:
-            if cli is None or not cli.began or (sentence := write_failure(error, cli.model.run.directory)) is None:
+            if cli is None or cli.folder is None or not cli.folder.began:
+                raise
+            sentence = write_failure(error, cli.model.run.directory, cli.folder.written)
+            if sentence is None:
                 raise
             console.fail(sentence, code=1)

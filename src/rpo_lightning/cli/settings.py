@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,10 @@ TRAINER_DEFAULTS = {
 STRATEGIES = ("auto", "SingleDeviceStrategy", "DDPStrategy")
 
 GPU_RECORD = Path("results/benchmarks/gpu.json")
+"""What `make gpu` has found, in a working copy; an installed package has none."""
+
+GPU_PARTS = ("golden", "gradients", "updates", "equal", "resume")
+"""Parts of that record which say that a GPU computes what the CPU does."""
 
 
 def adjusted(configured: Mapping[str, Any]) -> dict[str, Any]:
@@ -53,6 +58,9 @@ def adjusted(configured: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(f"trainer.check_val_every_n_epoch must be at least 1, or null for the end alone, not {every}.")
     if configured["limit_train_batches"] == 0:
         raise ValueError("trainer.limit_train_batches is 0, so that nothing would be trained.")
+    for name in ("max_epochs", "max_steps"):
+        if (limit := configured[name]) is not None and limit < 1 and limit != -1:
+            raise ValueError(f"trainer.{name} must be at least 1, or -1 for no limit, not {limit}.")
     # null is "the default", and these are ours
     changed: dict[str, Any] = {name: value for name, value in TRAINER_DEFAULTS.items() if configured[name] is None}
     if configured["accelerator"] == "auto":
@@ -64,14 +72,24 @@ def _accelerator() -> str:
     """Return what `auto` means: the CPU, until a GPU has been seen to compute the same."""
     if not torch.cuda.is_available():
         return "cpu"
-    package = Path(__file__).resolve().parents[1]
-    if any((folder / GPU_RECORD).is_file() for folder in (package, package.parents[1])):
+    record = Path(__file__).resolve().parents[3] / GPU_RECORD
+    missing = _not_passed(record)
+    if not missing:
         return "auto"
     if processes.is_first_process():
-        console.say(
-            f"accelerator auto means the CPU until `make gpu` has written {GPU_RECORD}; the GPU: --trainer.accelerator cuda"
-        )
+        until = f"in {GPU_RECORD} passes {', '.join(missing)}" if record.is_file() else f"has written {GPU_RECORD}"
+        console.say(f"accelerator auto means the CPU until `make gpu` {until}; the GPU: --trainer.accelerator cuda")
     return "cpu"
+
+
+def _not_passed(record: Path) -> list[str]:
+    """Name the parts of a check of the GPU that have not passed; a file that is no record of one has passed none."""
+    try:
+        content = json.loads(record.read_text())
+        parts = content["parts"] if content["device"] == "cuda" else {}
+        return [name for name in GPU_PARTS if name not in parts or parts[name]["status"] != "passed"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return list(GPU_PARTS)
 
 
 def divide_cores(devices: Any) -> None:

@@ -47,13 +47,18 @@ class GymnasiumTask(VectorAdapter):
         **options: Any,
     ) -> None:
         env = self.built(num_envs, torch.device(device), episode_length, {**self.arguments, **options})
-        found = dimensions(env.single_observation_space, env.single_action_space, self.name)
-        if found != (self.obs_dim, self.action_dim):
-            raise ValueError(
-                f"{self.name}: with these arguments there are {found[0]} observations and {found[1]} actions, without them "
-                f"{self.obs_dim} and {self.action_dim}; let gymnasium_task(..., argument=value) make a class of its own"
-            )
-        super().__init__(env, device, seed, episode_length, self.reset_mask)
+        try:
+            found = dimensions(env.single_observation_space, env.single_action_space, self.name)
+            if found != (self.obs_dim, self.action_dim):
+                raise ValueError(
+                    f"{self.name}: with these arguments there are {found[0]} observations and {found[1]} actions, without "
+                    f"them {self.obs_dim} and {self.action_dim}; let gymnasium_task(..., argument=value) make a class of "
+                    f"its own"
+                )
+            super().__init__(env, device, seed, episode_length, self.reset_mask)
+        except BaseException:
+            env.close()
+            raise
 
     @classmethod
     def built(cls, num_envs: int, device: torch.device, episode_length: int | None, options: dict[str, Any]) -> Any:
