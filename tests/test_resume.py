@@ -115,7 +115,7 @@ def test_saved_config_is_a_config(folder):
     ("change", "named"),
     [
         (["--data.num_envs=4"], ["num_envs=8", "num_envs=4"]),
-        (["--model.hidden=[4]"], ["size mismatch"]),
+        (["--model.hidden=[4]"], ["does not fit the model", "hidden [8] -> [4]"]),
         (["--data.env=tests.test_resume.OtherTask"], ["point_mass", "other_task"]),
     ],
     ids=["environments", "network", "task"],

@@ -214,7 +214,7 @@ def test_every_checkpoint_holds_the_buffer_even_before_it_is_used_again() -> Non
 
 
 def test_a_window_larger_than_the_buffer_is_refused() -> None:
-    with pytest.raises(ValueError, match="holds 63 transitions, fewer than a window of 8 x 8: raise replay_size"):
+    with pytest.raises(ValueError, match="replay_size is 63, fewer than the 8 x 8 steps of a window: raise it"):
         run_fabric(small(replay_size=63), make_data(1))
 
 

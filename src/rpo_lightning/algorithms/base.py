@@ -403,7 +403,8 @@ class RLModule(LightningModule):
         state = checked_state(checkpoint, self.name, self.obs_dim, self.action_dim)
         changes = changed_options(state["options"], self.options)
         optimizers: Any = self.configure_optimizers()
-        check_shapes(checkpoint.get("state_dict", {}), self.state_dict(), changes)
+        if "state_dict" in checkpoint:
+            check_shapes(checkpoint["state_dict"], self.state_dict(), changes)
         apply_options(checkpoint, changes, self.moved_by_training, self.state_dict(), optimizers)
         self.iteration = state["iteration"]
         self.env_steps = state["env_steps"]
