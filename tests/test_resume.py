@@ -15,7 +15,7 @@ import torch
 import yaml
 from lightning import Callback
 
-from rpo_lightning import runs
+from rpo_lightning import checkpoints, runs
 from rpo_lightning.callbacks import Evidence, RunFolder
 from rpo_lightning.cli import RPOCLI
 from tests.command_line import LAST, RUN, call, differing, environment, refused, spawn
@@ -341,10 +341,10 @@ def test_a_write_that_is_interrupted_leaves_the_old_file(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        runs.write_atomically(path, fail)
+        checkpoints.write_atomically(path, fail)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
-    runs.write_atomically(path, lambda temporary: temporary.write_text("new"))
+    checkpoints.write_atomically(path, lambda temporary: temporary.write_text("new"))
     assert path.read_text() == "new"
     assert list(tmp_path.iterdir()) == [path]
 

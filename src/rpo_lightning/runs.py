@@ -42,7 +42,6 @@ __all__ = [
     "run_directory",
     "run_of",
     "steps",
-    "write_atomically",
     "write_curve",
     "write_json",
     "write_policy",

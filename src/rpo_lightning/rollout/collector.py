@@ -130,6 +130,7 @@ class Collector:
         # Gradient of the return with respect to this zero is the action-gradient dR/du, all steps at once.
         delta = torch.zeros_like(noise, requires_grad=agent.needs_action_grad)
 
+        untold = torch.zeros_like(env.invalid)  # where the environment does not tell what broke it
         before, policies, samples, steps, broken = [], [], [], [], []
         for noise_t, delta_t in zip(noise, delta.unbind(), strict=True):
             policy, state = agent.behaviour(obs, state)
@@ -139,8 +140,7 @@ class Collector:
             policies.append((policy.mean, policy.log_std))
             samples.append(sample.detach())
             steps.append(step)
-            invalid_reward = getattr(env, "invalid_reward", torch.zeros_like(env.invalid))
-            broken.append((env.invalid.clone(), invalid_reward.clone()))
+            broken.append((env.invalid.clone(), getattr(env, "invalid_reward", untold).clone()))
             obs, privileged = step.obs, _present(step.privileged, step.obs)
             state = state.masked_fill((step.terminated | step.truncated)[:, None], 0.0)
         self._policy_state = state.detach()
