@@ -154,19 +154,20 @@ def bias_force(
                 tau[dof] = tau[dof] - (link.damping + link.limit_kd) * qd[dof]
         if link.joint in (Joint.REVOLUTE, Joint.PRISMATIC):
             dof, value = model.qd_start[index], q[model.q_start[index]]
-            tau[dof] = tau[dof] - link.stiffness * (value - link.target) + _limit_force(link, value)
+            tau[dof] = tau[dof] - link.stiffness * (value - link.target) + _limit_force(link, value, qd[dof])
         if link.parent >= 0:
             parent = wrenches[link.parent]
             wrenches[link.parent] = (parent[0] + torque, parent[1] + push)
     return tau
 
 
-def _limit_force(link: Link, value: Scalar) -> Scalar:
+def _limit_force(link: Link, value: Scalar, rate: Scalar) -> Scalar:
     total: Scalar = 0.0
+    brake = link.stop_kd * rate
     if link.limit_ke and np.isfinite(link.lower):
-        total = total + where_less(value, link.lower, link.limit_ke * (link.lower - value), 0.0)
+        total = total + where_less(value, link.lower, link.limit_ke * (link.lower - value) - brake, 0.0)
     if link.limit_ke and np.isfinite(link.upper):
-        total = total + where_less(link.upper, value, link.limit_ke * (link.upper - value), 0.0)
+        total = total + where_less(link.upper, value, link.limit_ke * (link.upper - value) - brake, 0.0)
     return total
 
 
@@ -177,13 +178,13 @@ def mass_matrix(model: Model, q: Sequence[Scalar], origin: Vector) -> Matrix:
     """
     frames = _kinematics(model, q, origin)
     entries: Matrix = {}
-    for index, link in enumerate(model.links):
-        columns = {}
-        x = frames[index].position + frames[index].rotation @ vector(link.com)
+    for index, massive in enumerate(model.mass_links):
+        columns, link, frame = {}, model.links[massive], frames[massive]
+        x = frame.position + frame.rotation @ vector(link.com)
         ancestor = index
         while ancestor >= 0:
             for dof, (w, v) in enumerate(frames[ancestor].columns, model.qd_start[ancestor]):
-                columns[dof] = _local_twist(frames[index], x, w, v)
+                columns[dof] = _local_twist(frame, x, w, v)
             ancestor = model.links[ancestor].parent
         for row, (w, v) in columns.items():
             spin = link.inertia.astype(object) @ w

@@ -1,4 +1,4 @@
-"""One robot as arrays: links, joints, contact points. SI units throughout."""
+"""One robot as arrays: links, joints, contact points, shapes that touch each other. SI units throughout."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hashlib import sha256
 
 import numpy as np
 
-__all__ = ["Contact", "Joint", "Link", "Model"]
+__all__ = ["Contact", "Geom", "Joint", "Link", "Model", "Pair"]
 
 
 class Joint(IntEnum):
@@ -42,6 +42,7 @@ class Link:
         ref: q at which the joint is in the pose of the file (revolute, prismatic); limits and target are values of q.
         lower, upper: limits, [rad] or [m]; infinite if there are none.
         limit_ke, limit_kd: stiffness beyond the limits; damping that always acts [N m/rad, N m s/rad or N/m, N s/m].
+        stop_kd: damping that acts beyond the limits only.
         stiffness, target, damping: spring towards `target`, viscous damping. armature: added to the mass matrix.
     """
 
@@ -59,6 +60,7 @@ class Link:
     upper: float = np.inf
     limit_ke: float = 0.0
     limit_kd: float = 0.0
+    stop_kd: float = 0.0
     stiffness: float = 0.0
     target: float = 0.0
     damping: float = 0.0
@@ -84,13 +86,50 @@ class Contact:
 
 
 @dataclass
-class Model:
-    """A tree of links (parents first), its contact points and the world around it.
+class Geom:
+    """A shape on a link, or on the world, that others can touch.
 
     Attributes:
+        kind: "sphere", "capsule", "box", "cylinder", "plane" or "hfield".
+        link: the link that carries it, -1 for the world.
+        pos, quat: its frame in the link's, [m] and xyzw. Capsules and cylinders lie along z; a plane's normal is z.
+        size: (3,) as in MJCF [m]: radius; radius and half length; half extents; of a height field the half extents x and y.
+        heights: (rows, columns) of a height field above its frame, rows along y [m].
+    """
+
+    name: str
+    kind: str
+    link: int
+    pos: np.ndarray = field(default_factory=lambda: np.zeros(3))
+    quat: np.ndarray = field(default_factory=lambda: np.array([0.0, 0.0, 0.0, 1.0]))
+    size: np.ndarray = field(default_factory=lambda: np.zeros(3))
+    heights: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+
+
+@dataclass
+class Pair:
+    """Two geoms that can touch, in an order that `sim.pairs` knows, and the constants of their contact as of `Contact`."""
+
+    first: int
+    second: int
+    ke: float
+    kd: float
+    kf: float
+    mu: float
+
+
+@dataclass
+class Model:
+    """A tree of links (parents first), what of it touches what, and the world around it.
+
+    Attributes:
+        contacts: points that touch the ground plane. geoms, pairs: shapes, and which of them touch each other besides.
         up: (3,) unit normal of the ground plane. ground: its height along `up` [m].
         actuators: (dof, gear) of each actuator, [N m] or [N] per unit of action, in the file's order.
         start: (nq,) start pose; without one, joints at their `ref` and quaternions at identity.
+        law: of contact, by `sim.contact.LAWS`. friction: "bound" or "smooth". detection: "exact", or "rewarped" with the
+            defects of that simulator.
+        mass_links: whose inertia counts in the mass matrix for each link; its own, but for one simulator's defect.
     """
 
     links: list[Link]
@@ -100,6 +139,12 @@ class Model:
     ground: float = 0.0
     actuators: list[tuple[int, float]] = field(default_factory=list)
     start: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    geoms: list[Geom] = field(default_factory=list)
+    pairs: list[Pair] = field(default_factory=list)
+    law: str = "depth"
+    friction: str = "bound"
+    detection: str = "exact"
+    mass_links: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.q_start = np.cumsum([0, *(link.joint.coordinates for link in self.links)]).tolist()
@@ -112,6 +157,7 @@ class Model:
                     f"link {index} ({link.name}): a free joint must hang on the world, not on link {link.parent}"
                 )
 
+        self.mass_links = self.mass_links or list(range(len(self.links)))
         if not self.start.size:
             self.start = np.zeros(self.nq)
             for index, link in enumerate(self.links):
@@ -130,10 +176,13 @@ class Model:
 
     def digest(self) -> str:
         """Return what is equal for two models exactly if the same equations describe their motion."""
-        parts = [np.asarray([self.ground, *self.gravity, *self.up])]
-        for item in (*self.links, *self.contacts):
-            parts += [np.asarray(value) for name, value in vars(item).items() if name != "name"]
-        return sha256(b"".join(np.append(part.ravel(), part.size).astype(float).tobytes() for part in parts)).hexdigest()
+        words = [self.law, self.friction, self.detection, *(geom.kind for geom in self.geoms)]
+        parts = [np.asarray([self.ground, *self.gravity, *self.up]), np.asarray(self.mass_links)]
+        for item in (*self.links, *self.contacts, *self.geoms, *self.pairs):
+            parts += [np.asarray(value) for name, value in vars(item).items() if name not in ("name", "kind", "heights")]
+        numbers = b"".join(np.append(part.ravel(), part.size).astype(float).tobytes() for part in parts)
+        shapes = [geom.heights.shape for geom in self.geoms]  # the heights themselves are an argument
+        return sha256(repr((words, shapes)).encode() + numbers).hexdigest()
 
     def coordinates(self, link: int) -> slice:
         """Return the entries of q that belong to a link's joint."""
