@@ -8,7 +8,7 @@ import warp as wp
 
 from rpo_lightning.sim import Simulator, codegen, kernels
 from rpo_lightning.sim.signatures import SIGNATURES
-from tests.sim import trees
+from tests.sim import scenes, trees
 
 SUBSTEPS, INTERVAL, DT = 4, 2, 0.002
 N = 40  # one full block of 32 and a quarter of another
@@ -20,9 +20,17 @@ def robot(tmp_path_factory):
     return trees.load(tmp_path_factory.mktemp("robot"), trees.text(kinds, seed=4, ground=True, limits=True))
 
 
-def test_one_thread_per_environment_gives_the_same_as_vector_registers(robot):
+@pytest.fixture(scope="module", params=["tree", "crowd"])
+def scenario(request, robot):
+    if request.param == "tree":
+        return robot, *(t.float().contiguous() for t in trees.state(robot, N, seed=1, scale=0.4))
+    model = scenes.crowd()
+    return model, *scenes.touching(model, N, seed=3)
+
+
+def test_one_thread_per_environment_gives_the_same_as_vector_registers(scenario):
     """Run the CUDA branch of the source on the CPU, one environment after the other."""
-    q, qd, force = (t.float().contiguous() for t in trees.state(robot, N, seed=1, scale=0.4))
+    robot, q, qd, force = scenario
     adj_q, adj_qd = torch.randn(q.shape), torch.randn(qd.shape)
     simulator = Simulator(robot, N, DT * SUBSTEPS, SUBSTEPS, INTERVAL)
     inputs = [t.clone().requires_grad_() for t in (q, qd, force)]
@@ -39,13 +47,16 @@ def test_one_thread_per_environment_gives_the_same_as_vector_registers(robot):
         kernel = kernels.build(name, codegen.source(name, robot).replace("defined(__CUDA_ARCH__)", "1"))
         wp.launch(kernel, dim=threads, inputs=[*(wp.from_torch(t.view(-1)) for t in tensors), N, 0, *scalars], device="cpu")
 
-    launch("step", (q, qd, force, trajectory, *out), 1, DT, SUBSTEPS, INTERVAL)
-    launch("step_adjoint", (adj_q, adj_qd, force, trajectory, *grads), DT, SUBSTEPS, INTERVAL)
+    sizes = DT, SUBSTEPS, INTERVAL, 1
+    terrain = simulator.terrain
+    launch("step", (q, qd, force, terrain, trajectory, *out), 1, *sizes)
+    launch("step_adjoint", (adj_q, adj_qd, force, terrain, trajectory, *grads), *sizes)
     for ours, theirs in zip((*out, *grads), (*expected, *expected_grads), strict=True):
         torch.testing.assert_close(ours, theirs.detach(), rtol=1e-4, atol=1e-4 * theirs.abs().max().item())
 
 
-def test_the_kernels_compile_for_cuda(robot, tmp_path):
+def test_the_kernels_compile_for_cuda(scenario, tmp_path):
+    robot, *_ = scenario
     for name in SIGNATURES:
         kernel = kernels.build(name, codegen.source(name, robot))
         files = wp.compile_aot_module(kernel.module, arch=90, module_dir=tmp_path, use_ptx=True)

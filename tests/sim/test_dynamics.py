@@ -160,8 +160,8 @@ def test_sine_and_cosine_of_many_turns(function):
     body = f"lane x[1], y[1]; load(x, q_in.data, 1); y[0] = {function}(x[0]); store(y, out.data, 1);"
     x = torch.linspace(-600.0, 600.0, 20001)
     y = torch.zeros_like(x)
-    arrays = [wp.from_torch(t) for t in (x, x, x, y)]
+    arrays = [wp.from_torch(t) for t in (x, x, x, x, y)]
     kernel = kernels.build("acceleration", codegen._PRELUDE + body)
-    wp.launch(kernel, dim=math.ceil(len(x) / codegen.LANES["cpu"]), inputs=[*arrays, len(x), 0], device="cpu")
+    wp.launch(kernel, dim=math.ceil(len(x) / codegen.LANES["cpu"]), inputs=[*arrays, len(x), 0, 1], device="cpu")
     expected = {"sine": torch.sin, "cosine": torch.cos}[function](x.double())
     assert (y - expected).abs().max() < 3e-7

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from rpo_lightning.sim import Joint, Simulator, from_mujoco, to_mujoco
-from tests.sim import trees
+from tests.sim import scenes, trees
 from tests.sim.test_dynamics import TREES
 
 
@@ -99,17 +99,42 @@ def test_the_digest_knows_everything_that_moves_a_robot(robot):
     digests = {robot.digest()}
     places = [*((link, name) for link in (0, 1) for name in vars(robot.links[0])), *((-1, name) for name in vars(robot))]
     places += [(2, name) for name in vars(robot.contacts[0])]
-    kept = {"name", "links", "contacts", "actuators", "start", "q_start", "qd_start"}
+    kept = {"name", "links", "contacts", "actuators", "start", "q_start", "qd_start", "geoms", "pairs"}
     places = [place for place in places if place[1] not in kept]
     for place, name in places:
         changed = copy.deepcopy(robot)
         item = (changed, changed.links[0], changed.links[1], changed.contacts[0])[place + 1]
-        setattr(item, name, 0.5 if np.isinf(getattr(item, name)).any() else getattr(item, name) + 1)
+        old = getattr(item, name)
+        if isinstance(old, str):
+            new = old + "!"
+        elif isinstance(old, list):
+            new = old[::-1]
+        else:
+            new = 0.5 if np.isinf(old).any() else old + 1
+        setattr(item, name, new)
         digests.add(changed.digest())
     changed = copy.deepcopy(robot)
     changed.contacts.pop()
     digests.add(changed.digest())
     assert len(digests) == len(places) + 2
+
+
+def test_the_digest_knows_all_of_shapes_that_touch():
+    model = scenes.scene("box", "hfield", seed=0)
+    digests, places = {model.digest()}, 0
+    for item in ("geoms", "pairs"):
+        for name, old in vars(getattr(model, item)[-1]).items():
+            if name not in ("name", "heights"):
+                changed = copy.deepcopy(model)
+                setattr(getattr(changed, item)[-1], name, old + ("!" if isinstance(old, str) else 1))
+                digests.add(changed.digest())
+                places += 1
+    changed = copy.deepcopy(model)
+    changed.geoms[-1].heights = np.zeros((3, 3))
+    digests.add(changed.digest())
+    assert len(digests) == places + 2
+    changed.geoms[-1].heights = np.ones((3, 3))  # heights are an argument of the kernels
+    assert changed.digest() in digests
 
 
 def test_wrong_shapes_are_named(robot):

@@ -12,8 +12,10 @@ from collections.abc import Sequence
 
 from rpo_lightning.sim import dynamics, factorization
 from rpo_lightning.sim.algebra import Vector, vector
-from rpo_lightning.sim.expressions import Expr, Scalar, Trace, emit, gradient
+from rpo_lightning.sim.expressions import Expr, Scalar, Trace, block, emit, emit_stage, gradient
 from rpo_lightning.sim.model import Model
+from rpo_lightning.sim.pairs import Loops
+from rpo_lightning.sim.pairs.shapes import BODY
 from rpo_lightning.sim.signatures import LOCALS, SIGNATURES
 
 __all__ = ["LANES", "source"]
@@ -88,6 +90,7 @@ class _Writer:
         self.q = trace.inputs("q", model.nq)
         self.matrix = dynamics.mass_matrix(model, self.q, _point(trace))
         self.entries = sorted(self.matrix)
+        self.loops = Loops(model) if model.pairs else None
 
     def constants(self) -> str:
         sizes = {"NQ": self.model.nq, "ND": self.model.nd, "NH": len(self.entries)}
@@ -125,46 +128,82 @@ class _Writer:
     def accelerate(self) -> str:
         """Return code for q, qd, u, f, o -> a."""
         trace, q, qd, u, factors = self._symbols()
-        tau = dynamics.bias_force(self.model, q, qd, u, _point(trace))
-        return emit(_assign("a", factorization.solve(factors, tau)))
+        tau = dynamics.bias_force(self.model, q, qd, u, _point(trace), self._touched(trace))
+        return self._forward(trace, q, qd, _assign("a", factorization.solve(factors, tau)))
 
     def accelerate_adjoint(self) -> str:
         """Return code for q, qd, u, f, o, ga -> gq, gqd, gu, gh (all +=)."""
         trace, q, qd, u, factors = self._symbols()
-        tau = dynamics.bias_force(self.model, q, qd, u, _point(trace))
-        x, seeds = factorization.solve(factors, tau), factorization.solve(factors, trace.inputs("ga", self.model.nd))
-        grads = gradient(tau, seeds, [*q, *qd, *u])
+        tau = dynamics.bias_force(self.model, q, qd, u, _point(trace), self._touched(trace))
+        x, push = factorization.solve(factors, tau), factorization.solve(factors, trace.inputs("ga", self.model.nd))
+        before, declared, grads = self._pull_back(trace, q, qd, u, tau, push)
         nq, nd = self.model.nq, self.model.nd
-        matrix = factorization.mass_matrix_gradient(self.entries, x, seeds)
+        matrix = factorization.mass_matrix_gradient(self.entries, x, push)
         outputs = _assign("gq", grads[:nq]) | _assign("gqd", grads[nq : nq + nd]) | _assign("gu", grads[nq + nd :])
-        return emit(outputs | _assign("gh", matrix), accumulate=True)
+        return block(before + emit_stage(outputs | _assign("gh", matrix), declared, accumulate=True))
 
     def substep(self) -> str:
         """Return code for q, qd, u, f, o, dt -> q, qd one substep later."""
         trace, q, qd, u, factors = self._symbols()
         origin = _point(trace)
-        x = factorization.solve(factors, dynamics.bias_force(self.model, q, qd, u, origin))
+        x = factorization.solve(factors, dynamics.bias_force(self.model, q, qd, u, origin, self._touched(trace)))
         new_q, new_qd = dynamics.integrate(self.model, q, qd, x, trace.input(_DT), origin)
-        return emit(_assign("q", new_q) | _assign("qd", new_qd))
+        return self._forward(trace, q, qd, _assign("q", new_q) | _assign("qd", new_qd))
 
     def substep_adjoint(self) -> str:
         """Return code for gq, gqd of the new state -> of the old one; gu, gh +=."""
         trace, q, qd, u, factors = self._symbols()
         origin, model = _point(trace), self.model
         nq, nd = model.nq, model.nd
-        tau = dynamics.bias_force(model, q, qd, u, origin)
+        tau = dynamics.bias_force(model, q, qd, u, origin, self._touched(trace))
         x = factorization.solve(factors, tau)
         new_q, new_qd = dynamics.integrate(model, q, qd, x, trace.input(_DT), origin)
         # the gradient stops at x, because the solve has an adjoint of its own
         seeds = trace.inputs("gq", nq) + trace.inputs("gqd", nd)
         direct = gradient(new_q + new_qd, seeds, [*q, *qd, *x])
         push = factorization.solve(factors, direct[nq + nd :])
-        through = gradient(tau, push, [*q, *qd, *u])
+        before, declared, through = self._pull_back(trace, q, qd, u, tau, push)
         total = [one + two for one, two in zip(direct[: nq + nd], through[: nq + nd], strict=True)]
         matrix = factorization.mass_matrix_gradient(self.entries, x, push)
         added = _assign("gu", through[nq + nd :]) | _assign("gh", matrix)
         sums = {name: trace.input(name) + value for name, value in added.items()}
-        return emit(_assign("gq", total[:nq]) | _assign("gqd", total[nq:]) | sums)
+        return block(before + emit_stage(_assign("gq", total[:nq]) | _assign("gqd", total[nq:]) | sums, declared))
+
+    def _touched(self, trace: Trace) -> dict[int, tuple[Vector, Vector]]:
+        """Return what the loops over pairs leave in `bw`: (torque, force) by link."""
+        if self.loops is None:
+            return {}
+        symbols = self.loops.inputs(trace, "bw", 6)
+        return {link: (vector(x[:3]), vector(x[3:])) for link, x in zip(self.loops.links, symbols, strict=True) if link >= 0}
+
+    def _poses(self, trace: Trace, q: Sequence[Scalar], qd: Sequence[Scalar]) -> dict[str, Scalar]:
+        assert self.loops is not None
+        origin = _point(trace)
+        return self.loops.outputs(dynamics.bodies(self.model, q, qd, origin), dynamics.world(origin))
+
+    def _forward(self, trace: Trace, q: Sequence[Scalar], qd: Sequence[Scalar], outputs: dict[str, Scalar]) -> str:
+        """Return code for `outputs`, after that for the pairs' wrenches, which they read."""
+        if self.loops is None:
+            return emit(outputs)
+        declared: set[int] = set()
+        return block(emit_stage(self._poses(trace, q, qd), declared) + self.loops.forward() + emit_stage(outputs, declared))
+
+    def _pull_back(
+        self, trace: Trace, q: list[Expr], qd: list[Expr], u: list[Expr], tau: list[Scalar], push: list[Scalar]
+    ) -> tuple[str, set[int], list[Scalar]]:
+        """Return the cotangent of q, qd, u, given that of tau, after code that has to run before, and what that declares."""
+        direct: list[Scalar] = [*q, *qd, *u]
+        if self.loops is None:
+            return "", set(), gradient(tau, push, direct)
+        declared: set[int] = set()
+        poses = self._poses(trace, q, qd)
+        wrenches: list[Scalar] = [x for body in self.loops.inputs(trace, "bw", 6) for x in body]
+        moved = [x for body in self.loops.inputs(trace, "gp", BODY) for x in body]
+        grads = gradient(tau, push, direct + wrenches)
+        through = gradient(list(poses.values()), moved, [*q, *qd]) + [0.0] * len(u)
+        before = emit_stage(poses, declared) + self.loops.forward()
+        before += emit_stage(_assign("gw", grads[len(direct) :]), declared) + self.loops.backward()
+        return before, declared, [one + two for one, two in zip(grads, through, strict=False)]
 
     def _symbols(self) -> tuple[Trace, list[Expr], list[Expr], list[Expr], factorization.Matrix]:
         trace, nd = Trace(), self.model.nd
@@ -191,6 +230,8 @@ def source(name: str, model: Model) -> str:
     head = _PRELUDE + writer.constants()
     if "trajectory" in signature.passes:
         head += _TRAJECTORY
+    if writer.loops is not None:
+        head += writer.loops.declare(adjoint=name.endswith("adjoint"))
     return head + signature.prologue() + _BODIES[name](writer) + signature.epilogue()
 
 

@@ -7,8 +7,9 @@ point. Everything here works on floats (then it computes, in double precision) a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -17,9 +18,10 @@ from rpo_lightning.sim.contact import contact_force, contact_points
 from rpo_lightning.sim.expressions import Scalar, cos, nearest, sin, where_less
 from rpo_lightning.sim.factorization import Matrix
 from rpo_lightning.sim.model import Joint, Link, Model
+from rpo_lightning.sim.pairs.shapes import Body
 from rpo_lightning.sim.quaternions import quat_product
 
-__all__ = ["bias_force", "integrate", "mass_matrix", "reference_point", "shift_velocity"]
+__all__ = ["bias_force", "bodies", "integrate", "mass_matrix", "reference_point", "shift_velocity", "world"]
 
 
 @dataclass
@@ -109,12 +111,40 @@ def _inertia_times(link: Link, frame: _Frame, x: Vector, w: Vector, v: Vector) -
     return frame.rotation @ spin, frame.rotation @ momentum
 
 
+def bodies(model: Model, q: Sequence[Scalar], qd: Sequence[Scalar], origin: Vector) -> list[Body]:
+    """Return where every link is and how it moves."""
+    found: list[Body] = []
+    for index, (link, frame) in enumerate(zip(model.links, _kinematics(model, q, origin), strict=True)):
+        w, v = found[link.parent][2:] if link.parent >= 0 else (ZERO, ZERO)
+        wj, vj = _joint_twist(model, index, frame, qd)
+        found.append(Body(frame.position, frame.rotation, w + wj, v + vj))
+    return found
+
+
+def world(origin: Vector) -> Body:
+    """Return the body that is at rest and carries what is fixed."""
+    return Body(-1.0 * origin, np.eye(3).astype(object), ZERO, ZERO)
+
+
+def _joint_twist(model: Model, index: int, frame: _Frame, qd: Sequence[Scalar]) -> tuple[Vector, Vector]:
+    wj, vj = ZERO, ZERO
+    for (angular, linear), rate in zip(frame.columns, qd[model.dofs(index)], strict=True):
+        wj, vj = wj + angular * rate, vj + linear * rate
+    return wj, vj
+
+
 def bias_force(
-    model: Model, q: Sequence[Scalar], qd: Sequence[Scalar], force: Sequence[Scalar], origin: Vector
+    model: Model,
+    q: Sequence[Scalar],
+    qd: Sequence[Scalar],
+    force: Sequence[Scalar],
+    origin: Vector,
+    touched: Mapping[int, tuple[Vector, Vector]] = MappingProxyType({}),
 ) -> list[Scalar]:
     """Return tau (nd,): applied force, springs, dampers, limits, minus gravity, contact, Coriolis and centrifugal terms.
 
-    The joint accelerations solve `mass_matrix() qdd = tau`. Recursive Newton-Euler with zero joint accelerations.
+    The joint accelerations solve `mass_matrix() qdd = tau`. Recursive Newton-Euler with zero joint accelerations. Contact
+    with the ground is found here; that of `Model.pairs` is given: `touched` has (torque, force) on links, about `origin`.
     """
     frames = _kinematics(model, q, origin)
     twists: list[tuple[Vector, Vector]] = []
@@ -123,9 +153,7 @@ def bias_force(
     for index, (link, frame) in enumerate(zip(model.links, frames, strict=True)):
         w, v = twists[link.parent] if link.parent >= 0 else (ZERO, ZERO)
         a, b = accelerations[link.parent] if link.parent >= 0 else (ZERO, ZERO)
-        wj, vj = ZERO, ZERO
-        for (angular, linear), rate in zip(frame.columns, qd[model.dofs(index)], strict=True):
-            wj, vj = wj + angular * rate, vj + linear * rate
+        wj, vj = _joint_twist(model, index, frame, qd)
         w, v = w + wj, v + vj
         if link.joint is not Joint.FREE:  # V x V_J; a free joint moves on the world, where V is V_J
             a, b = a + cross(w, wj), b + cross(w, vj) + cross(v, wj)
@@ -142,8 +170,12 @@ def bias_force(
         wrenches.append((torque, push + cross(w, momentum) - weight))
     positions, rotations = [f.position for f in frames], [f.rotation for f in frames]
     for touch in contact_points(model, positions, rotations, twists, origin):
-        pressed, (torque, push) = contact_force(touch), wrenches[touch.link]
+        pressed = contact_force(touch.depth, touch.normal, touch.velocity, touch.material, model.law, model.friction)
+        torque, push = wrenches[touch.link]
         wrenches[touch.link] = (torque - cross(touch.point, pressed), push - pressed)
+    for index, (turn, force_on) in touched.items():
+        torque, push = wrenches[index]
+        wrenches[index] = (torque - turn, push - force_on)
 
     tau = list(force)
     for index in range(len(model.links) - 1, -1, -1):

@@ -18,8 +18,11 @@ __all__ = [
     "Expr",
     "Scalar",
     "Trace",
+    "block",
     "cos",
     "emit",
+    "emit_stage",
+    "frozen",
     "gradient",
     "maximum",
     "minimum",
@@ -144,6 +147,11 @@ def nearest(x: Scalar) -> Scalar:
     return x.trace.node("nearest", (x,)) if isinstance(x, Expr) else float(round(x))
 
 
+def frozen(x: Scalar) -> Scalar:
+    """Return x as a constant: its derivative is taken as 0."""
+    return x.trace.node("frozen", (x,)) if isinstance(x, Expr) else x
+
+
 def where_less(a: Scalar, b: Scalar, then: Scalar, otherwise: Scalar) -> Scalar:
     """Return `then` where a < b, else `otherwise`; gradients follow the branch taken, a tie takes `otherwise`."""
     if not isinstance(a, Expr) and not isinstance(b, Expr):
@@ -231,6 +239,8 @@ _FORMATS = {
     "sin": "sine({})",
     "cos": "cosine({})",
     "nearest": "nearest({})",
+    "frozen": "{}",
+    "height": "height({}, {})",
     "where": "({} < {}) ? {} : {}",
 }
 
@@ -242,14 +252,32 @@ def emit(outputs: Mapping[str, Scalar], accumulate: bool = False) -> str:
         outputs: what to compute, by the name of the variable that receives it.
         accumulate: add to the variables instead of overwriting them.
     """
+    return block(emit_stage(outputs, set(), accumulate))
+
+
+def block(text: str) -> str:
+    """Return a C block of its own around what `emit_stage` printed."""
+    # one statement per operation would keep the compiler from fusing products and sums; a GPU compiler fuses anyway
+    return "{\n#pragma clang fp contract(fast)\n" + text + "}\n"
+
+
+def emit_stage(outputs: Mapping[str, Scalar], declared: set[int], accumulate: bool = False) -> str:
+    """Print C that computes `outputs` from what an earlier stage of the same trace declared, and what that lacks.
+
+    Args:
+        outputs: as for `emit`.
+        accumulate: as for `emit`.
+        declared: indices of the nodes that stand already; those printed here are added.
+    """
     needed: set[int] = set()
     stack = [x for x in outputs.values() if isinstance(x, Expr)]
     nodes = stack[0].trace.nodes if stack else []
     while stack:
         node = stack.pop()
-        if node.index not in needed:
+        if node.index not in needed and node.index not in declared:
             needed.add(node.index)
             stack.extend(a for a in node.args if isinstance(a, Expr))
+    declared |= needed
 
     def text(x: Scalar) -> str:
         return f"t{x.index}" if isinstance(x, Expr) else f"(lane)({float(x)!r}f)"
@@ -260,5 +288,4 @@ def emit(outputs: Mapping[str, Scalar], accumulate: bool = False) -> str:
         value = node.args[0] if node.op == "input" else _FORMATS[node.op].format(*map(text, node.args))
         lines.append(f"const lane t{index} = {value};")
     lines += [f"{name} {'+=' if accumulate else '='} {text(x)};" for name, x in outputs.items()]
-    # one statement per operation would keep the compiler from fusing products and sums; a GPU compiler fuses anyway
-    return "{\n#pragma clang fp contract(fast)\n" + "\n".join(lines) + "\n}\n"
+    return "".join(line + "\n" for line in lines)

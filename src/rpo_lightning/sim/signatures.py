@@ -51,30 +51,35 @@ class Signature:
         return " ".join(f"store({local}, {array}.data, {LOCALS[local]});" for array, local in self.stores.items()) + "\n"
 
 
-_STEP_SIZES = {"dt": "float", "substeps": "int", "interval": "int"}
+_TERRAIN = {"terrains": "int"}  # how many there are: one for all environments or one for each
+_STEP_SIZES = {"dt": "float", "substeps": "int", "interval": "int", **_TERRAIN}
 
 SIGNATURES = {
     "step": Signature(
         loads={"q_in": "q", "qd_in": "qd", "force": "u"},
-        passes=("trajectory",),
+        passes=("terrain", "trajectory"),
         stores={"q_out": "q", "qd_out": "qd"},
         scalars={"record": "int", **_STEP_SIZES},
         scratch=("o", "f"),
     ),
     "step_adjoint": Signature(
         loads={"adj_q": "gq", "adj_qd": "gqd", "force": "u"},
-        passes=("trajectory",),
+        passes=("terrain", "trajectory"),
         stores={"out_q": "gq", "out_qd": "gqd", "out_force": "gu"},
         scalars=_STEP_SIZES,
         scratch=("q", "qd", "o", "f", "gh"),
     ),
     "acceleration": Signature(
         loads={"q_in": "q", "qd_in": "qd", "force": "u"},
+        passes=("terrain",),
         stores={"out": "a"},
+        scalars=_TERRAIN,
         scratch=("o", "f"),
     ),
     "acceleration_adjoint": Signature(
         loads={"q_in": "q", "qd_in": "qd", "force": "u", "adj": "ga"},
+        passes=("terrain",),
+        scalars=_TERRAIN,
         stores={"out_q": "gq", "out_qd": "gqd", "out_force": "gu"},
         scratch=("o", "f", "gh"),
     ),

@@ -10,6 +10,7 @@ from functools import cache
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 import warp as wp
 
@@ -54,9 +55,11 @@ class Simulator:
         mass_matrix_interval: substeps between rebuilds of the mass matrix, counted from the start of each step.
         device: "cpu" or "cuda[:k]".
         threads: CPU threads that share the environments; None: as many as torch uses, which is all cores by default.
+        terrain: (1 or N, rows, columns) heights of the robot's height field, one for all environments or one for each [m];
+            None: those of its file.
 
     Raises:
-        ValueError: for counts below one, or a CUDA device that is not there.
+        ValueError: for counts below one, a terrain of another shape, or a CUDA device that is not there.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class Simulator:
         mass_matrix_interval: int = 16,
         device: str | torch.device = "cpu",
         threads: int | None = None,
+        terrain: torch.Tensor | None = None,
     ) -> None:
         threads = torch.get_num_threads() if threads is None else threads
         for name, value in (("num_envs", num_envs), ("substeps", substeps), ("threads", threads)):
@@ -80,7 +84,9 @@ class Simulator:
         self.device = resolve_device(device)
         self.model, self.num_envs, self.dt, self.substeps = model, num_envs, dt, substeps
         self.mass_matrix_interval = mass_matrix_interval
-        self._step_sizes = dt / substeps, substeps, mass_matrix_interval
+        self.terrain = _checked_terrain(model, num_envs, terrain).to(self.device)
+        self._terrains = len(self.terrain)
+        self._step_sizes = dt / substeps, substeps, mass_matrix_interval, self._terrains
         self._robot = copy.deepcopy(model)  # traced at the first use of a kernel, when the caller's may have changed
         self._kernels: dict[str, wp.Kernel] = {}
         width = codegen.LANES[self.device.type]
@@ -146,6 +152,21 @@ class Simulator:
             other.result()
 
 
+def _checked_terrain(model: Model, num_envs: int, terrain: torch.Tensor | None) -> torch.Tensor:
+    """Return the heights as a contiguous tensor; of a robot without a height field, one that nothing reads."""
+    fields = [geom.heights for geom in model.geoms if geom.kind == "hfield"]
+    if terrain is None:
+        return torch.as_tensor(fields[0] if fields else np.zeros((1, 1)), dtype=torch.float32)[None].contiguous()
+    if not fields:
+        raise ValueError("terrain: the robot's file has no height field")
+    if terrain.shape[1:] != fields[0].shape or len(terrain) not in (1, num_envs) or not terrain.isfinite().all():
+        rows, columns = fields[0].shape
+        raise ValueError(
+            f"terrain must be finite and of shape (1 or {num_envs}, {rows}, {columns}), got {tuple(terrain.shape)}"
+        )
+    return terrain.detach().float().contiguous()
+
+
 def _split(blocks: int, parts: int) -> list[tuple[int, int]]:
     """Return (first, count) of each part."""
     bounds = [blocks * i // parts for i in range(parts + 1)]
@@ -181,7 +202,7 @@ class _Step(torch.autograd.Function):
         q, qd, force = (t.detach().contiguous() for t in (q, qd, force))
         trajectory = q.new_empty(simulator._trajectory_size if record else 0)
         out = torch.empty_like(q), torch.empty_like(qd)
-        simulator._launch("step", (q, qd, force, trajectory, *out), int(record), *simulator._step_sizes)
+        simulator._launch("step", (q, qd, force, simulator.terrain, trajectory, *out), int(record), *simulator._step_sizes)
         if record:
             ctx.simulator = simulator
             ctx.save_for_backward(force, trajectory)
@@ -194,7 +215,8 @@ class _Step(torch.autograd.Function):
         adj_q, adj_qd = adj_q.detach().contiguous(), adj_qd.detach().contiguous()
         grads = torch.empty_like(adj_q), torch.empty_like(adj_qd), torch.empty_like(adj_qd)
         simulator = ctx.simulator
-        simulator._launch("step_adjoint", (adj_q, adj_qd, force, trajectory, *grads), *simulator._step_sizes)
+        arrays = adj_q, adj_qd, force, simulator.terrain, trajectory, *grads
+        simulator._launch("step_adjoint", arrays, *simulator._step_sizes)
         return None, None, *grads
 
 
@@ -203,7 +225,7 @@ class _Acceleration(torch.autograd.Function):
     def forward(ctx: Any, simulator: Simulator, q: torch.Tensor, qd: torch.Tensor, force: torch.Tensor) -> Any:
         q, qd, force = (t.detach().contiguous() for t in (q, qd, force))
         out = torch.empty_like(qd)
-        simulator._launch("acceleration", (q, qd, force, out))
+        simulator._launch("acceleration", (q, qd, force, simulator.terrain, out), simulator._terrains)
         ctx.simulator = simulator
         ctx.save_for_backward(q, qd, force)
         return out
@@ -214,5 +236,6 @@ class _Acceleration(torch.autograd.Function):
         q, qd, force = ctx.saved_tensors
         grads = torch.empty_like(q), torch.empty_like(qd), torch.empty_like(force)
         simulator = ctx.simulator
-        simulator._launch("acceleration_adjoint", (q, qd, force, adj.detach().contiguous(), *grads))
+        arrays = q, qd, force, adj.detach().contiguous(), simulator.terrain, *grads
+        simulator._launch("acceleration_adjoint", arrays, simulator._terrains)
         return None, *grads

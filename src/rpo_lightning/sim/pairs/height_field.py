@@ -1,0 +1,57 @@
+"""Where rounded shapes and corners touch a height field: against the plane that is tangent to it below them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rpo_lightning.sim.algebra import Vector, vector
+from rpo_lightning.sim.expressions import Scalar, frozen, nearest, recip, sqrt, where_less
+from rpo_lightning.sim.pairs.closest import absolute, clamp
+from rpo_lightning.sim.pairs.shapes import Shape, Spot
+
+__all__ = ["corner_field", "end_field", "everywhere", "sphere_field"]
+
+
+def everywhere(first: Shape, field: Shape) -> Scalar:
+    """Never say that a shape is apart from a field: a look below it is what finding out takes."""
+    return -1.0
+
+
+def _on_field(point: Vector, radius: Scalar, field: Shape) -> list[Spot]:
+    """Press a sphere into the field, whose heights are interpolated bilinearly and go on level beyond its rim."""
+    rows, columns = field.grid
+    local = field.axes.T @ (point - field.centre)
+    spots = []
+    for count, at, half in ((columns, local[0], field.size[0]), (rows, local[1], field.size[1])):
+        scale = (count - 1) * 0.5 * recip(half)
+        cell = clamp((at + half) * scale, 0.0, count - 1.0)
+        index = clamp(frozen(nearest(cell - 0.5)), 0.0, count - 2.0)
+        # beyond the rim the clamp has already cut the slope
+        spots.append((index, cell - index, where_less(absolute(at), half, scale, 0.0)))
+    (j, s, across), (i, t, along) = spots
+    low, right = field.heights(i, j), field.heights(i, j + 1.0)
+    up, both = field.heights(i + 1.0, j), field.heights(i + 1.0, j + 1.0)
+    twist = both - right - up + low
+    ground = low + s * (right - low) + t * (up - low) + s * t * twist
+    slope_x, slope_y = across * (right - low + t * twist), along * (up - low + s * twist)
+    steep = recip(sqrt(1.0 + slope_x * slope_x + slope_y * slope_y))
+    normal = field.axes @ vector([-slope_x * steep, -slope_y * steep, steep])
+    gap = (local[2] - ground) * steep - radius
+    lowest = point - radius * normal
+    return [Spot(lowest, lowest, where_less(gap, 0.0, -gap, 0.0), normal)]
+
+
+def sphere_field(sphere: Shape, field: Shape, part: Sequence[Scalar]) -> list[Spot]:
+    """Touch below the centre."""
+    return _on_field(sphere.centre, sphere.size[0], field)
+
+
+def end_field(capsule: Shape, field: Shape, part: Sequence[Scalar]) -> list[Spot]:
+    """Touch with a sphere at the end `part`, -1 or 1, of a capsule."""
+    return _on_field(capsule.centre + capsule.axes[:, 2] * (part[0] * capsule.size[1]), capsule.size[0], field)
+
+
+def corner_field(box: Shape, field: Shape, part: Sequence[Scalar]) -> list[Spot]:
+    """Touch with the corner `part`, three signs, of a box."""
+    corner = box.centre + box.axes @ vector([sign * half for sign, half in zip(part, box.size, strict=True)])
+    return _on_field(corner, 0.0, field)
