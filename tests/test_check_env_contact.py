@@ -6,7 +6,7 @@ import mujoco
 import numpy as np
 import pytest
 
-from rpo_lightning.check_env import Section, sections
+from rpo_lightning.check_env import Section, command, sections
 from rpo_lightning.check_env.contact import check_contact, steepness
 from rpo_lightning.check_env.inertia import Pose
 from rpo_lightning.envs.hopper import Hopper
@@ -170,3 +170,16 @@ def test_the_section_comes_second():
     assert verdict.text.startswith("kf 15000 is too steep where foot_joint touches the ground: 2 points together meet")
     assert "(and in " in verdict.text
     assert len(section.result) == 8
+
+
+def test_all_pairs_are_named_on_request(monkeypatch):
+    seen = []
+    monkeypatch.setattr("rpo_lightning.check_env.check_contact", lambda subject, pairs, section: seen.append(pairs))
+    for pairs in (True, False):
+        sought = sections(Hopper, 8, 2, "cpu", 0, pairs=pairs)
+        assert [next(sought).title, next(sought).title] == ["Interface", "Contact"]
+    assert seen == [True, False]
+    monkeypatch.setattr(command, "sections", lambda *arguments: seen.append(arguments[-1]) or [])
+    command.main(["hopper", "--pairs"], "")
+    command.main(["hopper"], "")
+    assert seen[2:] == [True, False]
