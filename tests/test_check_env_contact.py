@@ -5,12 +5,13 @@ from types import SimpleNamespace
 import mujoco
 import numpy as np
 import pytest
+import torch
 
 from rpo_lightning.check_env import Section, command, sections
 from rpo_lightning.check_env.contact import check_contact, steepness
 from rpo_lightning.check_env.inertia import Pose
 from rpo_lightning.envs.hopper import Hopper
-from rpo_lightning.sim import Contact, Geom, Joint, Link, Model, Pair, to_mujoco
+from rpo_lightning.sim import Contact, Geom, Joint, Link, Model, Pair, Simulator, to_mujoco
 from tests.sim import trees
 from tests.sim.test_mjcf import PLANE, load
 
@@ -135,6 +136,22 @@ def test_a_constant_that_is_too_steep_is_named(material, named):
     assert [text.startswith(f"warning: {named}, above 2; lower {named[:2]}") for text in said[1:]] == [True]
     # a tenth of the step is short enough
     assert verdicts(model, h=H / 10)[1].startswith("ok: no constant is too steep for the mass it meets")
+
+
+@pytest.mark.parametrize("factor", [0.95, 1.05])
+@pytest.mark.parametrize(("constant", "material"), [("ke", (3000.0, 0.0, 0.0, 0.0)), ("kf", (300.0, 0.0, 50.0, 1e3))])
+def test_beyond_two_the_engine_is_unstable(constant, material, factor):
+    """A ball that lies on the ground is tapped, downwards or sideways."""
+    model = Model([ball(2.0, 0.1)])
+    model.contacts = [Contact(0, np.zeros(3), 0.1, *material)]
+    (found,) = steepness(model, H)
+    beyond = 2.0 * factor / getattr(found, constant)
+    simulator = Simulator(model, 1, dt=H * beyond, substeps=1, mass_matrix_interval=1, threads=1)
+    q, qd = torch.tensor([[0.0, 0.1 - 2.0 * 9.81 / material[0], 0, 0, 0, 0, 1]]), torch.zeros(1, 6)
+    qd[0, 4 if constant == "ke" else 3] = 1e-3
+    for _ in range(40):
+        q, qd = simulator.step(q, qd, torch.zeros(1, 6))
+    assert (qd[0, 3:].abs().max() > 2e-3) == (factor > 1.0)
 
 
 def crowd(count):
