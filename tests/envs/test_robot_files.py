@@ -24,7 +24,8 @@ def beside(tmp_path, monkeypatch):
     (tmp_path / "module" / "users_task.py").write_text(
         "from rpo_lightning.envs.articulated import ArticulatedEnv\n\n\n"
         "class Mine(ArticulatedEnv):\n    name, robot = 'mine', 'mine.xml'\n"
-        "    contact, limit, drop = (1, 2, 3, 4), (5, 6), ('fluid',)\n"
+        "    contact, limit, drop = (1, 2, 3, 4), (5, 6, 7), ('fluid',)\n"
+        "    friction, mesh_vertices = 'smooth', 3\n"
     )
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.syspath_prepend(str(tmp_path / "module"))
@@ -64,9 +65,15 @@ def test_a_task_says_what_the_file_does_not(beside):
     model = mine.load_robot()
     (contact,), (link,) = model.contacts, model.links
     assert (contact.ke, contact.kd, contact.kf, contact.mu) == (1.0, 2.0, 3.0, 4.0)
-    assert (link.limit_ke, link.limit_kd) == (5.0, 6.0)
+    assert (link.limit_ke, link.limit_kd, link.stop_kd) == (5.0, 6.0, 7.0)
+    assert model.friction == "smooth"
     with pytest.raises(ValueError, match="a fluid around the robot is not simulated"):
         type("Stricter", (mine,), {"drop": ()}).load_robot()
+    mesh = '<asset><mesh name="m" vertex="0 0 0 1 0 0 0 1 0 0 0 1"/></asset></mujoco>'
+    (module / "mine.xml").write_text(ROBOT.format(name="beside").replace('<geom size="0.1"', '<geom type="mesh" mesh="m"'))
+    (module / "mine.xml").write_text((module / "mine.xml").read_text().replace("</mujoco>", mesh))
+    with pytest.raises(ValueError, match="a mesh whose hull has 4 vertices, more than mesh_vertices=3"):
+        mine.load_robot()
 
 
 def test_the_working_directory_comes_last_and_paths_are_as_they_are(tmp_path, monkeypatch):

@@ -202,7 +202,23 @@ def test_no_reference_costs_nothing(tmp_path):
 def test_limits(tmp_path, joint, rest, bounds):
     (link,) = load(tmp_path, body(f"<joint {joint}/>"), rest + LIMIT).links
     assert (link.lower, link.upper) == pytest.approx(bounds)
-    assert (link.limit_ke, link.limit_kd) == (70.0, 3.0)
+    assert (link.limit_ke, link.limit_kd, link.stop_kd) == (70.0, 3.0, 0.0)
+
+
+def test_a_limit_may_brake_beyond_it_only(tmp_path):
+    joint = '<joint range="0 1"/>'
+    (link,) = load(tmp_path, body(joint), LIMIT.replace("70 3", "70 3 5")).links
+    assert (link.limit_ke, link.limit_kd, link.stop_kd) == (70.0, 3.0, 5.0)
+    (link,) = load(tmp_path, body(joint), limit=(1, 0, 2)).links
+    assert (link.limit_ke, link.limit_kd, link.stop_kd) == (1.0, 0.0, 2.0)
+
+
+def test_friction_is_the_arguments_or_the_files(tmp_path):
+    smooth = '<custom><text name="friction" data="smooth"/></custom>'
+    assert load(tmp_path).friction == "bound"
+    assert load(tmp_path, rest=smooth).friction == "smooth"
+    assert load(tmp_path, rest=smooth, friction="bound").friction == "bound"
+    assert load(tmp_path, friction="smooth").friction == "smooth"
 
 
 def test_a_robot_without_a_start_is_in_the_pose_of_the_file(tmp_path):
@@ -275,8 +291,9 @@ def test_disabled_contact_leaves_the_ground_where_it_is(tmp_path):
 
 def test_of_two_planes_the_level_one_is_the_ground(tmp_path):
     wall = '<geom name="wall" type="plane" size="1 1 1" zaxis="1 0 0"/>'
-    model = load(tmp_path, wall + PLANE + body(), CONTACT, drop=["obstacle"])
+    model = load(tmp_path, wall + PLANE + body(), CONTACT)
     assert model.up.tolist() == [0.0, 0.0, 1.0]
+    assert [geom.name for geom in model.geoms] == ["wall", "geom 2"]
     model = load(tmp_path, wall + PLANE.replace("/>", ' contype="0" conaffinity="2"/>') + body(), CONTACT)
     assert model.up == pytest.approx([1.0, 0.0, 0.0])
 
@@ -343,7 +360,7 @@ def test_a_box_follows_the_contact_law_at_its_corners(tmp_path, tilt):
 
 
 def laws(model):
-    return [(c.ke, c.kd, c.kf, c.mu) for c in model.contacts]
+    return [(c.ke, c.kd, c.kf, c.mu) for c in (*model.contacts, *model.pairs)]
 
 
 def test_whose_contact_constants_count(tmp_path):

@@ -27,6 +27,8 @@ def acts(motor):
 MOTOR = acts('<motor name="a" joint="j"/>')
 TWO_BODIES = file(body(HINGE, attributes='name="b"') + body("<joint/>", attributes='name="c"'), LAWS)
 ON_THE_GROUND, IN_THE_AIR = file(GROUNDED, LAWS), file(PLANE + body(FREE), LAWS)
+BOX, POST = '<geom name="box" type="box" size="1 1 1"/>', '<geom name="post" type="cylinder" size="0.1 0.2"/>'
+ROUND = " ".join(f"{np.cos(i)} {np.sin(i)} {z}" for i in range(20) for z in (0, 1))
 
 
 def swap(text, old, new):
@@ -94,13 +96,13 @@ CASES = [
         for loss in ("stiffness", "damping", "armature")
     ),
     ("frictionloss", "joint 'j'", file(body(swap(HINGE, "/>", ' frictionloss="3"/>'))), file(body(HINGE))),
-    *(
-        ("geom", f"geom 'g', {kind}", swap(ON_THE_GROUND, 'name="g"', f'name="g" type="{kind}"').replace('"0.1"', '"0.1 0.2 0.3"'),
-         IN_THE_AIR)
-        for kind in ("cylinder", "ellipsoid")
-    ),
-    ("geom", "geom 'g', mesh", at_the_end(swap(ON_THE_GROUND, 'size="0.1"', 'type="mesh" mesh="m"'),
-     '<asset><mesh name="m" vertex="0 0 0 1 0 0 0 1 0 0 0 1"/></asset>'), IN_THE_AIR),
+    ("geom", "geom 'g', ellipsoid", swap(ON_THE_GROUND, 'name="g" size="0.1"', 'name="g" type="ellipsoid" size="0.1 0.2 0.3"'),
+     IN_THE_AIR),
+    ("geom", "geom 'g', ellipsoid", file('<geom size="1"/>' + body(FREE + '<geom name="g" type="ellipsoid" size="0.1 0.2 0.3"/>')),
+     file(body(FREE))),
+    ("geom", "geom 'g', a mesh whose hull has 40 vertices, more than mesh_vertices=32; its maxhullvert lowers them",
+     at_the_end(swap(ON_THE_GROUND, 'size="0.1"', 'type="mesh" mesh="m"'), f'<asset><mesh name="m" vertex="{ROUND}"/></asset>'),
+     IN_THE_AIR),
     ("gravcomp", "body 'b'", file(body(attributes='name="b" gravcomp="1"')), file()),
     ("margin", "geom 'g'", swap(ON_THE_GROUND, 'size="0.1"', 'size="0.1" margin="0.01"'), ON_THE_GROUND),
     ("margin", "geom 'g'", swap(ON_THE_GROUND, 'size="0.1"', 'size="0.1" gap="0.01"'), ON_THE_GROUND),
@@ -109,18 +111,23 @@ CASES = [
     ("margin", "joint 'j'", file(body(swap(HINGE, "/>", ' range="0 30" margin="0.1"/>')), LIMIT),
      file(body(swap(HINGE, "/>", ' range="0 30"/>')), LIMIT)),
     ("mocap", "body 'm'", file(body() + '<body name="m" mocap="true"/>'), file(body() + "<body/>")),
-    ("obstacle", "geom 'wall'", file('<geom name="wall" type="box" size="1 1 1"/>' + GROUNDED, LAWS), ON_THE_GROUND),
-    ("obstacle", "geom 'wall'", file('<body mocap="true"><geom name="wall" size="1"/></body>' + GROUNDED, LAWS), ON_THE_GROUND),
-    ("obstacle", "geom 'wall'", file(PLANE + '<geom name="wall" type="plane" size="1 1 1" zaxis="1 0 0"/>' + body(FREE + SPHERE), LAWS),
+    ("margin", "pair 'p'", at_the_end(ON_THE_GROUND, '<contact><pair name="p" geom1="g" geom2="floor" margin="0.1"/></contact>'),
      ON_THE_GROUND),
-    ("pair", "pair 'p'", at_the_end(ON_THE_GROUND, '<contact><pair name="p" geom1="g" geom2="floor"/></contact>'), ON_THE_GROUND),
+    ("margin", "pair 'p'", at_the_end(ON_THE_GROUND, '<contact><pair name="p" geom1="g" geom2="floor" gap="0.1"/></contact>'),
+     ON_THE_GROUND),
+    ("pair-kind", "geom 'box' (box) with geom 'post' (cylinder)", file(BOX + body(FREE + POST)), file(body(FREE))),
+    ("pair-kind", "geom 'post' (cylinder) with geom number 1 (cylinder)",
+     file(body(FREE + POST) + body("<freejoint/>" + swap(POST, ' name="post"', ""))), file(body(FREE) + body("<freejoint/>"))),
+    ("pair-kind", "geom 'ball' (sphere) with geom 'g' (mesh)",
+     file('<geom name="ball" size="1"/>' + body(FREE + '<geom name="g" type="mesh" mesh="m"/>'),
+     '<asset><mesh name="m" vertex="0 0 0 1 0 0 0 1 0 0 0 1"/></asset>'), file(body(FREE))),
     ("tendon", "tendon 't'", at_the_end(MOTOR, '<tendon><fixed name="t"><joint joint="j" coef="1"/></fixed></tendon>'), MOTOR),
     ("tendon", "tendon 't'", at_the_end(MOTOR, '<tendon><spatial name="t"><site site="s"/><site site="r"/></spatial></tendon>'), MOTOR),
     *(("user", "geom 'g'", swap(ON_THE_GROUND, 'size="0.1"', f'size="0.1" user="{user}"'), ON_THE_GROUND)
       for user in ("1 2 3", "0 0 0 0", "1 2 3 -4", "1 2 3 4 5")),
     ("keyframe", "keyframe 'k'", file(body(HINGE), '<keyframe><key name="k" qpos="0.3" qvel="1"/></keyframe>'),
      file(body(HINGE), '<keyframe><key name="k" qpos="0.3"/></keyframe>')),
-    ("user", "geom 'floor'", swap(ON_THE_GROUND, 'name="floor"', 'name="floor" user="1 2 3 4"'), ON_THE_GROUND),
+    ("user", "geom 'floor'", swap(ON_THE_GROUND, 'name="floor"', 'name="floor" user="1 2 3"'), ON_THE_GROUND),
 ]  # fmt: skip
 NEWER_CASES = [
     ("actuator", "actuator 'a'", acts('<motor name="a" joint="j" delay="0.1" nsample="90"/>'), file(ACTUATED)),
@@ -152,10 +159,9 @@ def contents(model):
 def test_what_is_not_simulated_is_refused_or_dropped(tmp_path, key, named, xml, without):
     advice = f'remove it from the file, or drop it knowingly with drop=["{key}"]'
     phrase = re.escape(f"{tmp_path / 'robot.xml'}: {refusals.REFUSED[key]} is not simulated (found in ")
-    also = ["mocap"] if key == "obstacle" else []
     with pytest.raises(ValueError, match=f"^{phrase}.*{re.escape(named)}.*; {re.escape(advice)}$"):
-        load_text(tmp_path, xml, also)
-    assert contents(load_text(tmp_path, xml, [key, *also])) == contents(load_text(tmp_path, without, ()))
+        load_text(tmp_path, xml, ())
+    assert contents(load_text(tmp_path, xml, [key])) == contents(load_text(tmp_path, without, ()))
 
 
 def load_text(tmp_path, xml, drop):
@@ -186,7 +192,9 @@ def test_long_lists_are_cut():
 
 @pytest.mark.parametrize("drop", [["tendons"], "tendons", ["margin", "tendons"]])
 def test_an_unknown_key_is_answered_with_the_nearest(tmp_path, drop):
-    with pytest.raises(ValueError, match=r"called 'tendons' to drop, did you mean 'tendon'\? Keys: actuator, .*, user$"):
+    with pytest.raises(
+        ValueError, match=r"called 'tendons' to drop, did you mean 'tendon'\? Keys: actuator, .*, user, self$"
+    ):
         load(tmp_path, drop=drop)
 
 
@@ -235,6 +243,22 @@ def test_what_means_nothing_for_the_motion_may_be_there(tmp_path):
             '<custom><numeric name="limit" data="0 1"/></custom>',
             "<numeric name='limit'> needs 2 numbers .ke kd.*; got 0 1",
         ),
+        (
+            body(FREE + SPHERE) + body('<freejoint/><geom size="1"/>'),
+            "",
+            r"geom 'g' and geom number 1 touch each other, so contact needs constants: .* or contact=\(ke, kd, kf, mu\)",
+        ),
+        (
+            None,
+            '<custom><numeric name="contact p" data="1 2 3 4"/></custom>',
+            "<numeric name='contact p'>: there is no <pair> of that name; pairs: none",
+        ),
+        (
+            GROUNDED,
+            '<contact><pair name="p" geom1="g" geom2="floor"/></contact><custom><numeric name="contact p" data="0 2 3 4"/></custom>',
+            "<numeric name='contact p'> needs 4 .*; got 0 2 3 4",
+        ),
+        (None, '<custom><text name="friction" data="soft"/></custom>', "friction must be 'bound' or 'smooth', got 'soft'"),
     ],
 )
 def test_errors_are_one_clear_line(tmp_path, world, rest, message):
@@ -251,7 +275,12 @@ def test_errors_are_one_clear_line(tmp_path, world, rest, message):
         ({"contact": (1, 2, -3, 4)}, "contact= needs"),
         ({"contact": (1, 2, 3, np.nan)}, "contact= needs"),
         ({"contact": ()}, "contact= needs .* got none"),
-        ({"limit": (1, np.inf)}, r"limit= needs 2 numbers \(ke kd\), ke > 0 and the others >= 0; got 1 inf"),
+        (
+            {"limit": (1, np.inf)},
+            r"limit= needs 2 numbers \(ke kd\) or one more \(stop_kd\), ke > 0 and the others >= 0; got 1 inf",
+        ),
+        ({"limit": (1, 2, -3)}, "limit= needs .* got 1 2 -3"),
+        ({"friction": "coulomb"}, "friction must be 'bound' or 'smooth', got 'coulomb'"),
     ],
 )
 def test_constants_that_make_no_sense(tmp_path, options, message):

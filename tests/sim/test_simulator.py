@@ -198,7 +198,7 @@ def test_cotangents_are_left_alone_and_second_derivatives_refused(robot):
 
 
 def test_several_free_robots_in_one_file(tmp_path):
-    body = '<body><freejoint/><inertial pos="0 0 0" mass="1" diaginertia="1 1 1"/><geom size="0.1"/></body>'
+    body = '<body><freejoint/><inertial pos="0 0 0" mass="1" diaginertia="1 1 1"/></body>'
     model = trees.load(tmp_path, f"<mujoco><worldbody>{2 * body}</worldbody></mujoco>")
     assert [link.parent for link in model.links] == [-1, -1]
     q = torch.tensor([[0.0, 0, 0, 0, 0, 0, 1, 20.0, 0, 0, 0, 0, 0, 1]])

@@ -19,7 +19,7 @@ JOINTS = {
 }
 
 
-GHOST = 'contype="0" conaffinity="0"'  # a fixed obstacle would be refused
+MOVING, GHOST = 'contype="0" conaffinity="1"', 'contype="0" conaffinity="0"'  # only the ground touches
 
 
 def text(kinds: list[str], seed: int, ground: bool = False, limits: bool = False, gravity: str = "0 -9.81 0") -> str:
@@ -43,9 +43,9 @@ def text(kinds: list[str], seed: int, ground: bool = False, limits: bool = False
         inertia = " ".join(f"{x:.5f}" for x in rng.uniform(0.02, 0.035, size=3))
         return f"""<body name="b{body}" pos="{numbers(3, 0.3)}" quat="{numbers(4)}">{joint}
           <inertial pos="{numbers(3, 0.1)}" quat="{numbers(4)}" mass="{rng.uniform(0.5, 2.0):.5f}" diaginertia="{inertia}"/>
-          <geom type="capsule" fromto="0 0 0 {numbers(3, 0.2)}" size="0.05" {"" if moves(body) else GHOST}/>{"".join(map(body_text, children[body]))}</body>"""
+          <geom type="capsule" fromto="0 0 0 {numbers(3, 0.2)}" size="0.05" {MOVING if moves(body) else GHOST}/>{"".join(map(body_text, children[body]))}</body>"""
 
-    plane = '<geom type="plane" size="9 9 1" zaxis="0 1 0"/>' if ground else ""
+    plane = '<geom type="plane" size="9 9 1" zaxis="0 1 0" conaffinity="0"/>' if ground else ""
     limit = '<numeric name="limit" data="200 2"/>' if limits else ""
     return f"""<mujoco><compiler angle="radian"/><option gravity="{gravity}"/>
       <custom><numeric name="contact" data="3000 500 30 0.7"/>{limit}</custom>

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from rpo_lightning import envs
+from rpo_lightning.check_env.contact import check_contact
 from rpo_lightning.check_env.gradients import check_gradients
 from rpo_lightning.check_env.growth import check_growth
 from rpo_lightning.check_env.interface import allows_more, check_interface
@@ -30,9 +31,10 @@ def check(
     horizon: int = 32,
     device: str | torch.device = "cpu",
     seed: int = 0,
+    pairs: bool = False,
     **options: Any,
 ) -> Report:
-    """Check an environment's interface, stability, gradients, their growth and its speed.
+    """Check an environment's interface, contact, stability, gradients, their growth and its speed.
 
     Args:
         env: a task, a class path or a class, called as `env(num_envs=, device=, seed=, **options)`.
@@ -40,16 +42,17 @@ def check(
         horizon: longest window that is differentiated [steps], at least 2.
         device: "cpu" or "cuda[:k]".
         seed: of starts, actions and directions.
+        pairs: whether to name all shapes that touch each other, also if they are many.
         options: of the environment.
 
     Raises:
         ValueError: for a bad argument or an unknown task. Whatever the environment's constructor raises.
     """
-    return Report(list(sections(env, num_envs, horizon, device, seed, **options)))
+    return Report(list(sections(env, num_envs, horizon, device, seed, pairs, **options)))
 
 
 def sections(
-    env: str | type, num_envs: int, horizon: int, device: str | torch.device, seed: int, **options: Any
+    env: str | type, num_envs: int, horizon: int, device: str | torch.device, seed: int, pairs: bool, **options: Any
 ) -> Iterator[Section]:
     """Do what `check` does, and yield each section as soon as it is there."""
     for name, value in (("num_envs", num_envs), ("horizon", horizon)):
@@ -62,6 +65,8 @@ def sections(
     yield interface
     if not allows_more(interface):
         return
+    if subject.articulated:
+        yield _filled("Contact", partial(check_contact, subject, pairs))
     yield _filled("Stability", partial(check_stability, subject))
     yield _filled("Gradients against finite differences", partial(check_gradients, subject, horizon))
     yield _filled("Gradient growth", partial(check_growth, subject, horizon))

@@ -21,10 +21,12 @@ def main(arguments: list[str], description: str) -> int:
     parser.add_argument("--horizon", type=int, default=32, help="Longest window that is differentiated.")
     parser.add_argument("--device", type=str, default="cpu", help="cpu or cuda[:k].")
     parser.add_argument("--seed", type=int, default=0, help="Seed of starts, actions and directions.")
+    parser.add_argument("--pairs", action="store_true", help="Name all shapes that touch each other, also if they are many.")
     parser.add_argument("--options", type=dict, default={}, help='Of the environment: {"reward_from": "next"}.')
     given = parser.parse_args(arguments)
     report = Report([])
-    for section in sections(given.env, given.num_envs, given.horizon, given.device, given.seed, **given.options):
+    checked = given.env, given.num_envs, given.horizon, given.device, given.seed, given.pairs
+    for section in sections(*checked, **given.options):
         if not report.sections:
             print(f"{given.env}: {given.num_envs} environments, windows of {given.horizon} steps, {given.device}")
         print(f"\n{section}", flush=True)

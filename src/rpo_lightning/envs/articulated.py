@@ -38,9 +38,11 @@ class ArticulatedEnv(BaseEnv):
 
     # what a task sets
     robot: ClassVar[str | Path]
-    contact: ClassVar[tuple[float, float, float, float] | None] = None  # of `load_mjcf`, as are the next two
-    limit: ClassVar[tuple[float, float] | None] = None
+    contact: ClassVar[tuple[float, float, float, float] | None] = None  # of `load_mjcf`, as are the next four
+    limit: ClassVar[tuple[float, ...] | None] = None
     drop: ClassVar[tuple[str, ...]] = ()
+    friction: ClassVar[str | None] = None
+    mesh_vertices: ClassVar[int] = 32
     dt: ClassVar[float] = 1.0 / 60.0
     substeps: ClassVar[int] = 16
     mass_matrix_interval: ClassVar[int] = 16
@@ -129,7 +131,8 @@ class ArticulatedEnv(BaseEnv):
             FileNotFoundError: if there is no such file, with the places looked at.
         """
         with as_file(files("rpo_lightning") / "robots" / str(cls.robot)) as packaged:
-            return load_mjcf(beside(cls, "robot", packaged), cls.contact, cls.limit, cls.drop)
+            path = beside(cls, "robot", packaged)
+            return load_mjcf(path, cls.contact, cls.limit, cls.drop, cls.friction, cls.mesh_vertices)
 
     # ---- the environment's surface -------------------------------------------------------------------------------
 

@@ -2,8 +2,9 @@
 
 Poses, defaults, units and includes are MuJoCo's business: they come from the compiled model. An explicit `<inertial>` is
 taken literally from the file instead, because the reference's inertias are unphysical and the compiler would "repair" them.
-What MJCF has no word for stands in `<custom>`: `<numeric name="contact" data="ke kd kf mu"/>` and
-`<numeric name="limit" data="ke kd"/>`. A plane is the ground. The first keyframe is the start pose.
+What MJCF has no word for stands in `<custom>`: `<numeric name="contact" data="ke kd kf mu"/>`, "contact NAME" for an
+explicit pair, `<numeric name="limit" data="ke kd stop_kd"/>`, `<text name="friction" data="smooth"/>`. A plane is the
+ground. The first keyframe is the start pose.
 """
 
 from __future__ import annotations
@@ -18,16 +19,20 @@ import numpy as np
 import torch
 
 from rpo_lightning.sim.convert import from_mujoco
+from rpo_lightning.sim.mjcf.contacts import read_contacts
 from rpo_lightning.sim.mjcf.frames import IDENTITY, Place, matrix, xyzw
-from rpo_lightning.sim.mjcf.ground import CONTACT, constants, read_ground
+from rpo_lightning.sim.mjcf.ground import find_ground, level
+from rpo_lightning.sim.mjcf.laws import CONTACT, Laws, constants
 from rpo_lightning.sim.mjcf.motors import motors
 from rpo_lightning.sim.mjcf.refusals import Refusals, check_model, check_spec, obey_flags
+from rpo_lightning.sim.mjcf.touching import touching
 from rpo_lightning.sim.model import Joint, Link, Model
 from rpo_lightning.sim.quaternions import quat_product
 
 __all__ = ["load_mjcf"]
 
 _LIMIT = ("ke", "kd")
+_FRICTIONS = ("bound", "smooth")
 _ALWAYS_FROM_GEOM = 1  # inertiafromgeom="true"
 _JOINTS = {
     mujoco.mjtJoint.mjJNT_FREE: Joint.FREE,
@@ -42,6 +47,8 @@ def load_mjcf(
     contact: Sequence[float] | None = None,
     limit: Sequence[float] | None = None,
     drop: Sequence[str] = (),
+    friction: str | None = None,
+    mesh_vertices: int = 32,
 ) -> Model:
     """Read a robot from an MJCF file.
 
@@ -49,9 +56,12 @@ def load_mjcf(
 
     Args:
         path: the file.
-        contact: (ke, kd, kf, mu) of the ground's contact, instead of the file's; a geom's `user="ke kd kf mu"` wins.
-        limit: (ke, kd) of the joint limits, instead of the file's.
-        drop: what to leave out although it acts in MuJoCo, by the keys of `rpo_lightning.sim.mjcf.REFUSED`.
+        contact: (ke, kd, kf, mu) of contact, instead of the file's; those of a geom's `user` or of a pair by its name win.
+        limit: (ke, kd) or (ke, kd, stop_kd) of the joint limits, instead of the file's.
+        drop: what to leave out although it acts in MuJoCo, by the keys of `rpo_lightning.sim.mjcf.REFUSED`; "self": contact
+            of links with each other.
+        friction: "bound" or "smooth", instead of the file's; without either, "bound".
+        mesh_vertices: the most vertices that the convex hull of a mesh may have if it touches planes.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -66,16 +76,21 @@ def load_mjcf(
     check_spec(spec, refuse)
     numerics = {n.name: np.array(n.data) for n in spec.numerics}
 
-    def law(name: str, given: Sequence[float] | None, fields: tuple[str, ...]) -> tuple[float, ...] | None:
+    def law(name: str, given: Sequence[float] | None, *fields: Any) -> tuple[float, ...] | None:
         if given is not None:
-            return constants(given, fields, f"{path}: {name}=")
-        return constants(numerics[name], fields, f"{path}: <numeric name={name!r}>") if name in numerics else None
+            return constants(given, f"{path}: {name}=", *fields)
+        return constants(numerics[name], f"{path}: <numeric name={name!r}>", *fields) if name in numerics else None
 
-    laws = law("contact", contact, CONTACT), law("limit", limit, _LIMIT)
+    usual, stops = law("contact", contact, CONTACT), law("limit", limit, _LIMIT, "stop_kd")
     with _named(path):
         compiled = spec.compile()
     obey_flags(compiled)
-    return _Reader(spec, compiled, *laws, refuse).model()
+    model = _Reader(spec, compiled, Laws(spec, compiled, numerics, usual, refuse), stops, mesh_vertices, refuse).model()
+    texts = {text.name: text.data for text in spec.texts}
+    model.friction = texts.get("friction", _FRICTIONS[0]) if friction is None else friction
+    if model.friction not in _FRICTIONS:
+        raise ValueError(f"{path}: friction must be {' or '.join(map(repr, _FRICTIONS))}, got {model.friction!r}")
+    return model
 
 
 def _parsed(path: Path) -> Any:
@@ -99,11 +114,13 @@ class _Reader:
         self,
         spec: Any,
         compiled: Any,
-        contact: tuple[float, ...] | None,
+        laws: Laws,
         limit: tuple[float, ...] | None,
+        mesh_vertices: int,
         refuse: Refusals,
     ) -> None:
-        self.spec, self.mj, self.contact, self.limit, self.refuse = spec, compiled, contact, limit, refuse
+        self.spec, self.mj, self.laws, self.limit, self.refuse = spec, compiled, laws, limit, refuse
+        self.mesh_vertices = mesh_vertices
         self.bodies = {b.id: b for b in spec.bodies}
         self.links: list[Link] = []
         self.places = {0: Place(-1, np.zeros(3), IDENTITY)}
@@ -124,8 +141,11 @@ class _Reader:
         check_model(self.spec, mj, refuse)
         for body in range(1, mj.nbody):
             self._add_body(body)
-        up, ground, contacts = read_ground(self.spec, mj, self.places, self.contact, refuse)
-        model = Model(self.links, contacts, np.array(mj.opt.gravity), up, ground, motors(mj, refuse))
+        touches = touching(mj)
+        plane = find_ground(mj, self.places, touches)
+        contacts, geoms, pairs = read_contacts(mj, self.places, touches, plane, self.laws, self.mesh_vertices, refuse)
+        gravity, (up, ground) = np.array(mj.opt.gravity), level(mj, self.places, plane)
+        model = Model(self.links, contacts, gravity, up, ground, motors(mj, refuse), geoms=geoms, pairs=pairs)
         qpos = torch.tensor(mj.key_qpos[0] if mj.nkey else mj.qpos0)
         start, _ = from_mujoco(model, qpos[None], torch.zeros(1, mj.nv, dtype=torch.float64))
         model.start = start[0].numpy()
@@ -155,7 +175,7 @@ class _Reader:
         link = Link(name=name, parent=parent, joint=kind, pos=np.array(pos), quat=np.array(quat))
         if kind is not Joint.FREE:
             link.damping, link.armature = float(mj.dof_damping[dof]), float(mj.dof_armature[dof])
-            link.limit_ke, link.limit_kd = self.limit or (0.0, 0.0)
+            link.limit_ke, link.limit_kd, link.stop_kd = self.limit or (0.0, 0.0, 0.0)
         if kind in (Joint.REVOLUTE, Joint.PRISMATIC):
             link.axis = np.array(mj.jnt_axis[joint])
             link.ref = float(mj.qpos0[mj.jnt_qposadr[joint]])

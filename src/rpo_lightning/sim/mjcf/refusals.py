@@ -2,8 +2,7 @@
 
 Not here, because it means nothing for the motion: what is only seen or measured (sensors, sites, cameras, lights,
 materials, skins, statistics, keyframes after the first), and how MuJoCo solves (timestep, integrator, solver, solref,
-solimp, condim, friction, priority: the contact law of the engine has its own constants). Collisions between moving geoms
-are left out without a word, as nearly every file has them: links touch the ground and never each other.
+solimp, condim, friction, priority: the contact law of the engine has its own constants).
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
-__all__ = ["REFUSED", "Refusals", "check_model", "check_spec", "label", "obey_flags", "since"]
+__all__ = ["REFUSED", "SIMULATED", "Refusals", "check_model", "check_spec", "label", "obey_flags", "since"]
 
 REFUSED = {
     "actuator": "an actuator other than a plain motor on a hinge or slide (force = gear * ctrl, at once)",
@@ -31,21 +30,25 @@ REFUSED = {
     "forcerange": "a force limit within reach of the controls",
     "free-joint": "stiffness, damping or armature of a free joint",
     "frictionloss": "friction loss in a joint",
-    "geom": "contact of anything but spheres, capsules and boxes",
+    "geom": "contact of anything but spheres, capsules, boxes, cylinders, planes, height fields and small meshes",
     "gravcomp": "gravity compensation",
     "margin": "a margin or gap of a contact or limit",
     "mocap": "a mocap body",
     "nonlinear": "nonlinear stiffness or damping",
-    "obstacle": "a fixed obstacle other than one ground plane",
-    "pair": "an explicit contact pair",
+    "pair-kind": "contact between shapes of two such kinds",
     "keyframe": "a velocity in the first keyframe",
     "plugin": "a plugin that acts on a body",
     "springyield": "a spring that yields",
     "surfacevel": "a moving surface",
     "tendon": "a tendon",
-    "user": "a user attribute other than ke kd kf mu (ke > 0, the others >= 0) of a geom that touches the ground",
+    "user": "a user attribute other than ke kd kf mu (ke > 0, the others >= 0) of a geom that touches something",
 }
 """Key of `drop`, and what it stands for. What is dropped is left out; the bodies and joints it acted on stay."""
+
+SIMULATED = {"self": "contact of links with each other"}
+"""Keys of `drop` for what the engine does simulate."""
+
+_KEYS = {**REFUSED, **SIMULATED}
 
 
 class Refusals:
@@ -58,10 +61,10 @@ class Refusals:
     def __init__(self, path: Path, drop: Sequence[str]) -> None:
         self.path, self.drop = path, [drop] if isinstance(drop, str) else list(drop)
         for key in self.drop:
-            if key not in REFUSED:
-                near = difflib.get_close_matches(key, REFUSED, n=1, cutoff=0.0)[0]
+            if key not in _KEYS:
+                near = difflib.get_close_matches(key, _KEYS, n=1, cutoff=0.0)[0]
                 raise ValueError(
-                    f"{path}: there is nothing called {key!r} to drop, did you mean {near!r}? Keys: {', '.join(REFUSED)}"
+                    f"{path}: there is nothing called {key!r} to drop, did you mean {near!r}? Keys: {', '.join(_KEYS)}"
                 )
 
     def __call__(self, key: str, found: Iterable[str]) -> None:
@@ -86,7 +89,7 @@ def since(mj: Any, name: str, *shape: int) -> np.ndarray:
 
 
 def obey_flags(mj: Any) -> None:
-    """Carry out the file's disable flags on the compiled model."""
+    """Carry out the file's disable flags on the compiled model; those of contact are `touching`'s."""
     bit = mujoco.mjtDisableBit
 
     def off(*bits: Any) -> bool:
@@ -104,10 +107,6 @@ def obey_flags(mj: Any) -> None:
         mj.jnt_limited[:] = 0
     if off(bit.mjDSBL_FRICTIONLOSS, bit.mjDSBL_CONSTRAINT):
         mj.dof_frictionloss[:] = 0.0
-    if off(bit.mjDSBL_CONTACT, bit.mjDSBL_CONSTRAINT):
-        # planes keep their bits: they still say where the ground is
-        solid = mj.geom_type != mujoco.mjtGeom.mjGEOM_PLANE
-        mj.geom_contype[solid] = mj.geom_conaffinity[solid] = 0
 
 
 def check_spec(spec: Any, refuse: Refusals) -> None:
@@ -144,7 +143,6 @@ def check_model(spec: Any, mj: Any, refuse: Refusals) -> None:
     bent |= of_dofs(np.any(since(mj, "dof_dampingpoly", mj.nv, 1) != 0.0, axis=1))
     refuse("equality", (label("equality", e.name, i) for i, e in enumerate(spec.equalities)))
     refuse("tendon", (label("tendon", t.name, i) for i, t in enumerate(spec.tendons)))
-    refuse("pair", (label("pair", p.name, i) for i, p in enumerate(spec.pairs)))
     refuse("flex", (label("flex", f.name, i) for i, f in enumerate(spec.flexes)))
     refuse("mocap", bodies(mj.body_mocapid >= 0))
     refuse("plugin", bodies(mj.body_plugin >= 0))

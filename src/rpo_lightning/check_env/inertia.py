@@ -1,0 +1,56 @@
+"""What a robot weighs where it is pushed: joint-space inertia and Jacobians in double precision."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rpo_lightning.sim import Joint, Model
+from rpo_lightning.sim.algebra import ZERO, cross, vector
+from rpo_lightning.sim.dynamics import _kinematics, mass_matrix
+
+__all__ = ["Pose"]
+
+
+class Pose:
+    """A robot standing still.
+
+    Attributes:
+        inertia: (nd, nd) joint-space mass matrix, armature included.
+
+    Args:
+        model: the robot.
+        q: (nq,) its pose.
+    """
+
+    def __init__(self, model: Model, q: np.ndarray) -> None:
+        coordinates = q.tolist()
+        self._model, self._frames = model, _kinematics(model, coordinates, ZERO)
+        self.inertia = np.zeros((model.nd, model.nd))
+        for (row, column), value in mass_matrix(model, coordinates, ZERO).items():
+            self.inertia[row, column] = self.inertia[column, row] = float(value)  # type: ignore[arg-type]  # of floats
+        for index, link in enumerate(model.links):
+            if link.joint is not Joint.FREE:
+                dofs = np.arange(model.nd)[model.dofs(index)]
+                self.inertia[dofs, dofs] += link.armature
+
+    def place(self, link: int, points: np.ndarray) -> np.ndarray:
+        """Return where points (K, 3) of a link are in the world, (K, 3) [m]."""
+        if link < 0:
+            return points
+        frame = self._frames[link]
+        return frame.position.astype(float) + points @ frame.rotation.astype(float).T
+
+    def jacobian(self, link: int, point: np.ndarray) -> np.ndarray:
+        """Return (3, nd): the velocity that each rate gives to a link's material at a point (3,) of the world."""
+        columns = np.zeros((3, self._model.nd))
+        while link >= 0:
+            for dof, (w, v) in enumerate(self._frames[link].columns, self._model.qd_start[link]):
+                columns[:, dof] = (v + cross(w, vector(point))).astype(float)
+            link = self._model.links[link].parent
+        return columns
+
+    def response(self, rows: np.ndarray) -> float:
+        """Return the largest eigenvalue of R M^-1 R^T for rows R (K, nd): what pushing along them together accelerates."""
+        if not rows.any():
+            return 0.0
+        return float(np.linalg.eigvalsh(rows @ np.linalg.solve(self.inertia, rows.T))[-1])

@@ -1,0 +1,68 @@
+"""The shapes of a robot file that can touch others, as the engine's geoms and as points."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import product
+from typing import Any
+
+import mujoco
+import numpy as np
+
+from rpo_lightning.sim.mjcf.frames import Place, matrix
+from rpo_lightning.sim.model import Geom
+
+__all__ = ["hull", "kind", "place", "points", "shapes"]
+
+
+def kind(mj: Any, geom: int) -> str:
+    """Return what a geom is: "sphere", "mesh" and so on."""
+    return mujoco.mjtGeom(mj.geom_type[geom]).name[7:].lower()
+
+
+def place(mj: Any, places: Mapping[int, Place], geom: int) -> Place:
+    """Return the frame of a geom on its link."""
+    return places[mj.geom_bodyid[geom]].at(mj.geom_pos[geom], mj.geom_quat[geom])
+
+
+def points(mj: Any, places: Mapping[int, Place], geom: int) -> list[tuple[np.ndarray, float]]:
+    """Return (centre on the link, radius) of the spheres that stand for a geom on the ground: ends of a capsule, corners."""
+    at, size = place(mj, places, geom), mj.geom_size[geom]
+    axes, radius = matrix(at.quat), float(size[0])
+    if kind(mj, geom) == "sphere":
+        offsets = [np.zeros(3)]
+    elif kind(mj, geom) == "capsule":
+        offsets = [end * size[1] * axes[:, 2] for end in (1.0, -1.0)]
+    else:
+        radius, offsets = 0.0, [axes @ (size * corner) for corner in product((1.0, -1.0), repeat=3)]
+    centres = [at.pos + offset for offset in offsets]
+    return [(np.where(np.abs(centre) < 1e-12, 0.0, centre), radius) for centre in centres]
+
+
+def hull(mj: Any, geom: int) -> np.ndarray:
+    """Return the vertices (V, 3) of a mesh's convex hull in the geom's frame; all of a mesh without a hull."""
+    mesh = mj.geom_dataid[geom]
+    start, graph = mj.mesh_vertadr[mesh], mj.mesh_graphadr[mesh]
+    vertices = mj.mesh_vert[start : start + mj.mesh_vertnum[mesh]].astype(float)
+    if graph < 0:
+        return np.unique(vertices, axis=0)
+    count = mj.mesh_graph[graph]
+    # of the graph: two counts, an address for each vertex, then the vertices' numbers in the mesh
+    return vertices[mj.mesh_graph[graph + 2 + count : graph + 2 + 2 * count]]
+
+
+def shapes(mj: Any, places: Mapping[int, Place], geom: int) -> list[Geom]:
+    """Return what stands for a geom in pairs: itself, or a sphere of radius 0 at each vertex of a mesh's hull."""
+    name, what, at = mj.geom(geom).name or f"geom {geom}", kind(mj, geom), place(mj, places, geom)
+    if what == "mesh":
+        centres = at.pos + hull(mj, geom) @ matrix(at.quat).T
+        return [Geom(f"{name} vertex {i}", "sphere", at.link, centre) for i, centre in enumerate(centres)]
+    size, heights = mj.geom_size[geom].copy(), np.zeros((0, 0))
+    if what == "plane":
+        size = np.zeros(3)
+    elif what == "hfield":
+        field = mj.geom_dataid[geom]
+        size, shape = np.array([*mj.hfield_size[field][:2], 0.0]), (mj.hfield_nrow[field], mj.hfield_ncol[field])
+        start = mj.hfield_adr[field]
+        heights = mj.hfield_size[field][2] * mj.hfield_data[start : start + shape[0] * shape[1]].reshape(shape).astype(float)
+    return [Geom(name, what, at.link, at.pos, at.quat, size, heights)]

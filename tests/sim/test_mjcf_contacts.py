@@ -1,0 +1,279 @@
+"""Which shapes of a file touch which, against MuJoCo's own collisions; what they are and with what constants."""
+
+import hashlib
+import logging
+from collections import Counter
+from importlib.resources import files
+
+import mujoco
+import numpy as np
+import pytest
+
+from rpo_lightning.sim import load_mjcf
+from rpo_lightning.sim.mjcf.touching import touching
+from tests.sim.test_mjcf import CONTACT, PLANE, body, laws, load
+
+FREE, HULL = "<freejoint/>", '<asset><mesh name="m" vertex="{}"/></asset>'
+CUBE = [(x, y, z) for x in (0, 0.2) for y in (0, 0.4) for z in (0, 0.6)]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """MuJoCo logs its warnings to a file in the working directory."""
+    monkeypatch.chdir(tmp_path)
+
+
+# ---- which touch ---------------------------------------------------------------------------------------------------
+
+
+def crowd(seed, flags):
+    """A random tree of bodies, all of whose geoms overlap."""
+    rng = np.random.default_rng(seed)
+    parents = {b: rng.integers(-1, b) for b in range(7)}
+    names, bodies = [], []
+
+    def geom(kind):
+        names.append(f"g{len(names)}")
+        place = " ".join(f"{x:.3f}" for x in rng.uniform(-0.1, 0.1, 3))
+        bits = 'contype="{}" conaffinity="{}"'.format(*rng.integers(0, 4, 2))
+        return f'<geom name="{names[-1]}" {kind} pos="{place}" {bits}/>'
+
+    def text(b):
+        joint = ["", "<joint/>", '<joint type="slide"/><joint axis="0 1 0"/>'][rng.integers(3)]
+        if parents[b] < 0 and rng.random() < 0.3:
+            joint = FREE
+        bodies.append(f"b{b}")
+        inside = "".join(geom(f'size="{rng.uniform(2, 3):.3f}"') for _ in range(rng.integers(1, 3)))
+        inertial = '<inertial pos="0 0 0" mass="1" diaginertia="1 1 1"/>'
+        return f'<body name="b{b}">{joint}{inertial}{inside}{"".join(text(c) for c in parents if parents[c] == b)}</body>'
+
+    fixed = f"<body>{geom(PLANE_KIND)}{geom(FIELD_KIND)}</body>"
+    room = 9 * "<body/>"  # without it MuJoCo's own list of bodies that overlap is too short for so many
+    world = room + geom(PLANE_KIND) + geom('size="2"') + fixed + "".join(text(b) for b in parents if parents[b] < 0)
+    two = [rng.choice(names, 2, replace=False) for _ in range(6)]
+    pairs = "".join(f'<pair name="{i}" geom1="{a}" geom2="{b}"/>' for i, (a, b) in enumerate(two))
+    two = {tuple(sorted(rng.choice([*bodies, "world"], 2, replace=False))) for _ in range(6)}
+    excludes = "".join(f'<exclude body1="{a}" body2="{b}"/>' for a, b in two)
+    field = '<asset><hfield name="f" nrow="9" ncol="9" size="4 4 1 1"/></asset>'
+    option = f"<option><flag {flags}/></option>"
+    return f"<mujoco>{option}{field}<worldbody>{world}</worldbody><contact>{pairs}{excludes}</contact></mujoco>"
+
+
+PLANE_KIND, FIELD_KIND = 'type="plane" size="1 1 1"', 'type="hfield" hfield="f"'
+
+
+@pytest.mark.parametrize("flags", ['filterparent="enable"', 'filterparent="disable"', 'contact="disable"'])
+@pytest.mark.parametrize("seed", range(12))
+def test_what_touches_is_what_mujoco_lets_touch(seed, flags):
+    mj = mujoco.MjModel.from_xml_string(crowd(seed, flags))
+    data = mujoco.MjData(mj)
+    mujoco.mj_forward(mj, data)
+    flat = np.isin(mj.geom_type, [mujoco.mjtGeom.mjGEOM_PLANE, mujoco.mjtGeom.mjGEOM_HFIELD])
+    expected = {tuple(sorted(map(int, contact.geom))) for contact in data.contact}
+    # no two planes or height fields collide, not even where the file says so
+    found = {(two.first, two.second) for two in touching(mj) if not flat[[two.first, two.second]].all()}
+    assert found == expected
+    assert bool(found) == ("contact" not in flags)
+
+
+# ---- what they are -------------------------------------------------------------------------------------------------
+
+
+def described(model):
+    """Names, kinds and links of each pair."""
+    ends = [(model.geoms[pair.first], model.geoms[pair.second]) for pair in model.pairs]
+    return [tuple((geom.name, geom.kind, geom.link) for geom in end) for end in ends]
+
+
+def test_a_staircase_of_boxes_and_a_foot(tmp_path):
+    stairs = "".join(f'<geom name="step {i}" type="box" size="0.5 1 {i}" pos="{i} 0 {i}"/>' for i in (1, 2))
+    stairs = f'<body pos="0 0 0.3" euler="0 0 90">{stairs}</body>'
+    foot = (
+        '<freejoint/><body pos="0 0 5"><geom name="foot" type="capsule" size="0.1 0.3" pos="1 0 0" euler="90 0 0"/></body>'
+    )
+    model = load(tmp_path, PLANE + stairs + body(foot), CONTACT)
+    assert len(model.contacts) == 2
+    assert described(model) == [(("foot", "capsule", 0), (f"step {i}", "box", -1)) for i in (1, 2)]
+    first, second = (model.geoms[pair.second] for pair in model.pairs)
+    assert (first.size.tolist(), second.size.tolist()) == ([0.5, 1.0, 1.0], [0.5, 1.0, 2.0])
+    assert second.pos == pytest.approx([0.0, 2.0, 2.3])
+    assert second.quat == pytest.approx([0.0, 0.0, 0.5**0.5, 0.5**0.5])
+    (capsule,) = (geom for geom in model.geoms if geom.name == "foot")
+    assert capsule.pos == pytest.approx([1.0, 0.0, 5.0])
+    assert capsule.quat == pytest.approx([0.5**0.5, 0.0, 0.0, 0.5**0.5])
+    assert capsule.size.tolist() == [0.1, 0.3, 0.0]
+
+
+def test_every_pair_is_in_the_engines_order(tmp_path):
+    kinds = {"box": "0.1 0.2 0.3", "capsule": "0.1 0.2", "sphere": "0.1"}
+    moving = "".join(body(f'{FREE}<geom name="{kind}" type="{kind}" size="{size}"/>') for kind, size in kinds.items())
+    field = '<asset><hfield name="f" nrow="3" ncol="4" size="2 3 1 1"/></asset>'
+    post = '<geom name="post" type="cylinder" size="1 2" contype="2" conaffinity="0"/>' + body(
+        f'{FREE}<geom name="ball" size="1" contype="0" conaffinity="2"/>'
+    )
+    model = load(tmp_path, '<geom name="hills" type="hfield" hfield="f"/>' + moving + post, CONTACT + field)
+    assert {tuple(kind for _, kind, _ in ends) for ends in described(model)} == {
+        *(("capsule", "box"), ("sphere", "box"), ("sphere", "capsule"), ("sphere", "cylinder")),
+        *(("box", "hfield"), ("capsule", "hfield"), ("sphere", "hfield")),
+    }
+    assert len(model.pairs) == 7
+    assert len(model.geoms) == 6
+
+
+def test_a_box_may_be_the_ground_and_a_robot_may_have_none(tmp_path):
+    model = load(
+        tmp_path, '<geom name="ground" type="box" size="5 5 .1"/>' + body(f'{FREE}<geom name="g" size="0.1"/>'), CONTACT
+    )
+    assert described(model) == [(("g", "sphere", 0), ("ground", "box", -1))]
+    assert (model.up.tolist(), model.ground, model.contacts) == ([0.0, 0.0, 1.0], 0.0, [])
+
+
+def test_cylinders_and_meshes_touch_the_ground_in_pairs(tmp_path):
+    """Of a mesh it is the vertices of its hull; the inner one is none."""
+    vertices = " ".join(f"{x} {y} {z}" for x, y, z in [*CUBE, (0.1, 0.2, 0.3)])
+    mesh = '<geom name="m" type="mesh" mesh="m" pos="1 2 3" euler="0 0 30"/>'
+    world = PLANE + body(f'{FREE}{mesh}<geom name="can" type="cylinder" size="0.1 0.2"/>')
+    model = load(tmp_path, world, CONTACT + HULL.format(vertices))
+    assert model.contacts == []
+    assert Counter(kind for ends in described(model) for _, kind, _ in ends) == {"sphere": 8, "cylinder": 1, "plane": 9}
+    corners = [geom for geom in model.geoms if geom.kind == "sphere"]
+    c, s = np.cos(np.pi / 6), np.sin(np.pi / 6)
+    expected = sorted((1 + c * x - s * y, 2 + s * x + c * y, 3 + z) for x, y, z in CUBE)
+    np.testing.assert_allclose(sorted(geom.pos.tolist() for geom in corners), expected, atol=1e-6)
+    assert not any(geom.size.any() for geom in corners)
+    assert {geom.name for geom in corners} == {f"m vertex {i}" for i in range(8)}
+
+
+def test_a_mesh_may_have_more_vertices_where_that_is_said(tmp_path):
+    vertices = " ".join(f"{x} {y} {z}" for x, y, z in CUBE)
+    world, rest = PLANE + body(f'{FREE}<geom name="g" type="mesh" mesh="m"/>'), CONTACT + HULL.format(vertices)
+    assert len(load(tmp_path, world, rest, mesh_vertices=8).pairs) == 8
+    with pytest.raises(ValueError, match="geom 'g', a mesh whose hull has 8 vertices, more than mesh_vertices=7"):
+        load(tmp_path, world, rest, mesh_vertices=7)
+    assert not load(tmp_path, world, rest, mesh_vertices=7, drop="geom").pairs
+
+
+def test_a_height_field_is_as_high_as_mujocos_rays_find_it(tmp_path):
+    rows = "0 1 2 3  4 0 1 5  9 9 1 0"
+    field = f'<asset><hfield name="f" nrow="3" ncol="4" size="3 2 1.5 1" elevation="{rows}"/></asset>'
+    world = '<geom name="hills" type="hfield" hfield="f" pos="1 0 2"/>' + body(f'{FREE}<geom name="g" size="0.1"/>')
+    model = load(tmp_path, world, CONTACT + field)
+    ((_, (name, kind, link)),) = described(model)
+    assert (name, kind, link) == ("hills", "hfield", -1)
+    hills = model.geoms[model.pairs[0].second]
+    assert hills.size.tolist() == [3.0, 2.0, 0.0]
+    mj = mujoco.MjModel.from_xml_path(str(tmp_path / "robot.xml"))
+    data = mujoco.MjData(mj)
+    mujoco.mj_forward(mj, data)
+    found = np.zeros((3, 4))
+    for row, y in enumerate(np.linspace(-2.0, 2.0, 3)):
+        for column, x in enumerate(np.linspace(-3.0, 3.0, 4)):
+            start = np.array([1.0 + 0.999 * x, 0.999 * y, 9.0])
+            distance = mujoco.mj_ray(mj, data, start, np.array([0.0, 0.0, -1.0]), None, 1, 1, np.zeros(1, np.int32))
+            found[row, column] = 9.0 - distance - 2.0
+    np.testing.assert_allclose(hills.heights, found, atol=0.02)
+    assert hills.heights.max() == pytest.approx(1.5)
+
+
+# ---- constants, and what is left out -------------------------------------------------------------------------------
+
+
+def test_constants_of_a_pair(tmp_path):
+    """Its own by name, else the mean of what its geoms have of their own, else the file's."""
+    two = "".join(
+        body(f'{FREE}<geom name="{name}" size="0.1" {user}/>')
+        for name, user in (("a", 'user="1 2 3 4"'), ("b", 'user="3 0 1 2"'), ("c", ""), ("d", ""))
+    )
+    model = load(tmp_path, two, CONTACT)
+    found = {"".join(geom for geom, *_ in ends): law for ends, law in zip(described(model), laws(model), strict=True)}
+    assert found == {
+        "ab": (2.0, 1.0, 2.0, 3.0),
+        **dict.fromkeys(("ac", "ad"), (1.0, 2.0, 3.0, 4.0)),
+        **dict.fromkeys(("bc", "bd"), (3.0, 0.0, 1.0, 2.0)),
+        "cd": (900.0, 50.0, 20.0, 0.5),
+    }
+    explicit = '<contact><pair name="p" geom1="b" geom2="a"/><exclude body1="A" body2="B"/></contact>'
+    own = '<custom><numeric name="contact p" data="5 6 7 8"/></custom>'
+    model = load(
+        tmp_path,
+        two.replace("<body >", '<body name="A">', 1).replace("<body >", '<body name="B">', 1),
+        CONTACT + explicit + own,
+    )
+    assert laws(model).count((5.0, 6.0, 7.0, 8.0)) == 1
+    assert len(model.pairs) == 6
+
+
+def test_an_explicit_pair_may_be_the_grounds(tmp_path):
+    floor = PLANE.replace("/>", ' contype="0" conaffinity="0" user="7 0 0 0"/>')
+    explicit = '<contact><pair name="p" geom1="floor" geom2="g"/></contact>'
+    world = floor + body(f'{FREE}<geom name="g" size="0.1"/>')
+    assert laws(load(tmp_path, world, explicit)) == [(7.0, 0.0, 0.0, 0.0)]
+    distant = world.replace('size="0.1"', 'size="0.1" margin="1"')  # not the pair's own margin
+    assert laws(load(tmp_path, distant, explicit)) == [(7.0, 0.0, 0.0, 0.0)]
+    model = load(tmp_path, world, explicit + '<custom><numeric name="contact p" data="5 6 7 8"/></custom>')
+    assert (len(model.contacts), laws(model)) == (1, [(5.0, 6.0, 7.0, 8.0)])
+
+
+def test_a_pair_of_one_link_or_of_fixed_bodies_moves_nothing(tmp_path):
+    explicit = '<contact><pair geom1="wall" geom2="step"/><pair geom1="a" geom2="b"/></contact>'
+    ghost = 'size="1" contype="0" conaffinity="0"/>'
+    world = f'<geom name="wall" {ghost}<geom name="step" {ghost}' + body(
+        f'{FREE}<geom name="a" {ghost}<body><geom name="b" {ghost}</body>'
+    )
+    assert load(tmp_path, world, explicit).pairs == []
+
+
+def test_a_mocap_body_that_is_dropped_stays_as_an_obstacle(tmp_path):
+    world = '<geom name="wall" size="1"/><body mocap="true"><geom name="hand" size="1"/></body>' + body(
+        f'{FREE}<geom name="g" size="1"/>'
+    )
+    model = load(tmp_path, world, CONTACT, drop=["mocap"])
+    assert [[name for name, *_ in ends] for ends in described(model)] == [["wall", "g"], ["hand", "g"]]
+
+
+def test_contact_of_links_with_each_other_can_be_dropped_alone(tmp_path):
+    world = (
+        PLANE
+        + '<geom name="wall" type="box" size="1 1 1"/>'
+        + "".join(body(f'{FREE}<geom name="{name}" size="0.1"/>') for name in "ab")
+    )
+    model = load(tmp_path, world, CONTACT)
+    assert [[name for name, *_ in ends] for ends in described(model)] == [["a", "wall"], ["b", "wall"], ["a", "b"]]
+    without = load(tmp_path, world, CONTACT, drop=["self"])
+    assert [[name for name, *_ in ends] for ends in described(without)] == [["a", "wall"], ["b", "wall"]]
+    assert len(without.contacts) == len(model.contacts) == 2
+
+
+def test_what_dropping_loses_is_said_where_nothing_is_left_to_stand_on(tmp_path, caplog):
+    foot = '<geom name="foot" type="ellipsoid" size=".05 .02 .02"/>'
+    with caplog.at_level(logging.WARNING, "rpo_lightning"):
+        load(tmp_path, PLANE + body(FREE + foot + '<geom size="0.1"/>'), CONTACT, drop=["geom"])
+        load(tmp_path, PLANE + body(FREE + '<geom size="0.1" contype="2"/>'), CONTACT, drop=["geom"])
+        load(tmp_path, body(FREE + foot), CONTACT, drop=["geom"])
+        assert not caplog.records
+        load(tmp_path, PLANE + body(FREE + foot), CONTACT, drop=["geom"])
+    (record,) = caplog.records
+    assert "with drop=['geom'] nothing is left that the robot could stand on" in record.getMessage()
+    assert record.getMessage().endswith("in MuJoCo geom 'foot' would touch its surroundings")
+
+
+# robot -> how many points touch the ground, and a digest of them
+PACKAGED = {
+    "ant": (25, "e8cff712e68c5e0f"),
+    "anymal": (14, "da833460a845cdbf"),
+    "cartpole": (0, "e3b0c44298fc1c14"),
+    "cheetah": (16, "f56ca4e9b494015d"),
+    "double_pendulum": (0, "e3b0c44298fc1c14"),
+    "hopper": (8, "f1fe83bb229e4a02"),
+    "humanoid": (35, "6c7b9c4ec1c7f8b3"),
+}
+
+
+@pytest.mark.parametrize("name", PACKAGED)
+def test_robots_of_the_package_touch_the_ground_alone(name):
+    """Their contact is what it was when links touched nothing else."""
+    model = load_mjcf(files("rpo_lightning") / "robots" / f"{name}.xml")
+    assert (model.geoms, model.pairs) == ([], [])
+    numbers = [np.array([c.link, *c.point, c.radius, c.ke, c.kd, c.kf, c.mu]) for c in model.contacts]
+    text = "".join(f"{x + 0.0:.9f} " for x in np.concatenate([*numbers, []]))
+    assert (len(numbers), hashlib.sha256(text.encode()).hexdigest()[:16]) == PACKAGED[name]
