@@ -8,7 +8,7 @@ from rpo_lightning import discovery, envs
 from rpo_lightning.cli import main
 from tests.command_line import CONSOLE_SCRIPT, REPOSITORY, call, finish, refused, spawn
 
-PAPER_TASKS = ("hopper", "ant", "anymal", "humanoid")
+PAPER_TASKS = ("hopper", "ant", "anymal", "humanoid", "hand_reorient")
 
 
 def resolved(capsys, *arguments):
@@ -275,12 +275,14 @@ TABLE_2 = {  # arXiv 2508.06214
     "PPO": {**COMMON, "actor_epochs": 5, "actor_lr": 5e-4, "lr_schedule": "kl", "max_grad_norm": 0.5,
             "betas": [0.9, 0.999]},
 }  # fmt: skip
-TABLES_3_TO_7 = {  # num_envs, budget, RPO's KL and entropy, GI-PPO's alpha and share; Hopper's budget is twice the others'
+TABLES_3_TO_7 = {  # num_envs, budget, RPO's KL and entropy, GI-PPO's alpha and share; budgets are not in the tables
     "hopper": (1024, 20_000_000, 0.2, 0.25, 0.5, 0.7),
     "ant": (128, 10_000_000, 0.25, 0.2, 0.5, 0.8),
     "anymal": (128, 10_000_000, 0.2, 0.25, 1e-3, 0.5),
     "humanoid": (64, 10_000_000, 0.5, 0.5, 5e-3, 0.1),
+    "hand_reorient": (64, 4_100_000, 0.003, 0.001, 5e-4, 0.1),
 }
+OF_THE_HAND = {"SAPO": {"init_temperature": 0.005}, "GIPPO": {"clip": 0.05}}
 
 
 @pytest.mark.parametrize("algorithm", TABLE_2)
@@ -292,6 +294,8 @@ def test_presets_have_the_papers_hyper_parameters(task, algorithm, folder, capsy
     num_envs, budget, kl_coef, entropy_coef, alpha, share = TABLES_3_TO_7[task]
     own = {"RPO": {"kl_coef": kl_coef, "entropy_coef": entropy_coef}, "GIPPO": {"alpha": alpha, "max_out_of_range": share}}
     expected = {**TABLE_2[algorithm], **own.get(algorithm, {}), "total_env_steps": budget}
+    if task == "hand_reorient":
+        expected |= OF_THE_HAND.get(algorithm, {})
     assert {name: model[name] for name in expected} == expected
     assert (data["num_envs"], data["horizon"]) == (num_envs, 32)
 

@@ -71,17 +71,17 @@ def test_random_starts_without_a_free_base(task, spread, rate_spread):
 
 
 def test_up_and_heading_are_those_of_the_rotated_base():
-    class NearTarget(envs.env_class("ant")):
-        target = (3.0, 0.0, -4.0)
+    class NearDestination(envs.env_class("ant")):
+        destination = (3.0, 0.0, -4.0)
 
-    env = NearTarget(64, seed=1)
+    env = NearDestination(64, seed=1)
     q = env.q.clone()
     q[:, 3:7] = torch.nn.functional.normalize(torch.randn(64, 4, generator=torch.Generator().manual_seed(0)), dim=1)
     obs = env.set_state(q, env.qd)
     standing = Rotation.from_quat(env.start_q[0, 3:7].numpy())
     turn = Rotation.from_quat(q[:, 3:7].numpy()) * standing.inv()
     up, heading = (torch.tensor(turn.apply(axis), dtype=torch.float32) for axis in ([0, 1, 0], [1, 0, 0]))
-    away = torch.tensor(NearTarget.target) + env.start_q[0, :3] - q[:, :3]
+    away = torch.tensor(NearDestination.destination) + env.start_q[0, :3] - q[:, :3]
     away[:, 1] = 0
     torch.testing.assert_close(obs[:, 27], up[:, 1], rtol=0, atol=1e-5)
     torch.testing.assert_close(obs[:, 28], (heading * away).sum(1) / away.norm(dim=1), rtol=0, atol=1e-5)

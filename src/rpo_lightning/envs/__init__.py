@@ -21,6 +21,7 @@ _TASKS = {
     "cartpole": "rpo_lightning.envs.cartpole.Cartpole",
     "cheetah": "rpo_lightning.envs.cheetah.Cheetah",
     "double_pendulum": "rpo_lightning.envs.double_pendulum.DoublePendulum",
+    "hand_reorient": "rpo_lightning.envs.hand_reorient.HandReorient",
     "hopper": "rpo_lightning.envs.hopper.Hopper",
     "humanoid": "rpo_lightning.envs.humanoid.Humanoid",
     **_CONTROL_TASKS,

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from rpo_lightning.envs.arguments import check_tensor, checked_progress
-from rpo_lightning.envs.base import BaseEnv, Reached, Reward
+from rpo_lightning.envs.base import BaseEnv, Reached, Reward, below
 from rpo_lightning.envs.model_files import beside
-from rpo_lightning.envs.starts import Starts
+from rpo_lightning.envs.starts import StartBank, Starts
 from rpo_lightning.sim import Model, Simulator, load_mjcf
 
 __all__ = ["ArticulatedEnv"]
@@ -27,7 +27,9 @@ __all__ = ["ArticulatedEnv"]
 class ArticulatedEnv(BaseEnv):
     """N copies of a robot with a task, one fused simulator call per step.
 
-    Attributes, besides those of `BaseEnv`: `q` (N, nq), `qd` (N, nd), `model`, `simulator`, `start_q` (N, nq).
+    Attributes, besides those of `BaseEnv`: `q` (N, nq), `qd` (N, nd), `model`, `simulator`, `start_q` (N, nq),
+    `target` (N, target_dim): what each environment is to reach or follow, a goal or a command, drawn when an episode begins
+    and wherever `target_done` says so.
 
     Args:
         num_envs, device, seed: see `BaseEnv`.
@@ -37,6 +39,7 @@ class ArticulatedEnv(BaseEnv):
     """
 
     # what a task sets
+    target_dim: ClassVar[int] = 0
     robot: ClassVar[str | Path]
     contact: ClassVar[tuple[float, float, float, float] | None] = None  # of `load_mjcf`, as are the next four
     limit: ClassVar[tuple[float, ...] | None] = None
@@ -51,6 +54,7 @@ class ArticulatedEnv(BaseEnv):
     def __init__(self, num_envs: int, device: str | torch.device = "cpu", seed: int = 0, **options: Any) -> None:
         super().__init__(num_envs, device, seed, **options)
         self.model = self.load_robot()
+        self.edit(self.model)
         if len(self.model.actuators) != self.action_dim:
             count = len(self.model.actuators)
             raise ValueError(
@@ -65,6 +69,8 @@ class ArticulatedEnv(BaseEnv):
         self.start_q = torch.tensor(self.model.start, dtype=torch.float32, device=self.device).expand(num_envs, -1)
         self.q, self.qd = self.start_q, self.start_q.new_zeros(num_envs, self.model.nd)
         self._slots = self.start_q.new_zeros(num_envs, self.action_dim)
+        self.target = self.start_q.new_zeros(num_envs, self.target_dim)
+        self._targets = StartBank()
         self._judged_on: tuple[Tensor, ...] = ()  # what the reward was computed from
         self.prepare()
         self._check_task()
@@ -86,7 +92,10 @@ class ArticulatedEnv(BaseEnv):
 
     @abstractmethod
     def observe(self, q: Tensor, qd: Tensor, action: Tensor) -> Tensor:
-        """Return the observation (N, obs_dim) of a state; `action` (N, action_dim) fills its action slots, if it has any."""
+        """Return the observation (N, obs_dim) of a state; `action` (N, action_dim) fills its action slots, if it has any.
+
+        What a task with a target observes of `self.target` its reward can use.
+        """
 
     @abstractmethod
     def reward(self, obs: Tensor, action: Tensor) -> Reward:
@@ -99,6 +108,9 @@ class ArticulatedEnv(BaseEnv):
         """Return what only the critic sees of a state, (N, privileged_dim); arguments as of `observe`."""
         return self.start_q.new_zeros(self.num_envs, 0)
 
+    def edit(self, model: Model) -> None:
+        """Change the robot as it was read, by `self.options`, before it is simulated."""
+
     def prepare(self) -> None:
         """Compute once, from `self.model`, what `observe` and `reward` need."""
 
@@ -109,6 +121,17 @@ class ArticulatedEnv(BaseEnv):
     def random_start(self) -> tuple[Tensor, Tensor]:
         """Draw a start (q, qd) for every environment, with `self.uniform` or another draw from `self.generator`."""
         return self.start_q, self.start_q.new_zeros(self.num_envs, self.model.nd)
+
+    def random_target(self) -> Tensor:
+        """Draw a target (N, target_dim) for every environment, as `random_start` does."""
+        return self.start_q.new_zeros(self.num_envs, self.target_dim)
+
+    def target_done(self, obs: Tensor) -> Tensor:
+        """Return (N,) bool: where the target is drawn anew though the episode goes on; `obs` as in `reward`.
+
+        The observation and the reward of the step just made are still of the old one.
+        """
+        return torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
 
     def uniform(self, low: float, high: float, width: int) -> Tensor:
         """Draw (N, width) numbers within [low, high)."""
@@ -139,21 +162,30 @@ class ArticulatedEnv(BaseEnv):
     def detach(self) -> Tensor:
         """Cut the graph at the present state; return its observation."""
         self.q, self.qd, self._slots = self.q.detach(), self.qd.detach(), self._slots.detach()
+        self.target = self.target.detach()
         self._judged_on = ()
         return super().detach()
 
-    def set_state(self, q: Tensor, qd: Tensor, progress: Tensor | None = None) -> Tensor:
+    def reseed(self, seed: int) -> None:
+        """Let the starts and targets from here on be those of another seed."""
+        super().reseed(seed)
+        self._targets.clear()
+
+    def set_state(self, q: Tensor, qd: Tensor, progress: Tensor | None = None, target: Tensor | None = None) -> Tensor:
         """Continue from (q, qd), keeping their graph; return the observation. Action slots are zeroed.
 
         Args:
             q: (N, nq) coordinates.
             qd: (N, nd) rates.
             progress: (N,) steps of the present episodes; None: 0.
+            target: (N, target_dim); None: the present ones.
         """
-        check_tensor(self.name, "q", q, (self.num_envs, self.model.nq), self.device)
-        check_tensor(self.name, "qd", qd, (self.num_envs, self.model.nd), self.device)
+        target = self.target if target is None else target
+        widths = (("q", q, self.model.nq), ("qd", qd, self.model.nd), ("target", target, self.target_dim))
+        for name, tensor, width in widths:
+            check_tensor(self.name, name, tensor, (self.num_envs, width), self.device)
         self._progress = checked_progress(self.name, progress, self.num_envs, self.device)
-        self.q, self.qd = q, qd
+        self.q, self.qd, self.target = q, qd, target
         self._slots = q.new_zeros(self.num_envs, self.action_dim)
         self._obs, self._privileged = self.observe(q, qd, self._slots), self.observe_privileged(q, qd, self._slots)
         return self._obs
@@ -163,9 +195,10 @@ class ArticulatedEnv(BaseEnv):
         return self.q, self.qd, self._progress
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything the future depends on, the starts not yet used and the random generator included."""
-        parts = {"q": self.q, "qd": self.qd, "action": self._slots}
-        return {**{name: part.detach().clone() for name, part in parts.items()}, **super().state_dict()}
+        """Return everything the future depends on; starts and targets not yet used and the random generator included."""
+        parts = {"q": self.q, "qd": self.qd, "action": self._slots, "target": self.target}
+        banked = {f"targets.{key}": value for key, value in self._targets.state_dict().items()}
+        return {**{name: part.detach().clone() for name, part in parts.items()}, **banked, **super().state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue exactly where `state_dict` was taken, on this device or another.
@@ -174,7 +207,10 @@ class ArticulatedEnv(BaseEnv):
             ValueError: if the state is of another task or number of environments.
         """
         super().load_state_dict(state)
-        self.q, self.qd, self._slots = (state[key].to(self.device, copy=True) for key in ("q", "qd", "action"))
+        self._targets.load_state_dict(below("targets.", state))
+        self.q, self.qd, self._slots, self.target = (
+            state[key].to(self.device, copy=True) for key in ("q", "qd", "action", "target")
+        )
 
     # ---- inside --------------------------------------------------------------------------------------------------
 
@@ -195,6 +231,9 @@ class ArticulatedEnv(BaseEnv):
         failed = self.failed(reached)
         if not self.options.get("early_termination", True):
             failed = torch.zeros_like(failed)
+        if self.target_dim:
+            with torch.no_grad():
+                self._aim(self.target_done(reached).nonzero()[:, 0])
         return Reached((self.q, self.qd), obs, privileged, reward, failed)
 
     def _all_seen(self, obs: Tensor, privileged: Tensor) -> Tensor:
@@ -220,9 +259,21 @@ class ArticulatedEnv(BaseEnv):
             q, qd = self.start_q[: len(rows)], self.start_q.new_zeros(len(rows), self.model.nd)
         self.q, self.qd = self.q.index_copy(0, rows, q), self.qd.index_copy(0, rows, qd)
         self._slots = self._slots.index_fill(0, rows, 0.0)
+        self._aim(rows)
         with torch.no_grad():
             state = self.q, self.qd, self._slots
             return self.observe(*state), self.observe_privileged(*state)
+
+    def _aim(self, rows: Tensor) -> None:
+        """Give the environments in `rows` (M,) fresh targets."""
+        if self.target_dim and len(rows):
+            fresh = self._targets.take(len(rows), self._draw_targets)["target"].to(self.device)
+            self.target = self.target.index_copy(0, rows, fresh)
+
+    def _draw_targets(self) -> Starts:
+        target = self.random_target()
+        self._check_returned("random_target", target, self.target_dim)
+        return {"target": target}
 
     def _draw(self) -> Starts:
         q, qd = self.random_start()
@@ -238,6 +289,7 @@ class ArticulatedEnv(BaseEnv):
         seen = self._all_seen(obs, privileged)
         self._check_returned("reward", self._judged("reward", self.reward, seen, self._slots))
         self._check_returned("failed", self._judged("failed", self.failed, seen), dtype=torch.bool)
+        self._check_returned("target_done", self._judged("target_done", self.target_done, seen), dtype=torch.bool)
         full = torch.ones_like(self._slots)
         if self.options["observe_action"] and torch.equal(self._judged("observe", self.observe, *state[:2], full), obs):
             raise TypeError(f"{self.name}: unknown option 'observe_action': `observe` shows no action")

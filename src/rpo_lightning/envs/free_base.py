@@ -17,12 +17,12 @@ class FreeBaseEnv(ArticulatedEnv):
     """A task whose robot has a free joint first, then hinges that are all actuated.
 
     Observation: height, base quaternion (xyzw), velocity of the base's origin, angular velocity (all in world axes), joint
-    positions, scaled joint rates, y of the base's up axis, heading towards the target, action slots.
+    positions, scaled joint rates, y of the base's up axis, heading towards the destination, action slots.
     Base axes are taken relative to the start orientation, so that a robot standing as it starts points up and forward.
     """
 
     joint_rate_scale: ClassVar[float] = 0.1
-    target: ClassVar[tuple[float, float, float]] = (10000.0, 0.0, 0.0)
+    destination: ClassVar[tuple[float, float, float]] = (10000.0, 0.0, 0.0)
     termination_height: ClassVar[float]
 
     def prepare(self) -> None:
@@ -32,7 +32,7 @@ class FreeBaseEnv(ArticulatedEnv):
         start = torch.tensor(self.model.start)
         self._pointer = _pointer(start[3:7]).to(self.device, torch.float32)
         self._unit = torch.tensor([1.0, 1.0, 0.0], device=self.device)
-        self._goal = (torch.tensor(self.target, dtype=torch.float64) + start[:3]).to(self.device, torch.float32)
+        self._goal = (torch.tensor(self.destination, dtype=torch.float64) + start[:3]).to(self.device, torch.float32)
 
     def observe(self, q: torch.Tensor, qd: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
         """Return the observation (N, obs_dim), see the class."""

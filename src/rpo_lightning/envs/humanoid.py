@@ -20,7 +20,7 @@ class Humanoid(FreeBaseEnv):
     robot: ClassVar[str] = "humanoid.xml"
     substeps: ClassVar[int] = 48
     mass_matrix_interval: ClassVar[int] = 48
-    target: ClassVar[tuple[float, float, float]] = (200.0, 0.0, 0.0)
+    destination: ClassVar[tuple[float, float, float]] = (200.0, 0.0, 0.0)
     termination_height: ClassVar[float] = 0.74
     height_tolerance: ClassVar[float] = 0.1
     height_weight: ClassVar[float] = 10.0
