@@ -203,7 +203,7 @@ def test_three_boxes_stay_stacked_for_ten_seconds(sizes, shift):
     moved = (q - start).view(envs, 3, 7)
     assert moved[..., 2].abs().max() < 0.03  # sunk in by millimetres, lower where it leans
     assert moved[..., :2].abs().max() < 0.15  # viscous friction creeps
-    assert q.view(envs, 3, 7)[..., 6].abs().min() > 0.99  # upright
+    assert q.view(envs, 3, 7)[..., 6].abs().min() > 0.95  # upright
     assert qd.abs().max() < 1.0
 
 

@@ -201,7 +201,7 @@ class _Writer:
         moved = [x for body in self.loops.inputs(trace, "gp", BODY) for x in body]
         grads = gradient(tau, push, direct + wrenches)
         through = gradient(list(poses.values()), moved, [*q, *qd]) + [0.0] * len(u)
-        before = emit_stage(poses, declared) + self.loops.forward()
+        before = emit_stage(poses, declared) + self.loops.forward(adjoint=True)
         before += emit_stage(_assign("gw", grads[len(direct) :]), declared) + self.loops.backward()
         return before, declared, [one + two for one, two in zip(grads, through, strict=False)]
 

@@ -7,11 +7,12 @@ out, and so is a part of it; what it would add is exactly zero.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
 
-from rpo_lightning.sim.expressions import Expr, Scalar, Trace, block, emit_stage, gradient, independent
+from rpo_lightning.sim.expressions import Expr, Scalar, Trace, block, emit_stage, gradient, independent, maximum, where_less
 from rpo_lightning.sim.model import Model
 from rpo_lightning.sim.pairs.shapes import BODY, Body
 from rpo_lightning.sim.pairs.wrenches import Table, pair_shapes, pair_wrench, tables
@@ -48,6 +49,10 @@ class Loops:
         if adjoint:
             text += f"lane gp[{BODY * count}], gw[{6 * count}];\n"
         for index, table in enumerate(self.tables):
+            if adjoint:
+                size = len(table.rows) * len(table.kind.parts)
+                number = "unsigned short" if size < 1 << 16 else "int"
+                text += f"{number} touching_{index}[{size}];\nint count_{index};\n"
             numbers = np.vectorize(self.links.index)(table.links)
             text += _array(f"pair_bodies_{index}", "int", numbers)
             for name, rows in (("pair", table.rows), ("part", table.kind.parts)):
@@ -67,57 +72,46 @@ class Loops:
         flat = [value for link in self.links for value in (bodies[link] if link >= 0 else world).flat()]
         return {f"bp[{i}]": value for i, value in enumerate(flat)}
 
-    def forward(self) -> str:
-        """Return code for bp -> bw."""
-        return self._clear("bw", 6) + "".join(self._loop(i, table, False) for i, table in enumerate(self.tables))
+    def forward(self, adjoint: bool = False) -> str:
+        """Return code for bp -> bw; ahead of `backward`, it also lists what touches."""
+        return self._clear("bw", 6) + "".join(self._press(i, table, adjoint) for i, table in enumerate(self.tables))
 
     def backward(self) -> str:
-        """Return code for bp, gw -> gp."""
-        return self._clear("gp", BODY) + "".join(self._loop(i, table, True) for i, table in enumerate(self.tables))
+        """Return code for bp, gw -> gp, after `forward(adjoint=True)` on the same bp."""
+        return self._clear("gp", BODY) + "".join(self._pull(i, table) for i, table in enumerate(self.tables))
 
     def _clear(self, name: str, width: int) -> str:
         return f"for (int i = 0; i < {width * len(self.links)}; ++i) {name}[i] = (lane)(0.0f);\n"
 
-    def _loop(self, index: int, table: Table, adjoint: bool) -> str:
-        trace = Trace()
-        row = _symbols(trace, "of_pair", table.rows)
-        part = _symbols(trace, "of_part", table.kind.parts)
-        ends = [trace.inputs("one", BODY), trace.inputs("two", BODY)]
-        first, second = (Body.unflatten(end) for end in ends)
-
-        def look(i: Scalar, j: Scalar) -> Scalar:
-            return trace.node("height", (i, j))
-
-        shapes = pair_shapes(table, row, first, second, look)
-        wrench = [x for v in pair_wrench(self.model, table, row, part, first, second, look) for x in v]
-        if adjoint:
-            added = gradient(wrench, trace.inputs("done", 6) + trace.inputs("undone", 6), [*ends[0], *ends[1]])
-        else:
-            added = wrench
-        width = len(added) // 2
-        outputs = {f"to_one[{i}]": x for i, x in enumerate(added[:width])}
-        outputs |= {f"to_two[{i}]": x for i, x in enumerate(added[width:])}
-        outputs = {name: x for name, x in outputs.items() if isinstance(x, Expr)}
-        gap = table.kind.part_apart(*shapes, part) if table.kind.part_apart is not None else 0.0
-
-        declared: set[int] = set()
-        text = f"for (int p = 0; p < {len(table.rows)}; ++p) {{\n"
-        inside = f"const int* pair = pair_bodies_{index}[p];\n"
-        inside += f"const lane *one = bp + {BODY} * pair[0], *two = bp + {BODY} * pair[1];\n"
-        if _varying(table.rows).any():
-            inside += f"const float* of_pair = pair_constants_{index}[p];\n"
-        inside += "".join(self._skip(bound(*shapes), declared) for bound in table.kind.apart)
-        if adjoint:
-            inside += "const lane *done = gw + 6 * pair[0], *undone = gw + 6 * pair[1];\n"
-        place, to = (BODY, "gp") if adjoint else (6, "bw")
-        inside += f"lane *to_one = {to} + {place} * pair[0], *to_two = {to} + {place} * pair[1];\n"
+    def _press(self, index: int, table: Table, listed: bool) -> str:
+        pair, declared, count = _Pair(self.model, table), set[int](), len(table.kind.parts)
+        outputs = _added("to_one", "to_two", pair.wrench)
+        gap = table.kind.part_apart(*pair.shapes, pair.part) if table.kind.part_apart is not None else 0.0
+        text = _names(index, table)
+        text += "".join(self._skip(bound(*pair.shapes), declared) for bound in table.kind.apart)
+        text += "lane *to_one = bw + 6 * pair[0], *to_two = bw + 6 * pair[1];\n"
         # what all parts share is computed once
-        inside += emit_stage({}, declared, ahead=independent([gap, *outputs.values()], part))
-        inside += f"for (int e = 0; e < {len(table.kind.parts)}; ++e) {{\n"
-        if _varying(table.kind.parts).any():
-            inside += f"const float* of_part = part_constants_{index}[e];\n"
-        inside += self._skip(gap, declared) + emit_stage(outputs, declared, accumulate=True) + "}\n"
-        return text + block(inside) + "}\n"
+        text += emit_stage({}, declared, ahead=independent([gap, *outputs.values()], pair.part))
+        text += f"for (int e = 0; e < {count}; ++e) {{\n" + _part_name(index, table) + self._skip(gap, declared)
+        # now it is known where: no force acts, and nothing is passed back, where no lane is past the surface
+        deepest = functools.reduce(maximum, (spot.depth for spot in pair.spots))
+        text += self._skip(where_less(0.0, deepest, -1.0, 1.0), declared)
+        if listed:
+            text += f"touching_{index}[count_{index}++] = {count} * p + e;\n"
+        text += emit_stage(outputs, declared, accumulate=True) + "}\n"
+        head = f"count_{index} = 0;\n" if listed else ""
+        return head + f"for (int p = 0; p < {len(table.rows)}; ++p) {{\n{block(text)}}}\n"
+
+    def _pull(self, index: int, table: Table) -> str:
+        pair, count = _Pair(self.model, table), len(table.kind.parts)
+        seeds = pair.trace.inputs("done", 6) + pair.trace.inputs("undone", 6)
+        outputs = _added("to_one", "to_two", gradient(pair.wrench, seeds, [*pair.one, *pair.two]))
+        text = f"const int p = touching_{index}[k] / {count}, e = touching_{index}[k] % {count};\n"
+        text += _names(index, table) + _part_name(index, table)
+        text += "const lane *done = gw + 6 * pair[0], *undone = gw + 6 * pair[1];\n"
+        text += f"lane *to_one = gp + {BODY} * pair[0], *to_two = gp + {BODY} * pair[1];\n"
+        text += emit_stage(outputs, set(), accumulate=True)
+        return f"for (int k = 0; k < count_{index}; ++k) {{\n{block(text)}}}\n"
 
     def _skip(self, gap: Scalar, declared: set[int]) -> str:
         if not isinstance(gap, Expr):
@@ -126,6 +120,43 @@ class Loops:
         # what is never taken at run time leaves the machine code as it is
         taken = f"all_positive({name})" if self.bounded else f"all_positive({name}) & (num_envs < 0)"
         return emit_stage({}, declared, ahead=[gap]) + f"if ({taken}) continue;\n"
+
+
+class _Pair:
+    """One pair of a kind, traced: its row of constants, one part of it, its bodies, where they touch and what that does."""
+
+    def __init__(self, model: Model, table: Table) -> None:
+        self.trace = trace = Trace()
+        self.part = _symbols(trace, "of_part", table.kind.parts)
+        self.one, self.two = trace.inputs("one", BODY), trace.inputs("two", BODY)
+        row, bodies = _symbols(trace, "of_pair", table.rows), (Body.unflatten(self.one), Body.unflatten(self.two))
+
+        def look(i: Scalar, j: Scalar) -> Scalar:
+            return trace.node("height", (i, j))
+
+        self.shapes = pair_shapes(table, row, *bodies, look)
+        self.spots = table.kind.touch(*self.shapes, self.part)
+        self.wrench = [x for vector in pair_wrench(model, row, self.spots, *bodies) for x in vector]
+
+
+def _names(index: int, table: Table) -> str:
+    """Return C that names the bodies and constants of pair p."""
+    text = f"const int* pair = pair_bodies_{index}[p];\n"
+    text += f"const lane *one = bp + {BODY} * pair[0], *two = bp + {BODY} * pair[1];\n"
+    return text + (f"const float* of_pair = pair_constants_{index}[p];\n" if _varying(table.rows).any() else "")
+
+
+def _part_name(index: int, table: Table) -> str:
+    return f"const float* of_part = part_constants_{index}[e];\n" if _varying(table.kind.parts).any() else ""
+
+
+def _added(first: str, second: str, values: Sequence[Scalar]) -> dict[str, Scalar]:
+    """Return what is added to the entries of two arrays, without what is constantly zero."""
+    width = len(values) // 2
+    named = {
+        f"{name}[{i}]": x for name, half in ((first, values[:width]), (second, values[width:])) for i, x in enumerate(half)
+    }
+    return {name: x for name, x in named.items() if isinstance(x, Expr)}
 
 
 _HEIGHT = """auto height = [&](lane i, lane j) -> lane {

@@ -12,7 +12,7 @@ from rpo_lightning.sim.contact import contact_force
 from rpo_lightning.sim.expressions import Scalar
 from rpo_lightning.sim.model import Model
 from rpo_lightning.sim.pairs.kinds import KINDS, Kind
-from rpo_lightning.sim.pairs.shapes import Body, Shape, constants, placed, split
+from rpo_lightning.sim.pairs.shapes import Body, Shape, Spot, constants, placed, split
 
 __all__ = ["Table", "pair_shapes", "pair_wrench", "tables", "wrenches"]
 
@@ -69,12 +69,11 @@ def pair_shapes(table: Table, row: Sequence[Scalar], first: Body, second: Body, 
 
 
 def pair_wrench(
-    model: Model, table: Table, row: Sequence[Scalar], part: Sequence[Scalar], first: Body, second: Body, heights: Heights
+    model: Model, row: Sequence[Scalar], spots: Sequence[Spot], first: Body, second: Body
 ) -> tuple[Vector, Vector, Vector, Vector]:
     """Return torque and force (3,) on the first body and on the second, about the reference point [N m, N]."""
-    shapes = pair_shapes(table, row, first, second, heights)
     total = [ZERO, ZERO, ZERO, ZERO]
-    for spot in table.kind.touch(*shapes, part):
+    for spot in spots:
         velocity = first.linear + cross(first.angular, spot.first) - second.linear - cross(second.angular, spot.second)
         force = contact_force(spot.depth, spot.normal, velocity, split(row)[2], model.law, model.friction) * spot.weight
         added = cross(spot.first, force), force, -1.0 * cross(spot.second, force), -1.0 * force
@@ -100,7 +99,8 @@ def wrenches(model: Model, bodies: Sequence[Body], world: Body, heights: np.ndar
                 return float(heights[int(i), int(j)])  # type: ignore[arg-type,index]
 
             for part in table.kind.parts.tolist():
-                turn_one, push_one, turn_two, push_two = pair_wrench(model, table, row, part, pair[0], pair[1], look)
+                spots = table.kind.touch(*pair_shapes(table, row, pair[0], pair[1], look), part)
+                turn_one, push_one, turn_two, push_two = pair_wrench(model, row, spots, pair[0], pair[1])
                 for link, turn, push in ((links[0], turn_one, push_one), (links[1], turn_two, push_two)):
                     if link >= 0:
                         total[link] = total[link][0] + turn, total[link][1] + push
