@@ -103,12 +103,16 @@ def test_two_balls_that_touch():
     assert wall.mass == pytest.approx(3.0)
 
 
-@pytest.mark.parametrize(("kind", "second", "points"), [("capsule", "plane", 2), ("box", "hfield", 4), ("cylinder", "plane", 4),
+@pytest.mark.parametrize(("kind", "second", "points"), [("capsule", "plane", 2), ("box", "hfield", 4), ("cylinder", "plane", 3),
                                                         ("box", "box", 4), ("capsule", "capsule", 1), ("sphere", "cylinder", 1)])  # fmt: skip
 def test_a_pair_of_flat_shapes_touches_at_several_points(kind, second, points):
     geoms = [Geom("a", kind, 0, size=np.array([0.1, 0.2, 0.3])), Geom("b", second, -1)]
-    (found,) = steepness(Model([ball(2.0, 0.1)], geoms=geoms, pairs=[Pair(0, 1, *MATERIAL)]), H)
+    model = Model([ball(2.0, 0.1)], geoms=geoms, pairs=[Pair(0, 1, *MATERIAL)])
+    (found,) = steepness(model, H)
     assert found.points == points
+    model.detection = "rewarped"
+    (other,) = steepness(model, H)
+    assert other.points == (8 if kind == second == "box" else points)
     assert found.mass == pytest.approx(2.0)
     assert found.ke == pytest.approx(H * np.sqrt(points * 300.0 / 2.0))
 

@@ -20,7 +20,7 @@ _LIMIT = 2.0  # of each number of `Steepness` where semi-implicit Euler becomes 
 _TOGETHER = 0.01  # [m] points of a link that differ less in height touch at the same time
 _LANDING = 1.0  # [m/s] damping grows with depth: it is judged at that of a landing with this speed
 _NAMED = 6  # pairs; more are counted
-_POINTS = {"sphere": 1, "capsule": 2, "box": 4, "cylinder": 4}  # on something flat
+_POINTS = {"sphere": 1, "capsule": 2, "box": 4, "cylinder": 3}  # on something flat
 _ADVICE = {"ke": "lower ke by its square", "kd": "lower kd", "kf": "lower kf"}
 
 
@@ -140,6 +140,8 @@ def _in_pairs(model: Model, pose: Pose, h: float) -> Iterator[Steepness]:
     for pair in model.pairs:
         first, second = model.geoms[pair.first], model.geoms[pair.second]
         points = _POINTS[first.kind] if second.kind in ("box", "plane", "hfield") else 1
+        if model.detection == "rewarped" and first.kind == second.kind == "box":
+            points = 8  # edges of one on the other, four each way
         pushed, slid = points * (gives[pair.first] + gives[pair.second])
         yield _judged(f"{first.name} touches {second.name}", points, pushed, slid, pair, model.law, h)
 
