@@ -9,12 +9,7 @@ from rpo_lightning.sim.expressions import Scalar, frozen, nearest, recip, sqrt, 
 from rpo_lightning.sim.pairs.closest import absolute, clamp
 from rpo_lightning.sim.pairs.shapes import Shape, Spot
 
-__all__ = ["corner_field", "end_field", "everywhere", "sphere_field"]
-
-
-def everywhere(first: Shape, field: Shape) -> Scalar:
-    """Never say that a shape is apart from a field: a look below it is what finding out takes."""
-    return -1.0
+__all__ = ["corner_field", "end_field", "sphere_field"]
 
 
 def _on_field(point: Vector, radius: Scalar, field: Shape) -> list[Spot]:

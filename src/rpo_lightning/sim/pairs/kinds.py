@@ -28,13 +28,14 @@ class Kind:
     Attributes:
         touch: from two shapes and a part, the spots where they may touch.
         parts: (P, k) what it is evaluated for, one row after the other.
-        apart: positive where the shapes certainly do not touch. part_apart: likewise for one part; None: not worth a look.
+        apart: bounds, the cheapest first: positive where the shapes certainly do not touch.
+        part_apart: likewise for one part; None: not worth a look.
         both_ways: the first touches the second and the second the first.
     """
 
     touch: Callable[[Shape, Shape, Sequence[Scalar]], list[Spot]]
     parts: np.ndarray = field(default_factory=lambda: np.zeros((1, 0)))
-    apart: Callable[[Shape, Shape], Scalar] = closest.apart
+    apart: tuple[Callable[[Shape, Shape], Scalar], ...] = (closest.apart,)
     part_apart: Callable[[Shape, Shape, Sequence[Scalar]], Scalar] | None = None
     both_ways: bool = False
 
@@ -44,16 +45,16 @@ _EXACT = {
     ("sphere", "capsule"): Kind(closest.sphere_capsule),
     ("sphere", "box"): Kind(closest.sphere_box),
     ("sphere", "cylinder"): Kind(closest.sphere_cylinder),
-    ("sphere", "plane"): Kind(closest.sphere_plane, apart=closest.plane_apart),
-    ("sphere", "hfield"): Kind(height_field.sphere_field, apart=height_field.everywhere),
+    ("sphere", "plane"): Kind(closest.sphere_plane, apart=(closest.plane_apart,)),
+    ("sphere", "hfield"): Kind(height_field.sphere_field, apart=()),
     ("capsule", "capsule"): Kind(closest.capsule_capsule),
     ("capsule", "box"): Kind(closest.capsule_box),
-    ("capsule", "plane"): Kind(closest.end_plane, _ENDS, closest.plane_apart),
-    ("capsule", "hfield"): Kind(height_field.end_field, _ENDS, height_field.everywhere),
+    ("capsule", "plane"): Kind(closest.end_plane, _ENDS, (closest.plane_apart,)),
+    ("capsule", "hfield"): Kind(height_field.end_field, _ENDS, ()),
     ("box", "box"): Kind(box_box),
-    ("box", "plane"): Kind(closest.corner_plane, _CORNERS, closest.plane_apart),
-    ("box", "hfield"): Kind(height_field.corner_field, _CORNERS, height_field.everywhere),
-    ("cylinder", "plane"): Kind(closest.cylinder_plane, _RIMS, closest.plane_apart),
+    ("box", "plane"): Kind(closest.corner_plane, _CORNERS, (closest.plane_apart,)),
+    ("box", "hfield"): Kind(height_field.corner_field, _CORNERS, ()),
+    ("cylinder", "plane"): Kind(closest.cylinder_plane, _RIMS, (closest.plane_apart,)),
 }
 
 KINDS: dict[str, dict[tuple[str, str], Kind]] = {
@@ -61,7 +62,13 @@ KINDS: dict[str, dict[tuple[str, str], Kind]] = {
     "rewarped": {
         ("sphere", "sphere"): Kind(rewarped.sphere_sphere),
         ("sphere", "box"): Kind(rewarped.sphere_box),
-        ("box", "box"): Kind(rewarped.edge_box, rewarped.EDGES, rewarped.faces_apart, rewarped.edge_apart, both_ways=True),
+        ("box", "box"): Kind(
+            rewarped.edge_box,
+            rewarped.EDGES,
+            (closest.apart, rewarped.faces_apart),
+            rewarped.edge_apart,
+            both_ways=True,
+        ),
     },
 }
 """By `Model.detection`, then by the kinds of the first and the second geom of a pair."""

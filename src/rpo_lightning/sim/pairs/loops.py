@@ -94,7 +94,7 @@ class Loops:
         text += f"const lane *one = bp + {BODY} * pair[0], *two = bp + {BODY} * pair[1];\n"
         if _varying(table.rows).any():
             text += f"const float* of_pair = pair_constants_{index}[p];\n"
-        text += self._skip(table.kind.apart(*shapes))
+        text += "".join(self._skip(bound(*shapes)) for bound in table.kind.apart)
         if adjoint:
             text += "const lane *done = gw + 6 * pair[0], *undone = gw + 6 * pair[1];\n"
             text += f"lane *to_one = gp + {BODY} * pair[0], *to_two = gp + {BODY} * pair[1];\n"
