@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rpo_lightning.envs.articulated import ArticulatedEnv
-from rpo_lightning.sim import Joint, Model, quat_multiply
+from rpo_lightning.sim import Model, quat_multiply
 
 __all__ = ["HandReorient"]
 
@@ -47,7 +47,6 @@ class HandReorient(ArticulatedEnv):
     target_dim: ClassVar[int] = 4
     episode_length: ClassVar[int] = 600
     robot: ClassVar[str] = "hand_reorient.xml"
-    drop: ClassVar[tuple[str, ...]] = ("obstacle", "pair")
     dt: ClassVar[float] = 1.0 / 120.0
     substeps: ClassVar[int] = 64
     mass_matrix_interval: ClassVar[int] = 64
@@ -70,9 +69,6 @@ class HandReorient(ArticulatedEnv):
         """
         chosen = self._chosen_physics()
         model.law, model.detection = "rate", chosen["detection"]
-        for link in model.links:
-            if link.joint is not Joint.FREE:
-                link.stop_kd = 10.0
         if chosen["double_tips"]:
             _count_tips_twice(model)
         if chosen["mixed_inertias"]:

@@ -24,6 +24,7 @@ __all__ = [
     "emit_stage",
     "frozen",
     "gradient",
+    "independent",
     "maximum",
     "minimum",
     "nearest",
@@ -261,16 +262,39 @@ def block(text: str) -> str:
     return "{\n#pragma clang fp contract(fast)\n" + text + "}\n"
 
 
-def emit_stage(outputs: Mapping[str, Scalar], declared: set[int], accumulate: bool = False) -> str:
+def independent(outputs: Sequence[Scalar], symbols: Sequence[Scalar]) -> list[Expr]:
+    """Return the nodes that `outputs` are computed from without any of `symbols`, but for those that only lead to others."""
+    trace = next(x for x in outputs if isinstance(x, Expr)).trace
+    moved = {x.index for x in symbols if isinstance(x, Expr)}
+    for node in trace.nodes:
+        if any(isinstance(a, Expr) and a.index in moved for a in node.args):
+            moved.add(node.index)
+    found: dict[int, Expr] = {}
+    seen: set[int] = set()
+    stack = [x for x in outputs if isinstance(x, Expr)]
+    while stack:
+        node = stack.pop()
+        if node.index not in moved:
+            found[node.index] = node
+        elif node.index not in seen:
+            seen.add(node.index)
+            stack.extend(a for a in node.args if isinstance(a, Expr))
+    return list(found.values())
+
+
+def emit_stage(
+    outputs: Mapping[str, Scalar], declared: set[int], accumulate: bool = False, ahead: Sequence[Expr] = ()
+) -> str:
     """Print C that computes `outputs` from what an earlier stage of the same trace declared, and what that lacks.
 
     Args:
         outputs: as for `emit`.
         accumulate: as for `emit`.
         declared: indices of the nodes that stand already; those printed here are added.
+        ahead: nodes to compute for later stages.
     """
     needed: set[int] = set()
-    stack = [x for x in outputs.values() if isinstance(x, Expr)]
+    stack = [*ahead, *(x for x in outputs.values() if isinstance(x, Expr))]
     nodes = stack[0].trace.nodes if stack else []
     while stack:
         node = stack.pop()

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rpo_lightning.sim.expressions import Expr, Scalar, Trace, emit, gradient
+from rpo_lightning.sim.expressions import Expr, Scalar, Trace, block, emit_stage, gradient, independent
 from rpo_lightning.sim.model import Model
 from rpo_lightning.sim.pairs.shapes import BODY, Body
 from rpo_lightning.sim.pairs.wrenches import Table, pair_shapes, pair_wrench, tables
@@ -89,38 +89,43 @@ class Loops:
             return trace.node("height", (i, j))
 
         shapes = pair_shapes(table, row, first, second, look)
-        text = f"for (int p = 0; p < {len(table.rows)}; ++p) {{\n"
-        text += f"const int* pair = pair_bodies_{index}[p];\n"
-        text += f"const lane *one = bp + {BODY} * pair[0], *two = bp + {BODY} * pair[1];\n"
-        if _varying(table.rows).any():
-            text += f"const float* of_pair = pair_constants_{index}[p];\n"
-        text += "".join(self._skip(bound(*shapes)) for bound in table.kind.apart)
-        if adjoint:
-            text += "const lane *done = gw + 6 * pair[0], *undone = gw + 6 * pair[1];\n"
-            text += f"lane *to_one = gp + {BODY} * pair[0], *to_two = gp + {BODY} * pair[1];\n"
-        else:
-            text += "lane *to_one = bw + 6 * pair[0], *to_two = bw + 6 * pair[1];\n"
-        text += f"for (int e = 0; e < {len(table.kind.parts)}; ++e) {{\n"
-        if _varying(table.kind.parts).any():
-            text += f"const float* of_part = part_constants_{index}[e];\n"
-        if table.kind.part_apart is not None:
-            text += self._skip(table.kind.part_apart(*shapes, part))
         wrench = [x for v in pair_wrench(self.model, table, row, part, first, second, look) for x in v]
         if adjoint:
-            seeds = trace.inputs("done", 6) + trace.inputs("undone", 6)
-            added = gradient(wrench, seeds, [*ends[0], *ends[1]])
-            width = BODY
+            added = gradient(wrench, trace.inputs("done", 6) + trace.inputs("undone", 6), [*ends[0], *ends[1]])
         else:
-            added, width = wrench, 6
-        outputs = {f"to_one[{i}]": added[i] for i in range(width)} | {f"to_two[{i}]": added[width + i] for i in range(width)}
-        return text + emit({k: v for k, v in outputs.items() if isinstance(v, Expr)}, accumulate=True) + "}\n}\n"
+            added = wrench
+        width = len(added) // 2
+        outputs = {f"to_one[{i}]": x for i, x in enumerate(added[:width])}
+        outputs |= {f"to_two[{i}]": x for i, x in enumerate(added[width:])}
+        outputs = {name: x for name, x in outputs.items() if isinstance(x, Expr)}
+        gap = table.kind.part_apart(*shapes, part) if table.kind.part_apart is not None else 0.0
 
-    def _skip(self, gap: Scalar) -> str:
+        declared: set[int] = set()
+        text = f"for (int p = 0; p < {len(table.rows)}; ++p) {{\n"
+        inside = f"const int* pair = pair_bodies_{index}[p];\n"
+        inside += f"const lane *one = bp + {BODY} * pair[0], *two = bp + {BODY} * pair[1];\n"
+        if _varying(table.rows).any():
+            inside += f"const float* of_pair = pair_constants_{index}[p];\n"
+        inside += "".join(self._skip(bound(*shapes), declared) for bound in table.kind.apart)
+        if adjoint:
+            inside += "const lane *done = gw + 6 * pair[0], *undone = gw + 6 * pair[1];\n"
+        place, to = (BODY, "gp") if adjoint else (6, "bw")
+        inside += f"lane *to_one = {to} + {place} * pair[0], *to_two = {to} + {place} * pair[1];\n"
+        # what all parts share is computed once
+        inside += emit_stage({}, declared, ahead=independent([gap, *outputs.values()], part))
+        inside += f"for (int e = 0; e < {len(table.kind.parts)}; ++e) {{\n"
+        if _varying(table.kind.parts).any():
+            inside += f"const float* of_part = part_constants_{index}[e];\n"
+        inside += self._skip(gap, declared) + emit_stage(outputs, declared, accumulate=True) + "}\n"
+        return text + block(inside) + "}\n"
+
+    def _skip(self, gap: Scalar, declared: set[int]) -> str:
         if not isinstance(gap, Expr):
             return ""
+        name = f"t{gap.index}"
         # what is never taken at run time leaves the machine code as it is
-        taken = "all_positive(gap)" if self.bounded else "all_positive(gap) & (num_envs < 0)"
-        return "{lane gap;\n" + emit({"gap": gap}) + f"if ({taken}) continue;}}\n"
+        taken = f"all_positive({name})" if self.bounded else f"all_positive({name}) & (num_envs < 0)"
+        return emit_stage({}, declared, ahead=[gap]) + f"if ({taken}) continue;\n"
 
 
 _HEIGHT = """auto height = [&](lane i, lane j) -> lane {

@@ -61,10 +61,11 @@ def _nearest_on(point: Vector, half: Vector) -> list[Scalar]:
 
 
 def _distance(point: Vector, half: Vector) -> Scalar:
+    """Return what grows as the distance from a box does, without its root: squared outside, negative inside."""
     over = [absolute(x) - h for x, h in zip(point, half, strict=True)]
     out = [maximum(x, 0.0) for x in over]
     deepest = maximum(maximum(over[0], over[1]), over[2])
-    return sqrt(maximum(sum(e * e for e in out), 1e-20)) + minimum(deepest, 0.0)
+    return sum(e * e for e in out) + minimum(deepest, 0.0)
 
 
 def sphere_box(sphere: Shape, box: Shape, part: Sequence[Scalar]) -> list[Spot]:
