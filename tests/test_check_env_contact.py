@@ -1,5 +1,6 @@
 """What check-env says of contact: what touches, and which constant is too steep for the mass it meets."""
 
+import re
 from types import SimpleNamespace
 
 import mujoco
@@ -103,12 +104,16 @@ def test_two_balls_that_touch():
     assert wall.mass == pytest.approx(3.0)
 
 
-@pytest.mark.parametrize(("kind", "second", "points"), [("capsule", "plane", 2), ("box", "hfield", 4), ("cylinder", "plane", 4),
+@pytest.mark.parametrize(("kind", "second", "points"), [("capsule", "plane", 2), ("box", "hfield", 4), ("cylinder", "plane", 3),
                                                         ("box", "box", 4), ("capsule", "capsule", 1), ("sphere", "cylinder", 1)])  # fmt: skip
 def test_a_pair_of_flat_shapes_touches_at_several_points(kind, second, points):
     geoms = [Geom("a", kind, 0, size=np.array([0.1, 0.2, 0.3])), Geom("b", second, -1)]
-    (found,) = steepness(Model([ball(2.0, 0.1)], geoms=geoms, pairs=[Pair(0, 1, *MATERIAL)]), H)
+    model = Model([ball(2.0, 0.1)], geoms=geoms, pairs=[Pair(0, 1, *MATERIAL)])
+    (found,) = steepness(model, H)
     assert found.points == points
+    model.detection = "rewarped"
+    (other,) = steepness(model, H)
+    assert other.points == (8 if kind == second == "box" else points)
     assert found.mass == pytest.approx(2.0)
     assert found.ke == pytest.approx(H * np.sqrt(points * 300.0 / 2.0))
 
@@ -132,10 +137,14 @@ def test_a_constant_that_is_too_steep_is_named(material, named):
     model.contacts = 2 * [Contact(0, np.zeros(3), 0.1, *material)]
     model.contacts[1] = Contact(0, np.zeros(3), 0.1, *MATERIAL)
     said = verdicts(model)
-    assert said[0] == "ok: 2 points touch the ground, and nothing else touches"
-    assert [text.startswith(f"warning: {named}, above 2; lower {named[:2]}") for text in said[1:]] == [True]
-    # a tenth of the step is short enough
-    assert verdicts(model, h=H / 10)[1].startswith("ok: no constant is too steep for the mass it meets")
+    assert said[0] == "ok: 2 points of links on the ground, no pairs of shapes"
+    assert [text.startswith(f"warning: {named}, above 2; lower it below ") for text in said[1:]] == [True]
+    bound, substeps = re.fullmatch(r".* below (.*), or raise substeps to (\d+)", said[1]).groups()
+    assert verdicts(model, h=4 * H / int(substeps))[1].startswith("ok: no constant is too steep for the mass it meets")
+    for share, level in ((0.97, "ok"), (1.07, "warning")):
+        model.contacts[0] = Contact(0, np.zeros(3), 0.1, *material)
+        setattr(model.contacts[0], named[:2], share * float(bound))
+        assert verdicts(model)[1].startswith(level)
 
 
 @pytest.mark.parametrize("factor", [0.95, 1.05])
@@ -161,11 +170,11 @@ def crowd(count):
 
 
 def test_pairs_are_counted_by_kind_and_named_if_they_are_few():
-    assert verdicts(Model([ball(2.0, 0.1)])) == ["ok: no points touch the ground, and nothing else touches"]
-    few = "ok: no points touch the ground, and 3 pairs of shapes each other: 2 sphere-box, 1 sphere-sphere"
+    assert verdicts(Model([ball(2.0, 0.1)])) == ["ok: no points of links on the ground, no pairs of shapes"]
+    few = "ok: no points of links on the ground, pairs of shapes: 2 sphere-box, 1 sphere-sphere"
     assert verdicts(crowd(4))[0] == f"{few} (g1 with g0, g1 with g2, g1 with g3)"
     many = verdicts(crowd(9))[0]
-    assert many.endswith("and 8 pairs of shapes each other: 5 sphere-box, 3 sphere-sphere")
+    assert many.endswith("pairs of shapes: 5 sphere-box, 3 sphere-sphere")
     assert verdicts(crowd(9), pairs=True)[0].startswith(many + " (g1 with g0, ")
     assert verdicts(crowd(9), pairs=True)[0].endswith("g1 with g8)")
 
@@ -181,7 +190,7 @@ def test_the_section_comes_second():
     assert [next(sought).title for _ in range(1)] == ["Interface"]
     section = next(sought)
     assert section.title == "Contact"
-    assert str(section.verdicts[0]) == "ok: 8 points touch the ground, and nothing else touches"
+    assert str(section.verdicts[0]) == "ok: 8 points of links on the ground, no pairs of shapes"
     (verdict,) = section.verdicts[1:]
     assert verdict.level == "warning"
     assert verdict.text.startswith("kf 15000 is too steep where foot_joint touches the ground: 2 points together meet")

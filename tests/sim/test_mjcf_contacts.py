@@ -8,8 +8,9 @@ from importlib.resources import files
 import mujoco
 import numpy as np
 import pytest
+import torch
 
-from rpo_lightning.sim import load_mjcf
+from rpo_lightning.sim import Simulator, load_mjcf
 from rpo_lightning.sim.mjcf.touching import touching
 from tests.sim.test_mjcf import CONTACT, PLANE, body, laws, load
 
@@ -102,6 +103,30 @@ def test_a_staircase_of_boxes_and_a_foot(tmp_path):
     assert capsule.pos == pytest.approx([1.0, 0.0, 5.0])
     assert capsule.quat == pytest.approx([0.5**0.5, 0.0, 0.0, 0.5**0.5])
     assert capsule.size.tolist() == [0.1, 0.3, 0.0]
+
+
+def test_a_pusher_moves_a_ball_and_a_step_holds_it(tmp_path):
+    """Bodies of a file do not pass through each other."""
+    pusher = '<body pos="0 0 .1"><joint type="slide" axis="1 0 0"/><geom name="pusher" type="box" size=".05 .2 .1" mass="9"/></body>'
+    free = '<body pos="0.2 0 .1"><freejoint/><geom name="ball" size=".1" mass="1"/></body>'
+    step = '<geom name="step" type="box" size=".1 1 .1" pos="1 0 0"/>'
+    floor = PLANE.replace("/>", ' contype="2" conaffinity="0"/>')
+    model = load(tmp_path, floor + step + pusher + free.replace("size", 'conaffinity="3" size'), CONTACT)
+    assert len(model.contacts) == 1
+    assert [[name for name, *_ in ends] for ends in described(model)] == [
+        ["step", "pusher"],
+        ["ball", "step"],
+        ["ball", "pusher"],
+    ]
+    simulator = Simulator(model, 1, dt=0.02, substeps=20, mass_matrix_interval=1, threads=1)
+    q, qd = torch.tensor(model.start, dtype=torch.float32)[None], torch.zeros(1, model.nd)
+    qd[0, 0] = 1.0
+    furthest = 0.0
+    for _ in range(60):
+        q, qd = simulator.step(q, qd, torch.zeros_like(qd))
+        furthest = max(furthest, q[0, 1].item())
+    assert 0.6 < furthest < 0.9  # the ball has gone to the step, and not into it
+    assert q[0, 0] < q[0, 1]
 
 
 def test_every_pair_is_in_the_engines_order(tmp_path):

@@ -28,6 +28,10 @@ MOTOR = acts('<motor name="a" joint="j"/>')
 TWO_BODIES = file(body(HINGE, attributes='name="b"') + body("<joint/>", attributes='name="c"'), LAWS)
 ON_THE_GROUND, IN_THE_AIR = file(GROUNDED, LAWS), file(PLANE + body(FREE), LAWS)
 BOX, POST = '<geom name="box" type="box" size="1 1 1"/>', '<geom name="post" type="cylinder" size="0.1 0.2"/>'
+HILLS, FIELD = (
+    '<geom name="hills" type="hfield" hfield="f"/>',
+    f'{LAWS}<asset><hfield name="f" nrow="3" ncol="3" size="1 1 1 1"/></asset>',
+)
 ROUND = " ".join(f"{np.cos(i)} {np.sin(i)} {z}" for i in range(20) for z in (0, 1))
 
 
@@ -103,6 +107,8 @@ CASES = [
     ("geom", "geom 'g', a mesh whose hull has 40 vertices, more than mesh_vertices=32; its maxhullvert lowers them",
      at_the_end(swap(ON_THE_GROUND, 'size="0.1"', 'type="mesh" mesh="m"'), f'<asset><mesh name="m" vertex="{ROUND}"/></asset>'),
      IN_THE_AIR),
+    ("geom", "geom 'other', another height field than geom 'hills'", file(f'{HILLS}<geom name="other" type="hfield" hfield="f"/>'
+     + body(FREE + SPHERE), FIELD), file(HILLS + body(FREE + SPHERE), FIELD)),
     ("gravcomp", "body 'b'", file(body(attributes='name="b" gravcomp="1"')), file()),
     ("margin", "geom 'g'", swap(ON_THE_GROUND, 'size="0.1"', 'size="0.1" margin="0.01"'), ON_THE_GROUND),
     ("margin", "geom 'g'", swap(ON_THE_GROUND, 'size="0.1"', 'size="0.1" gap="0.01"'), ON_THE_GROUND),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -20,8 +21,7 @@ _LIMIT = 2.0  # of each number of `Steepness` where semi-implicit Euler becomes 
 _TOGETHER = 0.01  # [m] points of a link that differ less in height touch at the same time
 _LANDING = 1.0  # [m/s] damping grows with depth: it is judged at that of a landing with this speed
 _NAMED = 6  # pairs; more are counted
-_POINTS = {"sphere": 1, "capsule": 2, "box": 4, "cylinder": 4}  # on something flat
-_ADVICE = {"ke": "lower ke by its square", "kd": "lower kd", "kf": "lower kf"}
+_POINTS = {"sphere": 1, "capsule": 2, "box": 4, "cylinder": 3}  # on something flat
 
 
 class Steepness(NamedTuple):
@@ -52,7 +52,14 @@ class Steepness(NamedTuple):
         }[constant]
         count = f"{self.points} points together meet" if self.points > 1 else "one point meets"
         place = f"{constant} {getattr(self.material, constant):g} is too steep where {self.where}"
-        return f"{place}: {count} {mass:.2g} kg, {formula} = {getattr(self, constant):.2g}"
+        return f"{place}: {count} {mass:.2g} kg, {formula} = {getattr(self, constant):.2g}, above {_LIMIT:g}"
+
+    def cure(self, constant: str) -> tuple[float, float]:
+        """Return below what the constant is not too steep, or by how many times more substeps."""
+        value, steep = getattr(self.material, constant), getattr(self, constant) / _LIMIT
+        if constant == "kd":  # its square has a part of ke and one of kd, which is in proportion to h
+            return value * (_LIMIT**2 - self.ke**2) / (self.kd**2 - self.ke**2), steep**2
+        return value / (steep**2 if constant == "ke" else steep), steep
 
 
 def steepness(model: Model, h: float) -> list[Steepness]:
@@ -83,8 +90,9 @@ def check_contact(subject: Subject, pairs: bool, section: Section) -> None:
         if over:
             worst, steep = max(over, key=lambda x: getattr(x, constant)), True
             more = f" (and in {len(over) - 1} more)" if len(over) > 1 else ""
-            text = f"{worst.sentence(constant)}, above {_LIMIT:g}{more}; {_ADVICE[constant]}, or raise substeps"
-            section.verdicts.append(Verdict("warning", text))
+            bound, times = worst.cure(constant)
+            advice = f"lower it below {bound:.2g}, or raise substeps to {math.ceil(env.substeps * times)}"
+            section.verdicts.append(Verdict("warning", f"{worst.sentence(constant)}{more}; {advice}"))
     if found and not steep:
         ke, kf = max(x.ke for x in found), max(x.kf for x in found)
         text = (
@@ -94,12 +102,13 @@ def check_contact(subject: Subject, pairs: bool, section: Section) -> None:
 
 
 def _summary(model: Model, every: bool) -> str:
-    ground = f"{len(model.contacts) or 'no'} points touch the ground"
+    count = len(model.contacts)
+    ground = f"{count or 'no'} point{'' if count == 1 else 's'} of links on the ground"
     if not model.pairs:
-        return f"{ground}, and nothing else touches"
+        return f"{ground}, no pairs of shapes"
     ends = [(model.geoms[pair.first], model.geoms[pair.second]) for pair in model.pairs]
     kinds = Counter(f"{first.kind}-{second.kind}" for first, second in ends)
-    text = f"{ground}, and {len(ends)} pairs of shapes each other: {', '.join(f'{n} {kind}' for kind, n in kinds.items())}"
+    text = f"{ground}, pairs of shapes: {', '.join(f'{n} {kind}' for kind, n in kinds.items())}"
     if every or len(ends) <= _NAMED:
         text += f" ({', '.join(f'{first.name} with {second.name}' for first, second in ends)})"
     return text
@@ -140,6 +149,8 @@ def _in_pairs(model: Model, pose: Pose, h: float) -> Iterator[Steepness]:
     for pair in model.pairs:
         first, second = model.geoms[pair.first], model.geoms[pair.second]
         points = _POINTS[first.kind] if second.kind in ("box", "plane", "hfield") else 1
+        if model.detection == "rewarped" and first.kind == second.kind == "box":
+            points = 8  # edges of one on the other, four each way
         pushed, slid = points * (gives[pair.first] + gives[pair.second])
         yield _judged(f"{first.name} touches {second.name}", points, pushed, slid, pair, model.law, h)
 

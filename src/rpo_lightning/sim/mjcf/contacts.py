@@ -13,9 +13,9 @@ from rpo_lightning.sim.mjcf.frames import Place
 from rpo_lightning.sim.mjcf.laws import Laws
 from rpo_lightning.sim.mjcf.refusals import Refusals, label, since
 from rpo_lightning.sim.mjcf.shapes import hull, kind, points, shapes
-from rpo_lightning.sim.mjcf.supported import ordered
 from rpo_lightning.sim.mjcf.touching import Touching
 from rpo_lightning.sim.model import Contact, Geom, Pair
+from rpo_lightning.sim.pairs import ordered
 
 __all__ = ["Touches", "read_contacts"]
 
@@ -105,8 +105,12 @@ def _label(mj: Any, geom: int) -> str:
 def _simulated(mj: Any, touches: Sequence[Touching], mesh_vertices: int, refuse: Refusals) -> list[Touching]:
     """Refuse shapes, and pairs of them, that the engine does not know; return the others."""
     strange: dict[int, str] = {}
-    for geom in sorted({geom for two in touches for geom in two[:2]}):
-        if kind(mj, geom) not in _SHAPES:
+    geoms = sorted({geom for two in touches for geom in two[:2]})
+    fields = [geom for geom in geoms if kind(mj, geom) == "hfield"]
+    for geom in geoms:
+        if geom in fields[1:]:
+            strange[geom] = f"{_label(mj, geom)}, another height field than {_label(mj, fields[0])}"
+        elif kind(mj, geom) not in _SHAPES:
             strange[geom] = f"{_label(mj, geom)}, {kind(mj, geom)}"
         elif kind(mj, geom) == "mesh" and (count := len(hull(mj, geom))) > mesh_vertices:
             strange[geom] = (

@@ -18,6 +18,7 @@ import mujoco
 import numpy as np
 import torch
 
+from rpo_lightning.sim.contact import FRICTIONS
 from rpo_lightning.sim.convert import from_mujoco
 from rpo_lightning.sim.mjcf.contacts import read_contacts
 from rpo_lightning.sim.mjcf.frames import IDENTITY, Place, matrix, xyzw
@@ -32,7 +33,6 @@ from rpo_lightning.sim.quaternions import quat_product
 __all__ = ["load_mjcf"]
 
 _LIMIT = ("ke", "kd")
-_FRICTIONS = ("bound", "smooth")
 _ALWAYS_FROM_GEOM = 1  # inertiafromgeom="true"
 _JOINTS = {
     mujoco.mjtJoint.mjJNT_FREE: Joint.FREE,
@@ -87,9 +87,9 @@ def load_mjcf(
     obey_flags(compiled)
     model = _Reader(spec, compiled, Laws(spec, compiled, numerics, usual, refuse), stops, mesh_vertices, refuse).model()
     texts = {text.name: text.data for text in spec.texts}
-    model.friction = texts.get("friction", _FRICTIONS[0]) if friction is None else friction
-    if model.friction not in _FRICTIONS:
-        raise ValueError(f"{path}: friction must be {' or '.join(map(repr, _FRICTIONS))}, got {model.friction!r}")
+    model.friction = texts.get("friction", FRICTIONS[0]) if friction is None else friction
+    if model.friction not in FRICTIONS:
+        raise ValueError(f"{path}: friction must be {' or '.join(map(repr, FRICTIONS))}, got {model.friction!r}")
     return model
 
 

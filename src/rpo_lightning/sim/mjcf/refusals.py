@@ -30,7 +30,7 @@ REFUSED = {
     "forcerange": "a force limit within reach of the controls",
     "free-joint": "stiffness, damping or armature of a free joint",
     "frictionloss": "friction loss in a joint",
-    "geom": "contact of anything but spheres, capsules, boxes, cylinders, planes, height fields and small meshes",
+    "geom": "contact of anything but spheres, capsules, boxes, cylinders, planes, one height field and small meshes",
     "gravcomp": "gravity compensation",
     "margin": "a margin or gap of a contact or limit",
     "mocap": "a mocap body",
