@@ -60,11 +60,11 @@ def acceleration(model: Model, q: torch.Tensor, qd: torch.Tensor, force: torch.T
     heights = next((geom.heights for geom in model.geoms if geom.kind == "hfield"), np.zeros((1, 1)))
     for a, b, c in zip(*(t.double().tolist() for t in (q, qd, force)), strict=True):
         origin = dynamics.reference_point(model, a)
-        b = dynamics.shift_velocity(model, b, origin)
+        b = dynamics.inner_rates(model, a, b, origin)
         factors = factorization.factorize(model, dynamics.mass_matrix(model, a, origin))
         found = pairs.wrenches(model, dynamics.bodies(model, a, b, origin), dynamics.world(origin), heights)
         tau = dynamics.bias_force(model, a, b, c, origin, dict(enumerate(found)))
-        out.append(dynamics.shift_velocity(model, factorization.solve(factors, tau), -1.0 * origin))
+        out.append(dynamics.outer_acceleration(model, a, b, factorization.solve(factors, tau), origin))
     return torch.tensor(out, dtype=torch.float64)
 
 

@@ -197,7 +197,7 @@ def test_three_boxes_stay_stacked_for_ten_seconds(sizes, shift):
         q[:, 7 * i + 2], q[:, 7 * i + 6] = top + half, 1.0
         q[:, 7 * i : 7 * i + 2] = shift * torch.randn(envs, 2, generator=generator).clamp(-1.5, 1.5)
         top += 2.0 * half
-    simulator, start, qd = Simulator(model, envs, 1 / 60, 16, 1), q.clone(), torch.zeros(envs, model.nd)
+    simulator, start, qd = Simulator(model, envs, 1 / 60, 16, 16), q.clone(), torch.zeros(envs, model.nd)
     for _ in range(600):
         q, qd = simulator.step(q, qd, torch.zeros_like(qd))
     moved = (q - start).view(envs, 3, 7)
@@ -220,7 +220,7 @@ def test_a_sphere_stays_in_a_bowl_of_capsules():
     q, qd = torch.zeros(envs, 7), torch.zeros(envs, 6)
     q[:, :2] = 0.01 * torch.randn(envs, 2, generator=torch.Generator().manual_seed(1))
     q[:, 2], q[:, 6] = 0.12, 1.0
-    simulator = Simulator(model, envs, 1 / 60, 16, 1)
+    simulator = Simulator(model, envs, 1 / 60, 16, 16)
     for _ in range(600):
         q, qd = simulator.step(q, qd, torch.zeros_like(qd))
     assert q[:, :2].abs().max() < 0.02

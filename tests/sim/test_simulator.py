@@ -60,6 +60,8 @@ def test_the_engine_keeps_its_digits_far_from_the_origin(robot):
     far_state[0][:, :3] += away
     # the same motion is another twist about the world origin: v -> v - w x away
     far_state[1][:, 3:6] -= torch.linalg.cross(state[1][:, :3], away.expand(16, 3))
+    # and the same force has another torque about it
+    far_state[2][:, :3] += torch.linalg.cross(away.expand(16, 3), state[2][:, 3:6])
     q, qd = Simulator(robot, 16, threads=1).step(*far_state)
     back = qd.clone()
     back[:, 3:6] += torch.linalg.cross(qd[:, :3], away.expand(16, 3))

@@ -8,7 +8,7 @@ registers or on the stack. The only thing written besides the result is the traj
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rpo_lightning.sim import dynamics, factorization
 from rpo_lightning.sim.algebra import Vector, vector
@@ -72,11 +72,17 @@ auto store = [&](lane* from, float* to, int size) {
 
 _TRAJECTORY = """
 auto row = [&](int s) -> lane* {
-    float* data = trajectory.data + (size_t)(block * substeps + s) * (NQ + ND) * width;
+    float* data = trajectory.data + (size_t)(block * ROWS + s) * (NQ + ND) * width;
     return (lane*)(data) + first_lane;
 };
 const int stride = width / lanes;
 """
+
+_RECORD = """{
+        lane* to = row(s);
+        for (int i = 0; i < NQ; ++i) to[i * stride] = q[i];
+        for (int i = 0; i < ND; ++i) to[(NQ + i) * stride] = qd[i];
+    }"""
 
 _DT = "(lane)(dt)"
 
@@ -101,18 +107,50 @@ class _Writer:
         trace = Trace()
         return emit(_assign("o", list(dynamics.reference_point(self.model, trace.inputs("q", self.model.nq)))))
 
-    def shift(self, name: str, direction: float) -> str:
-        """Return code that moves the reference point of the twists in `name` by +-o."""
-        trace = Trace()
-        rates = trace.inputs(name, self.model.nd)
-        return emit(_assign(name, dynamics.shift_velocity(self.model, rates, direction * _point(trace))))
+    def enter(self) -> str:
+        """Return code for qd: rates of the state -> those that are solved for."""
+        trace, q, qd = self._state()
+        return emit(_assign("qd", dynamics.inner_rates(self.model, q, qd, _point(trace))))
 
-    def shift_adjoint(self, name: str, direction: float) -> str:
-        """Return code that pulls a cotangent of velocities back through `shift`."""
+    def leave(self) -> str:
+        """Return code for qd: rates that are solved for -> those of the state."""
+        trace, q, qd = self._state()
+        return emit(_assign("qd", dynamics.outer_rates(self.model, q, qd, _point(trace))))
+
+    def leave_accelerated(self) -> str:
+        """Return code for q, qd, a: the time derivative of what `leave` returns."""
+        trace, q, qd = self._state()
+        a = trace.inputs("a", self.model.nd)
+        return emit(_assign("a", dynamics.outer_acceleration(self.model, q, qd, a, _point(trace))))
+
+    def enter_adjoint(self) -> str:
+        """Return code that pulls gqd back through `enter`, at its result; gq +=."""
+        return self._rates_adjoint(dynamics.inner_rates)
+
+    def leave_adjoint(self) -> str:
+        """Return code that pulls gqd back through `leave`; gq +=."""
+        return self._rates_adjoint(dynamics.outer_rates)
+
+    def leave_accelerated_adjoint(self) -> str:
+        """Return code that pulls ga back through `leave_accelerated`; gq, gqd +=."""
+        trace, q, qd = self._state()
+        nq, nd = self.model.nq, self.model.nd
+        a, seeds = trace.inputs("a", nd), trace.inputs("ga", nd)
+        shifted = dynamics.outer_acceleration(self.model, q, qd, a, _point(trace))
+        grads = gradient(shifted, seeds, [*q, *qd, *a])
+        return emit(
+            _sums(trace, "gq", grads[:nq]) | _sums(trace, "gqd", grads[nq : nq + nd]) | _assign("ga", grads[nq + nd :])
+        )
+
+    def _rates_adjoint(self, change: Callable[..., list[Scalar]]) -> str:
+        trace, q, qd = self._state()
+        seeds = trace.inputs("gqd", self.model.nd)
+        grads = gradient(change(self.model, q, qd, _point(trace)), seeds, [*q, *qd])
+        return emit(_sums(trace, "gq", grads[: self.model.nq]) | _assign("gqd", grads[self.model.nq :]))
+
+    def _state(self) -> tuple[Trace, list[Expr], list[Expr]]:
         trace = Trace()
-        rates, seeds = trace.inputs("x", self.model.nd), trace.inputs(name, self.model.nd)
-        shifted = dynamics.shift_velocity(self.model, rates, direction * _point(trace))
-        return emit(_assign(name, gradient(shifted, seeds, rates)))
+        return trace, trace.inputs("q", self.model.nq), trace.inputs("qd", self.model.nd)
 
     def factor(self) -> str:
         """Return code for q, o -> f, the factor of the mass matrix."""
@@ -215,6 +253,12 @@ def _point(trace: Trace) -> Vector:
     return vector(trace.inputs("o", 3))
 
 
+def _sums(trace: Trace, name: str, values: Sequence[Scalar]) -> dict[str, Scalar]:
+    """Return what adds values to an array, where they are not constantly zero."""
+    added = {f"{name}[{i}]": value for i, value in enumerate(values)}
+    return {entry: trace.input(entry) + value for entry, value in added.items() if isinstance(value, Expr)}
+
+
 def _assign(name: str, values: Sequence[Scalar]) -> dict[str, Scalar]:
     return {f"{name}[{i}]": value for i, value in enumerate(values)}
 
@@ -229,35 +273,33 @@ def source(name: str, model: Model) -> str:
     signature, writer = SIGNATURES[name], _Writer(model)
     head = _PRELUDE + writer.constants()
     if "trajectory" in signature.passes:
-        head += _TRAJECTORY
+        head += _TRAJECTORY.replace("ROWS", "(substeps + 1)" if model.records_end else "substeps")
     if writer.loops is not None:
         head += writer.loops.declare(adjoint=name.endswith("adjoint"))
     return head + signature.prologue() + _BODIES[name](writer) + signature.epilogue()
 
 
 def _step(w: _Writer) -> str:
-    return f"""{w.origin()}{w.shift("qd", 1.0)}
+    last = f"if (record) {_RECORD.replace('row(s)', 'row(substeps)')}\n" if w.model.records_end else ""
+    return f"""{w.origin()}{w.enter()}
 for (int s = 0; s < substeps; ++s) {{
     if (s % interval == 0) {w.factor()}
-    if (record) {{
-        lane* to = row(s);
-        for (int i = 0; i < NQ; ++i) to[i * stride] = q[i];
-        for (int i = 0; i < ND; ++i) to[(NQ + i) * stride] = qd[i];
-    }}
+    if (record) {_RECORD}
     {w.substep()}
 }}
-{w.shift("qd", -1.0)}
+{last}{w.leave()}
 """
 
 
 def _step_adjoint(w: _Writer) -> str:
+    first, then = (f"restore(substeps);\n{w.leave_adjoint()}", "") if w.model.records_end else ("", w.leave_adjoint())
     return f"""auto restore = [&](int s) {{
     lane* from = row(s);
     for (int i = 0; i < NQ; ++i) q[i] = from[i * stride];
     for (int i = 0; i < ND; ++i) qd[i] = from[(NQ + i) * stride];
 }};
-restore(0);
-{w.origin()}{w.shift_adjoint("gqd", -1.0)}{_zero("gu")}
+{first}restore(0);
+{w.origin()}{then}{_zero("gu")}
 for (int s = substeps - 1; s >= 0; --s) {{
     if (s == substeps - 1 || (s + 1) % interval == 0) {{
         restore(s - s % interval);
@@ -267,17 +309,18 @@ for (int s = substeps - 1; s >= 0; --s) {{
     {w.substep_adjoint()}
     if (s % interval == 0) {w.factor_adjoint()}
 }}
-{w.shift_adjoint("gqd", 1.0)}
+{w.enter_adjoint()}
 """
 
 
 def _acceleration(w: _Writer) -> str:
-    return f"""{w.origin()}{w.shift("qd", 1.0)}{w.factor()}{w.accelerate()}{w.shift("a", -1.0)}"""
+    return f"""{w.origin()}{w.enter()}{w.factor()}{w.accelerate()}{w.leave_accelerated()}"""
 
 
 def _acceleration_adjoint(w: _Writer) -> str:
-    return f"""{_zero("gq", "gqd", "gu", "gh")}{w.origin()}{w.shift("qd", 1.0)}{w.shift_adjoint("ga", -1.0)}{w.factor()}
-{w.accelerate_adjoint()}{w.factor_adjoint()}{w.shift_adjoint("gqd", 1.0)}"""
+    first = w.accelerate() if w.model.records_end else ""  # `leave_accelerated` depends on it
+    return f"""{_zero("gq", "gqd", "gu", "gh")}{w.origin()}{w.enter()}{w.factor()}
+{first}{w.leave_accelerated_adjoint()}{w.accelerate_adjoint()}{w.factor_adjoint()}{w.enter_adjoint()}"""
 
 
 def _zero(*names: str) -> str:

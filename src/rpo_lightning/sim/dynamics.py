@@ -21,7 +21,17 @@ from rpo_lightning.sim.model import Joint, Link, Model
 from rpo_lightning.sim.pairs.shapes import Body
 from rpo_lightning.sim.quaternions import quat_product
 
-__all__ = ["bias_force", "bodies", "integrate", "mass_matrix", "reference_point", "shift_velocity", "world"]
+__all__ = [
+    "bias_force",
+    "bodies",
+    "inner_rates",
+    "integrate",
+    "mass_matrix",
+    "outer_acceleration",
+    "outer_rates",
+    "reference_point",
+    "world",
+]
 
 
 @dataclass
@@ -51,7 +61,8 @@ def _kinematics(model: Model, q: Sequence[Scalar], origin: Vector) -> list[_Fram
         if link.joint is Joint.FREE:
             position, quat = vector(values[:3]) - origin, list(values[3:])
             turned = rotation(quat)
-            columns = [(e, ZERO) for e in _UNIT] + [(ZERO, e) for e in _UNIT]
+            turns = [(e, ZERO if model.free_velocity == "world" else cross(position, e)) for e in _UNIT]
+            columns = turns + [(ZERO, e) for e in _UNIT]
         elif link.joint is Joint.BALL:
             quat = quat_product(quat, values)
             turned = rotation(quat)
@@ -81,14 +92,42 @@ def reference_point(model: Model, q: Sequence[Scalar]) -> Vector:
     return vector([4.0 * nearest(0.25 * value) for value in _kinematics(model, q, ZERO)[massive].position])
 
 
-def shift_velocity(model: Model, qd: Sequence[Scalar], offset: Vector) -> list[Scalar]:
-    """Express the twists of free joints about a reference point moved by `offset`: v -> v + w x offset."""
+def inner_rates(model: Model, q: Sequence[Scalar], qd: Sequence[Scalar], origin: Vector) -> list[Scalar]:
+    """Return the rates that the equations are solved for, given those of the state, which has twists about the world origin.
+
+    A free joint's linear velocity is that of its own frame, or with `model.free_velocity` "world" of the link's point at
+    `origin`. Kept for some substeps, a mass matrix about a point that the body leaves behind makes it spin: the reference
+    has that defect.
+    """
+    return _shifted(model, q, qd, origin, 1.0)
+
+
+def outer_rates(model: Model, q: Sequence[Scalar], qd: Sequence[Scalar], origin: Vector) -> list[Scalar]:
+    """Return the rates of a state; the inverse of `inner_rates`."""
+    return _shifted(model, q, qd, origin, -1.0)
+
+
+def outer_acceleration(
+    model: Model, q: Sequence[Scalar], qd: Sequence[Scalar], qdd: Sequence[Scalar], origin: Vector
+) -> list[Scalar]:
+    """Return the time derivative of `outer_rates`, given inner rates and theirs."""
+    out = _shifted(model, q, qdd, origin, -1.0)
+    for index, link in enumerate(model.links):
+        if link.joint is Joint.FREE and model.free_velocity == "body":
+            start = model.qd_start[index]
+            w, v = vector(qd[start : start + 3]), vector(qd[start + 3 : start + 6])
+            out[start + 3 : start + 6] = vector(out[start + 3 : start + 6]) - cross(w, v)
+    return out
+
+
+def _shifted(model: Model, q: Sequence[Scalar], qd: Sequence[Scalar], origin: Vector, direction: float) -> list[Scalar]:
     out = list(qd)
     for index, link in enumerate(model.links):
         if link.joint is Joint.FREE:
             start = model.qd_start[index]
             w, v = vector(qd[start : start + 3]), vector(qd[start + 3 : start + 6])
-            out[start + 3 : start + 6] = v + cross(w, offset)
+            place = origin if model.free_velocity == "world" else vector(q[model.coordinates(index)][:3])
+            out[start + 3 : start + 6] = v + cross(w, direction * place)
     return out
 
 
@@ -157,6 +196,8 @@ def bias_force(
         w, v = w + wj, v + vj
         if link.joint is not Joint.FREE:  # V x V_J; a free joint moves on the world, where V is V_J
             a, b = a + cross(w, wj), b + cross(w, vj) + cross(v, wj)
+        elif model.free_velocity == "body":  # the point that the rates are those of moves
+            b = cross(vector(qd[model.dofs(index)][3:]), wj)
         twists.append((w, v))
         accelerations.append((a, b))
         if link.mass == 0.0 and not link.inertia.any():
@@ -177,7 +218,7 @@ def bias_force(
         torque, push = wrenches[index]
         wrenches[index] = (torque - turn, push - force_on)
 
-    tau = list(force)
+    tau = _inner_forces(model, q, force, origin)
     for index in range(len(model.links) - 1, -1, -1):
         link, frame, (torque, push) = model.links[index], frames[index], wrenches[index]
         for dof, (angular, linear) in enumerate(frame.columns, model.qd_start[index]):
@@ -191,6 +232,18 @@ def bias_force(
             parent = wrenches[link.parent]
             wrenches[link.parent] = (parent[0] + torque, parent[1] + push)
     return tau
+
+
+def _inner_forces(model: Model, q: Sequence[Scalar], force: Sequence[Scalar], origin: Vector) -> list[Scalar]:
+    """Return the force that does the work on inner rates that `force` does on those of the state."""
+    out = list(force)
+    for index, link in enumerate(model.links):
+        if link.joint is Joint.FREE:
+            start = model.qd_start[index]
+            place = origin if model.free_velocity == "world" else vector(q[model.coordinates(index)][:3])
+            turn, push = vector(force[start : start + 3]), vector(force[start + 3 : start + 6])
+            out[start : start + 3] = turn - cross(place, push)
+    return out
 
 
 def _limit_force(link: Link, value: Scalar, rate: Scalar) -> Scalar:
@@ -239,8 +292,9 @@ def integrate(
             w, v, p = vector(rates[:3]), vector(rates[3:]), vector(q[at][:3])
             quat = q[at][3:]
             change = quat_product([*rates[:3], 0.0], quat)
+            speed = v + cross(w, p - origin) if model.free_velocity == "world" else v
             new_q[at] = [
-                *(p + dt * (v + cross(w, p - origin))),
+                *(p + dt * speed),
                 *normalized([r + 0.5 * dt * c for r, c in zip(quat, change, strict=True)]),
             ]
         elif link.joint is Joint.BALL:  # the rates are in the link's own axes

@@ -8,7 +8,9 @@ from hashlib import sha256
 
 import numpy as np
 
-__all__ = ["Contact", "Geom", "Joint", "Link", "Model", "Pair"]
+__all__ = ["FREE_VELOCITIES", "Contact", "Geom", "Joint", "Link", "Model", "Pair"]
+
+FREE_VELOCITIES = ("body", "world")
 
 
 class Joint(IntEnum):
@@ -129,6 +131,8 @@ class Model:
         start: (nq,) start pose; without one, joints at their `ref` and quaternions at identity.
         law: of contact, by `sim.contact.LAWS`. friction: "bound" or "smooth". detection: "exact", or "rewarped" with the
             defects of that simulator.
+        free_velocity: what a free joint's motion is solved for: "body", or "world" as the reference does it, see
+            `dynamics.inner_rates`.
         mass_links: whose inertia counts in the mass matrix for each link; its own, but for one simulator's defect.
     """
 
@@ -144,6 +148,7 @@ class Model:
     law: str = "depth"
     friction: str = "bound"
     detection: str = "exact"
+    free_velocity: str = "body"
     mass_links: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -174,9 +179,14 @@ class Model:
         """Number of degrees of freedom."""
         return self.qd_start[-1]
 
+    @property
+    def records_end(self) -> bool:
+        """Whether the adjoint of a step needs the state it ended in: `dynamics.outer_rates` depends on it."""
+        return self.free_velocity == "body" and any(link.joint is Joint.FREE for link in self.links)
+
     def digest(self) -> str:
         """Return what is equal for two models exactly if the same equations describe their motion."""
-        words = [self.law, self.friction, self.detection, *(geom.kind for geom in self.geoms)]
+        words = [self.law, self.friction, self.detection, self.free_velocity, *(geom.kind for geom in self.geoms)]
         parts = [np.asarray([self.ground, *self.gravity, *self.up]), np.asarray(self.mass_links)]
         for item in (*self.links, *self.contacts, *self.geoms, *self.pairs):
             parts += [np.asarray(value) for name, value in vars(item).items() if name not in ("name", "kind", "heights")]

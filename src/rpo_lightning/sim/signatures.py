@@ -81,6 +81,6 @@ SIGNATURES = {
         passes=("terrain",),
         scalars=_TERRAIN,
         stores={"out_q": "gq", "out_qd": "gqd", "out_force": "gu"},
-        scratch=("o", "f", "gh"),
+        scratch=("o", "f", "gh", "a"),
     ),
 }

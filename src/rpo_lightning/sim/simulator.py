@@ -91,7 +91,7 @@ class Simulator:
         self._kernels: dict[str, wp.Kernel] = {}
         width = codegen.LANES[self.device.type]
         self._blocks = math.ceil(num_envs / width)
-        self._trajectory_size = self._blocks * width * substeps * (model.nq + model.nd)
+        self._trajectory_size = self._blocks * width * (substeps + model.records_end) * (model.nq + model.nd)
         self._shares = _split(self._blocks, min(threads, self._blocks) if self.device.type == "cpu" else 1)
 
     def step(self, q: torch.Tensor, qd: torch.Tensor, force: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
