@@ -129,6 +129,8 @@ def test_checkpoint_that_does_not_fit_is_refused_in_a_line(change, named, folder
 
 
 def test_missing_or_foreign_checkpoint(folder, capsys):
+    line = refused(capsys, "fit", "--config", "tiny.yaml", "--ckpt_path", "lst")
+    assert "No checkpoint at lst. Did you mean 'last'?" in line
     call("fit", "--trainer.max_steps=1")
     capsys.readouterr()
     line = refused(capsys, "fit", "--config", "tiny.yaml", "--ckpt_path", str(RUN / "checkpoints/lst.ckpt"))

@@ -24,6 +24,7 @@ import torch
 import yaml
 
 from rpo_lightning.checkpoints import check_checkpoint, read_checkpoint, read_file, write_atomically, write_tensors
+from rpo_lightning.discovery import nearest
 
 __all__ = [
     "CHECKPOINTS",
@@ -165,7 +166,7 @@ def find_checkpoint(name: str | None, directory: Path) -> Path | None:
     near = sorted(str(p) for pattern in ("*.ckpt", "*.pt", f"{CHECKPOINTS}/*.ckpt") for p in folder.glob(pattern))
     hint = f" There is: {', '.join(near[:5])}." if near else f" Nothing in {folder} is a checkpoint."
     what = f"{name} is a folder, no checkpoint." if path.is_dir() else f"No checkpoint at {name}."
-    raise ValueError(what + hint)
+    raise ValueError(what + nearest(name, ("last", "best")) + hint)
 
 
 def policy_state(module: torch.nn.Module) -> dict[str, torch.Tensor]:

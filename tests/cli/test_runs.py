@@ -67,6 +67,13 @@ def test_two_lines_at_the_start_and_two_at_the_end(command, folder, capsys):
     assert (folder / "trajectories.npz").exists()
 
 
+def test_no_second_file_describes_the_run(folder):
+    call("fit", ONE)
+    call("fit", "--model.kl_coef=3", "--trainer.max_steps=2", "--ckpt_path=last")
+    assert "kl_coef: 3" in (RUN / "config.yaml").read_text()
+    assert [path.name for path in RUN.rglob("*.yaml")] == ["config.yaml"]
+
+
 def test_a_run_cut_short_says_how_it_goes_on(folder, capsys):
     call("fit", ONE, "--trainer.logger=false")
     lines = capsys.readouterr().err.splitlines()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,10 @@ from rpo_lightning.cli import COMMANDS, actions, arguments
 from rpo_lightning.cli.callbacks import Announcement, with_standard_ones
 from rpo_lightning.cli.fabric import fabric_driver
 from rpo_lightning.cli.help import help_text
-from rpo_lightning.cli.parser import FriendlyParser
+from rpo_lightning.cli.parser import FriendlyParser, load_yaml
 from rpo_lightning.cli.settings import TRAINER_DEFAULTS, adjusted, divide_cores
 from rpo_lightning.event_file import EventFile
-from rpo_lightning.rollout import RolloutDataModule
+from rpo_lightning.rollout import RolloutDataModule, with_options
 from rpo_lightning.run_folder import write_failure
 
 __all__ = ["RPOCLI", "main"]
@@ -108,6 +109,10 @@ class RPOCLI(LightningCLI):
         if self.given.help is not None:
             print(help_text(parser, self.command, COMMANDS[self.command].summary, self.given))
             raise SystemExit(0)
+        if self.given.task_options:
+            options = {name: load_yaml(value) for name, value in self.given.task_options.items()}
+            env = parser.parse_args([each for each in args if not each.startswith("--print_config")])["data"]["env"]
+            args = [*args, f"--data.env={json.dumps(with_options(env, options))}"]
         self.config = parser.parse_args(args)
 
     def before_instantiate_classes(self) -> None:

@@ -14,7 +14,7 @@ from rpo_lightning.rollout.batch import RolloutBatch
 from rpo_lightning.rollout.collector import Agent, Collector
 from rpo_lightning.seeding import run_seeds
 
-__all__ = ["RolloutDataModule", "RolloutLoader"]
+__all__ = ["RolloutDataModule", "RolloutLoader", "with_options"]
 
 
 class RolloutLoader:
@@ -223,10 +223,17 @@ def _env_and_options(env: str | dict[str, Any] | Callable[..., Any]) -> tuple[An
     if not isinstance(env, dict):
         return env, {}
     name = env.get("name", env.get("class_path"))
-    unknown = env.keys() - {"name", "class_path", "init_args"}
+    unknown = sorted(env.keys() - {"name", "class_path", "init_args"})
     if name is None or unknown:
-        raise ValueError(f"data.env: expected 'name' or 'class_path' and 'init_args', got {sorted(env)}.")
+        where = f" {', '.join(unknown)} may be of the task, which has its options under init_args." if unknown else ""
+        raise ValueError(f"data.env: expected 'name' or 'class_path' and 'init_args', got {sorted(env)}.{where}")
     return name, dict(env.get("init_args") or {})
+
+
+def with_options(env: str | dict[str, Any] | Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
+    """Return what `data.env` says with further options of the task."""
+    name, given = _env_and_options(env)
+    return {"name": name, "init_args": {**given, **options}}
 
 
 def _listing(settings: dict[str, Any]) -> str:
