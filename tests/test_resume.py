@@ -272,6 +272,21 @@ def test_a_full_disk_is_one_line_that_says_what_is_safe(command, at, folder, mon
     monkeypatch.undo()
 
 
+@pytest.mark.parametrize("command", ["fit", "fabric"])
+def test_results_that_cannot_be_written_are_one_line_and_the_next_start_writes_them(command, folder, capsys):
+    results = ("--trainer.callbacks+=Evidence", "--trainer.callbacks.results=results/mine")
+    (folder / "results").write_text("no folder")
+    with pytest.raises(SystemExit) as end:
+        call(command, *results)
+    assert end.value.code == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert "results/mine" in line
+    assert f"{RUN / LAST} is safe, at 768 steps: --ckpt_path last goes on from it" in line
+    (folder / "results").unlink()
+    call(command, *results, "--ckpt_path=last")
+    assert (folder / "results/mine/point_mass/rpo/seed_0/summary.json").exists()
+
+
 def test_a_run_folder_that_is_removed_is_one_line(folder, capsys):
     with pytest.raises(SystemExit) as end:
         call("fit", "--trainer.callbacks+=tests.test_resume.Removes")
@@ -309,6 +324,17 @@ def test_a_resumed_run_says_where_it_goes_on_and_what_is_not_as_before(folder, c
     assert [start["threads"] for start in starts] == [7, 1]
     assert "--ckpt_path=last" in starts[1]["command"]
     assert {start["device"] for start in starts} == {"cpu"}
+
+
+def test_another_seed_changes_nothing_and_that_is_said(folder, capsys):
+    call("fit")
+    call("fit", *OTHER, "--trainer.max_steps=4")
+    for steps in (6, 12):
+        capsys.readouterr()
+        call("fit", *OTHER, "--seed_everything=3", "--ckpt_path=last", f"--trainer.max_steps={steps}")
+        said = capsys.readouterr().err
+        assert said.count("seed 3 changes nothing: the run goes on with the random numbers of seed 0.") == 1
+    assert differing(RUN, "other") == []
 
 
 def test_changed_options_are_said_and_kept_by_name(tmp_path, capsys):

@@ -7,7 +7,7 @@ import errno
 import fcntl
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -70,13 +70,14 @@ def _lock(path: Path) -> IO[str]:
         file.close()
 
 
-def write_failure(error: BaseException, directory: Path, written: bool) -> str | None:
+def write_failure(error: BaseException, directory: Path, written: bool, results: Sequence[Path] = ()) -> str | None:
     """Say in one sentence what became of a run whose folder could not be written; None for every other error.
 
     Args:
         error: what ended the run.
         directory: the run folder.
         written: whether the run had written to it; `claimed` itself removes one that is still empty.
+        results: further folders that the run writes to.
     """
     chain, cause = [error], error.__cause__ or error.__context__
     while cause is not None and cause not in chain:
@@ -86,6 +87,7 @@ def write_failure(error: BaseException, directory: Path, written: bool) -> str |
     inside = [each for each in answers if _inside(each, directory)]
     if gone and (inside or (answers and written)):
         return f"{directory} is gone: moved or removed while the run was writing to it. Nothing of it is left there."
+    inside += [each for each in answers if any(_inside(each, folder) for folder in results)]
     answers = [each for each in answers if each.errno in DISK or each in inside]
     if not answers:
         return None
@@ -98,9 +100,9 @@ def write_failure(error: BaseException, directory: Path, written: bool) -> str |
 
 
 def _inside(error: OSError, directory: Path) -> bool:
-    """Tell whether an error names a file of the folder."""
+    """Tell whether an error names the folder, or a file of it."""
     name = error.filename if isinstance(error.filename, str | os.PathLike) else None
-    return name is not None and directory.resolve() in Path(name).resolve().parents
+    return name is not None and Path(name).resolve().is_relative_to(directory.resolve())
 
 
 def _quiet_about_disks(event: threading.ExceptHookArgs) -> None:

@@ -185,6 +185,16 @@ def test_a_limit_that_is_reached_is_named(command, limit, said, folder, capsys):
         assert last == f"{what}: {said} is reached; with a larger one, or without, --ckpt_path last goes on"
 
 
+def test_time_is_a_limit_too(folder, capsys):
+    limit = ["--trainer.max_time", "00:00:00:01", "--model.total_env_steps=1_000_000"]
+    for what, options in (("stopped", []), ("nothing trained", ["--ckpt_path=last"])):
+        call("fit", *limit, *options)
+        last = capsys.readouterr().err.splitlines()[-1]
+        assert (
+            last == f"{what}: trainer.max_time 0:00:01 is reached; with a larger one, or without, --ckpt_path last goes on"
+        )
+
+
 def test_nobody_reads_on(folder):
     process = spawn(folder, "import sys; from rpo_lightning.cli import main; sys.stdout.close = None; main(['list'])",
                     launcher=("-c",))  # fmt: skip

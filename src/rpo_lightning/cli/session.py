@@ -16,7 +16,7 @@ from rpo_lightning import console, discovery, processes, runs, sim
 from rpo_lightning.algorithms import RLModule
 from rpo_lightning.algorithms.containment import NonFiniteError
 from rpo_lightning.allocator import keep_freed_memory
-from rpo_lightning.callbacks import RunFolder
+from rpo_lightning.callbacks import Evidence, RunFolder
 from rpo_lightning.checkpoints import CheckpointFiles
 from rpo_lightning.cli import COMMANDS, actions, arguments
 from rpo_lightning.cli.callbacks import Announcement, with_standard_ones
@@ -206,7 +206,9 @@ def main(command: str, options: list[str]) -> None:
         except (RuntimeError, OSError) as error:
             if cli is None or cli.folder is None or not cli.folder.began:
                 raise
-            sentence = write_failure(error, cli.model.run.directory, cli.folder.written)
+            trainer: Any = cli.trainer
+            results = [Path(each.results) for each in trainer.callbacks if isinstance(each, Evidence) and each.results]
+            sentence = write_failure(error, cli.model.run.directory, cli.folder.written, results)
             if sentence is None:
                 raise
             console.fail(sentence, code=1)

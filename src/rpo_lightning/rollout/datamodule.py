@@ -10,6 +10,7 @@ from lightning import LightningDataModule
 
 from rpo_lightning.distributed import gather_over_ranks, rank, world_size
 from rpo_lightning.envs.protocol import Env
+from rpo_lightning.processes import say
 from rpo_lightning.rollout.batch import RolloutBatch
 from rpo_lightning.rollout.collector import Agent, Collector
 from rpo_lightning.seeding import run_seeds
@@ -68,7 +69,7 @@ class RolloutDataModule(LightningDataModule):
         self.num_envs = num_envs
         self.horizon = horizon
         self.iterations_per_epoch = iterations_per_epoch
-        self.seed = seed
+        self.seed = self._drawing_seed = seed
         self.random_progress = random_progress
         self.agent: Any = None
         self.collector: Collector | None = None
@@ -167,7 +168,8 @@ class RolloutDataModule(LightningDataModule):
         if self.collector is None:
             return {}
         ranks = gather_over_ranks(self.collector.state_dict())
-        return {"env": self.env_name, "num_envs": self.num_envs, "ranks": ranks, "options": self._options()}
+        told = {"env": self.env_name, "num_envs": self.num_envs, "seed": self._drawing_seed}
+        return {**told, "ranks": ranks, "options": self._options()}
 
     def teardown(self, stage: str) -> None:
         """Close the environments, which another fit makes anew in the state they were in."""
@@ -198,6 +200,9 @@ class RolloutDataModule(LightningDataModule):
                 f"This checkpoint's rollout state is for {_listing(then)}, but this run has {_listing(now)}: "
                 "resume with the same settings or start a new run."
             )
+        self._drawing_seed = state_dict.get("seed", self.seed)
+        if self._drawing_seed != self.seed:
+            say(f"seed {self.seed} changes nothing: the run goes on with the random numbers of seed {self._drawing_seed}.")
         self.collector.load_state_dict(ranks[rank()])
 
     def _options(self) -> dict[str, Any]:
