@@ -218,3 +218,35 @@ def test_a_signal_while_nothing_is_deferred_ends_the_command():
         os.kill(os.getpid(), signal.SIGINT)
     assert end.value.code == 130
     assert not end.value.in_order
+
+
+ASYNCHRONOUS = """
+model: {class_path: PPO, init_args: {total_env_steps: 10_000_000, hidden: [8], minibatch_size: 16}}
+data:
+  env: {name: gymnasium/Pendulum-v1, init_args: {asynchronous: true}}
+  num_envs: 2
+  horizon: 8
+  iterations_per_epoch: 5
+trainer: {accelerator: cpu, callbacks: [{class_path: Evaluation, init_args: {episodes: 2}}]}
+"""
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_a_run_and_the_processes_of_its_environments_ends_all_of_them_without_a_traceback(signum, folder):
+    """As a terminal sends Ctrl-C, and a batch system SIGTERM."""
+    pytest.importorskip("gymnasium")
+    (folder / "tiny.yaml").write_text(ASYNCHRONOUS)
+    arguments = [sys.executable, "-m", "rpo_lightning.cli", "fit", "--config=tiny.yaml", "--trainer.default_root_dir=a"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    process = subprocess.Popen(arguments, cwd=folder, env=environment(), start_new_session=True, **pipes)
+    deadline = time.monotonic() + 120
+    while not (folder / "a" / LAST).exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(process.pid, signum)
+    lines = process.communicate(timeout=60)[0].splitlines()
+    assert process.returncode == 128 + signum
+    assert lines.count("stopping after this iteration; a second signal ends at once.") == 1
+    assert "Traceback (most recent call last):" not in lines
+    assert f"stopped by {signum.name}" in "".join(lines)
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)

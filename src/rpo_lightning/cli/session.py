@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from signal import Signals
 from typing import Any
 
 from jsonargparse import ActionYesNo
@@ -25,6 +26,7 @@ from rpo_lightning.cli.help import help_text
 from rpo_lightning.cli.parser import FriendlyParser, load_yaml
 from rpo_lightning.cli.settings import TRAINER_DEFAULTS, adjusted, divide_cores
 from rpo_lightning.event_file import EventFile
+from rpo_lightning.interrupts import Interrupted, signals
 from rpo_lightning.rollout import RolloutDataModule, with_options
 from rpo_lightning.run_folder import write_failure
 
@@ -203,7 +205,13 @@ def main(command: str, options: list[str]) -> None:
             cli.run()
         except NonFiniteError as error:
             console.fail(str(error), code=1)
-        except (RuntimeError, OSError) as error:
+        except Exception as error:
+            if signals.received:  # the processes that worked for this one were told to end as well
+                name = Signals(signals.received).name
+                console.say(f"stopped by {name} in the middle of an iteration; --ckpt_path last goes on from before it.")
+                raise Interrupted(signals.received) from error
+            if not isinstance(error, RuntimeError | OSError):
+                raise
             if cli is None or cli.folder is None or not cli.folder.began:
                 raise
             trainer: Any = cli.trainer
