@@ -12,7 +12,7 @@ import pytest
 import torch
 from lightning import Callback
 
-from rpo_lightning import runs
+from rpo_lightning import checkpoints, run_folder
 from rpo_lightning.interrupts import Interrupted, signals
 from tests.command_line import LAST, RUN, call, differing, environment, spawn
 
@@ -70,7 +70,7 @@ def test_first_signal_ends_the_iteration_and_the_run_goes_on_as_if_nothing_had_h
     said = stopped(command, signum, f"--trainer.callbacks.iteration={iteration}", capsys=capsys)
     done = 64 * (iteration + 1)
     assert f"stopped by {signum.name} at {done} of 768 steps; --ckpt_path last goes on from {RUN / LAST}" in said
-    assert runs.counters(RUN / LAST)["env_steps"] == done
+    assert checkpoints.counters(RUN / LAST)["env_steps"] == done
     assert not (RUN / "summary.json").exists()
     assert not (RUN / ".lock").exists()
     call(command, "--ckpt_path=last")
@@ -97,7 +97,7 @@ def test_an_evaluation_under_way_is_abandoned_and_made_up_for(hook, folder, caps
     call("fit", "--ckpt_path=last", *pace)
     call("fit", *OTHER, *pace)
     assert measured(RUN) == measured("other")
-    best = [runs.counters(Path(run) / "checkpoints/best.ckpt") for run in (RUN, "other")]
+    best = [checkpoints.counters(Path(run) / "checkpoints/best.ckpt") for run in (RUN, "other")]
     assert best[0] == best[1]
     assert (RUN / "summary.json").exists()
 
@@ -160,13 +160,13 @@ def test_slurm_requeues_between_two_iterations_and_the_same_line_goes_on(folder,
     assert signal.getsignal(signal.SIGUSR1) == handler
     assert (folder / "asked").read_text() == "requeue 7\n"
     hpc = RUN / "hpc_ckpt_1.ckpt"
-    assert runs.counters(hpc)["iteration"] == 3
+    assert checkpoints.counters(hpc)["iteration"] == 3
     (RUN / LAST).unlink()
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     capsys.readouterr()
     call("fit")
     assert f"continuing at 192 of 768 steps from {hpc}" in capsys.readouterr().err
-    assert runs.find_checkpoint("last", RUN) == RUN / LAST
+    assert run_folder.find_checkpoint("last", RUN) == RUN / LAST
     for name in ("NTASKS", "JOB_ID", "JOB_NAME", "PROCID", "LOCALID", "NODEID", "RESTART_COUNT"):
         monkeypatch.delenv(f"SLURM_{name}")
     call("fit", *OTHER)

@@ -15,7 +15,7 @@ import torch
 import yaml
 from lightning import Callback
 
-from rpo_lightning import checkpoints, runs
+from rpo_lightning import checkpoints, files, runs
 from rpo_lightning.callbacks import Evidence, RunFolder
 from rpo_lightning.cli import RPOCLI
 from tests.command_line import LAST, RUN, call, differing, environment, refused, spawn
@@ -44,9 +44,9 @@ def test_killed_run_goes_on_bit_for_bit(folder):
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert process.returncode == -signal.SIGKILL
-    assert 0 < runs.counters(last)["iteration"] < 50, "killed too late to show anything"
+    assert 0 < checkpoints.counters(last)["iteration"] < 50, "killed too late to show anything"
     call("fit", *options, *OTHER, "--ckpt_path", "last")
-    assert runs.counters(last) == {"iteration": 50, "env_steps": 3200}
+    assert checkpoints.counters(last) == {"iteration": 50, "env_steps": 3200}
     assert differing(RUN, "other") == []
 
 
@@ -88,7 +88,7 @@ def test_last_starts_a_run_that_has_no_checkpoint_and_leaves_a_finished_one(fold
     assert "is complete: 768" in capsys.readouterr().err
     assert (RUN / LAST).read_bytes() == before
     call("fit", "--ckpt_path=last", "--model.total_env_steps=1024")
-    assert runs.counters(RUN / LAST)["env_steps"] == 1024
+    assert checkpoints.counters(RUN / LAST)["env_steps"] == 1024
 
 
 def test_command_line_wins_over_the_checkpoint(folder):
@@ -215,7 +215,7 @@ HOLD = """
 import sys
 import time
 from pathlib import Path
-from rpo_lightning.run_folder import claimed
+from rpo_lightning.claim import claimed
 with claimed(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(600)
@@ -352,7 +352,7 @@ def test_closed_standard_error(folder):
     start = "from rpo_lightning.streams import open_closed_streams as o; o(); from rpo_lightning.cli import main; main()"
     command = f"exec {sys.executable} -c '{start}' fit --config tiny.yaml --trainer.max_steps=1 2>&-"
     subprocess.run(["bash", "-c", command], cwd=folder, env=environment(), check=True, timeout=180)
-    assert runs.counters(RUN / LAST)["iteration"] == 1
+    assert checkpoints.counters(RUN / LAST)["iteration"] == 1
     script = (
         "import os, sys; from rpo_lightning.streams import open_closed_streams as o; o(); print('lost', file=sys.stderr)"
     )
@@ -369,10 +369,10 @@ def test_a_write_that_is_interrupted_leaves_the_old_file(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        checkpoints.write_atomically(path, fail)
+        files.write_atomically(path, fail)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
-    checkpoints.write_atomically(path, lambda temporary: temporary.write_text("new"))
+    files.write_atomically(path, lambda temporary: temporary.write_text("new"))
     assert path.read_text() == "new"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -12,8 +12,8 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from rpo_lightning.algorithms.containment import CURES, QUANTITIES, Findings
-from rpo_lightning.checkpoints import write_tensors
 from rpo_lightning.distributed import rank
+from rpo_lightning.files import write_tensors
 
 log = logging.getLogger("rpo_lightning")
 

@@ -24,7 +24,8 @@ from rpo_lightning.callbacks import (
 from rpo_lightning.cli.fabric import is_lightnings
 from rpo_lightning.discovery import nearest
 from rpo_lightning.rollout import RolloutDataModule
-from rpo_lightning.runs import CHECKPOINTS, Run, steps
+from rpo_lightning.run_folder import CHECKPOINTS
+from rpo_lightning.runs import Run, steps
 
 __all__ = ["STANDARD", "Announcement", "with_standard_ones"]
 
