@@ -123,7 +123,7 @@ def test_a_window_that_was_repaired_too_much_stops_a_run_too(folder, capsys):
     assert stop.value.code == 1
     last = capsys.readouterr().err.splitlines()[-1]
     assert "5 iterations in a row could not learn" in last
-    assert "what is not finite: a window that was left out, 12% of it repaired." in last
+    assert "what is not finite: state or reward in 12% of a window that was left out." in last
 
 
 def test_one_monstrous_reward_does_not_train_the_whole_budget_on_nothing(folder, capsys):

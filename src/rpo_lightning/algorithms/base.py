@@ -292,7 +292,7 @@ class RLModule(LightningModule):
         if self.refused_in_a_row >= self.patience:
             why = f"the gradients of the update, from {largest(batch)}"
             if skipped:
-                left_out = f"a window that was left out, {findings.repaired:.0%} of it repaired"
+                left_out = f"{findings.of_what} in {findings.repaired:.0%} of a window that was left out"
                 why = f"{', '.join(findings.broken)} of the window" if findings.broken else left_out
             raise NonFiniteError(
                 f"{self.name} stopped: {self.refused_in_a_row} iterations in a row could not learn, the last one because of "

@@ -29,7 +29,9 @@ class Findings(NamedTuple):
     broken: list[str]
     """Quantities that hold a value which is not finite: nothing can be learned from the window."""
     repaired: float
-    """Share of samples whose state, reward or action-gradient had to be repaired, of whichever it is more."""
+    """Share of samples that had to be repaired, of the quantity where it is largest."""
+    of_what: str
+    """That quantity."""
 
 
 def look_through(batch: RolloutBatch) -> Findings:
@@ -39,7 +41,8 @@ def look_through(batch: RolloutBatch) -> Findings:
     *broken, invalid, gradients = torch.stack(
         [*flags, batch.invalid.float().mean(), batch.nonfinite_grad.float().mean()]
     ).tolist()
-    return Findings([name for name, bad in zip(present, broken, strict=True) if bad], max(invalid, gradients))
+    repaired, of_what = max((invalid, "state or reward"), (gradients, "action_grad"))
+    return Findings([name for name, bad in zip(present, broken, strict=True) if bad], repaired, of_what)
 
 
 def largest(batch: RolloutBatch) -> str:
