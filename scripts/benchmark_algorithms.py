@@ -21,7 +21,7 @@ from lightning.fabric import Fabric
 
 from rpo_lightning import console
 from rpo_lightning.cli import RPOCLI
-from rpo_lightning.runs import code_version, machine
+from rpo_lightning.provenance import code_version, machine
 
 ALGORITHMS = ("rpo", "reppo", "sapo", "shac", "gippo", "ppo", "sac")
 WARM_UP = 3

@@ -24,7 +24,7 @@ import torch
 
 import rpo_lightning
 from rpo_lightning.envs import names
-from rpo_lightning.runs import code_version, machine
+from rpo_lightning.provenance import code_version, machine
 from rpo_lightning.sim import quiet
 
 HORIZON = 32

@@ -24,7 +24,7 @@ from gpu import agreement, speed, trainings
 from gpu.part import Part, Settings, carry_out
 from gpu.record import Record
 
-from rpo_lightning.runs import code_version, machine
+from rpo_lightning.provenance import code_version, machine
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -14,7 +14,7 @@ from tests.command_line import folder
 
 __all__ = ["folder"]
 
-LONG_FILES = ("test_learning", "test_check_gpu", "test_documentation", "test_ranks", "test_three_ranks", "test_check_env")
+LONG_FILES = ("test_learning", "test_check_gpu", "test_documentation", "test_ranks", "test_three_ranks")
 """Begun first, so that no process is left with one of them while the other has nothing to do."""
 
 torch.set_num_threads(1)

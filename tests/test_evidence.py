@@ -14,7 +14,7 @@ import torch
 import yaml
 from lightning import Trainer
 
-from rpo_lightning import runs
+from rpo_lightning import checkpoints, policies, provenance, runs
 from rpo_lightning.algorithms import RPO
 from rpo_lightning.callbacks import Evaluation, Evidence, LastAndBest, StopAtBudget, StopOnSignal
 from rpo_lightning.cli import RPOCLI, main
@@ -74,7 +74,7 @@ def test_summary_is_of_the_final_weights_not_the_best(finished, capsys):
         rows = [row for row in csv.DictReader(file) if row["eval/return"]]
     assert float(rows[-1]["eval/return"]) == pytest.approx(final["sampled"]["mean"])
     best = max(rows, key=lambda row: float(row["eval/return"]))
-    best_checkpoint = runs.counters(finished / "checkpoints/best.ckpt")
+    best_checkpoint = checkpoints.counters(finished / "checkpoints/best.ckpt")
     assert best_checkpoint["env_steps"] == float(best["env_steps"])
     assert best is not rows[-1], "choose another seed: the final policy is the best here"
 
@@ -194,15 +194,15 @@ def test_policy_of_the_paper_is_under_a_megabyte_and_acts_the_same(tmp_path):
     module = RPO(37, 8, total_env_steps=1)
     module.normalizer.update(torch.randn(4, 5, 37))
     run = runs.Run(tmp_path, "ant", "rpo", 0, "", "")
-    runs.write_policy(tmp_path / "policy.pt", module, run)
+    policies.write_policy(tmp_path / "policy.pt", module, run)
     assert (tmp_path / "policy.pt").stat().st_size < 1_000_000
     other, obs = RPO(37, 8, total_env_steps=1), torch.randn(3, 37)
     assert not torch.equal(module.act(obs, deterministic=True), other.act(obs, deterministic=True))
-    runs.load_weights(other, tmp_path / "policy.pt")
+    policies.load_weights(other, tmp_path / "policy.pt")
     assert torch.equal(module.act(obs, deterministic=True), other.act(obs, deterministic=True))
     for wrong, named in ((RPO(37, 8, 1, hidden=[8]), "actor"), (RPO(11, 3, 1), "obs_dim 37")):
         with pytest.raises(ValueError, match=named):
-            runs.load_weights(wrong, tmp_path / "policy.pt")
+            policies.load_weights(wrong, tmp_path / "policy.pt")
 
 
 def test_predict_writes_one_full_episode_per_environment(finished, capsys):
@@ -235,13 +235,13 @@ def test_validate_and_predict_ask_for_a_policy(folder, capsys):
 
 def test_commit_is_ours_or_none(tmp_path, monkeypatch):
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True).stdout.strip()
-    assert runs.code_version().removesuffix("-dirty") == head or not head
+    assert provenance.code_version().removesuffix("-dirty") == head or not head
     # Installed inside someone else's repository, their commit says nothing about our code.
-    (tmp_path / "runs.py").touch()
+    (tmp_path / "provenance.py").touch()
     for command in (["init"], ["-c", "user.name=a", "-c", "user.email=b", "commit", "--allow-empty", "-m", "theirs"]):
         subprocess.run(["git", *command], cwd=tmp_path, capture_output=True, check=True)
-    monkeypatch.setattr(runs, "__file__", str(tmp_path / "runs.py"))
-    assert runs.code_version().startswith(("unknown", "rpo-lightning"))
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "provenance.py"))
+    assert provenance.code_version().startswith(("unknown", "rpo-lightning"))
 
 
 def test_threads_are_shared_out_among_processes(folder, monkeypatch):

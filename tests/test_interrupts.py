@@ -12,7 +12,7 @@ import pytest
 import torch
 from lightning import Callback
 
-from rpo_lightning import runs
+from rpo_lightning import checkpoints, run_folder
 from rpo_lightning.interrupts import Interrupted, signals
 from tests.command_line import LAST, RUN, call, differing, environment, spawn
 
@@ -70,7 +70,7 @@ def test_first_signal_ends_the_iteration_and_the_run_goes_on_as_if_nothing_had_h
     said = stopped(command, signum, f"--trainer.callbacks.iteration={iteration}", capsys=capsys)
     done = 64 * (iteration + 1)
     assert f"stopped by {signum.name} at {done} of 768 steps; --ckpt_path last goes on from {RUN / LAST}" in said
-    assert runs.counters(RUN / LAST)["env_steps"] == done
+    assert checkpoints.counters(RUN / LAST)["env_steps"] == done
     assert not (RUN / "summary.json").exists()
     assert not (RUN / ".lock").exists()
     call(command, "--ckpt_path=last")
@@ -97,7 +97,7 @@ def test_an_evaluation_under_way_is_abandoned_and_made_up_for(hook, folder, caps
     call("fit", "--ckpt_path=last", *pace)
     call("fit", *OTHER, *pace)
     assert measured(RUN) == measured("other")
-    best = [runs.counters(Path(run) / "checkpoints/best.ckpt") for run in (RUN, "other")]
+    best = [checkpoints.counters(Path(run) / "checkpoints/best.ckpt") for run in (RUN, "other")]
     assert best[0] == best[1]
     assert (RUN / "summary.json").exists()
 
@@ -160,13 +160,13 @@ def test_slurm_requeues_between_two_iterations_and_the_same_line_goes_on(folder,
     assert signal.getsignal(signal.SIGUSR1) == handler
     assert (folder / "asked").read_text() == "requeue 7\n"
     hpc = RUN / "hpc_ckpt_1.ckpt"
-    assert runs.counters(hpc)["iteration"] == 3
+    assert checkpoints.counters(hpc)["iteration"] == 3
     (RUN / LAST).unlink()
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     capsys.readouterr()
     call("fit")
     assert f"continuing at 192 of 768 steps from {hpc}" in capsys.readouterr().err
-    assert runs.find_checkpoint("last", RUN) == RUN / LAST
+    assert run_folder.find_checkpoint("last", RUN) == RUN / LAST
     for name in ("NTASKS", "JOB_ID", "JOB_NAME", "PROCID", "LOCALID", "NODEID", "RESTART_COUNT"):
         monkeypatch.delenv(f"SLURM_{name}")
     call("fit", *OTHER)
@@ -218,3 +218,35 @@ def test_a_signal_while_nothing_is_deferred_ends_the_command():
         os.kill(os.getpid(), signal.SIGINT)
     assert end.value.code == 130
     assert not end.value.in_order
+
+
+ASYNCHRONOUS = """
+model: {class_path: PPO, init_args: {total_env_steps: 10_000_000, hidden: [8], minibatch_size: 16}}
+data:
+  env: {name: gymnasium/Pendulum-v1, init_args: {asynchronous: true}}
+  num_envs: 2
+  horizon: 8
+  iterations_per_epoch: 5
+trainer: {accelerator: cpu, callbacks: [{class_path: Evaluation, init_args: {episodes: 2}}]}
+"""
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_a_run_and_the_processes_of_its_environments_ends_all_of_them_without_a_traceback(signum, folder):
+    """As a terminal sends Ctrl-C, and a batch system SIGTERM."""
+    pytest.importorskip("gymnasium")
+    (folder / "tiny.yaml").write_text(ASYNCHRONOUS)
+    arguments = [sys.executable, "-m", "rpo_lightning.cli", "fit", "--config=tiny.yaml", "--trainer.default_root_dir=a"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    process = subprocess.Popen(arguments, cwd=folder, env=environment(), start_new_session=True, **pipes)
+    deadline = time.monotonic() + 120
+    while not (folder / "a" / LAST).exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(process.pid, signum)
+    lines = process.communicate(timeout=60)[0].splitlines()
+    assert process.returncode == 128 + signum
+    assert lines.count("stopping after this iteration; a second signal ends at once.") == 1
+    assert "Traceback (most recent call last):" not in lines
+    assert f"stopped by {signum.name}" in "".join(lines)
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)

@@ -15,7 +15,7 @@ import torch
 import yaml
 from lightning import Callback
 
-from rpo_lightning import checkpoints, runs
+from rpo_lightning import checkpoints, files, runs
 from rpo_lightning.callbacks import Evidence, RunFolder
 from rpo_lightning.cli import RPOCLI
 from tests.command_line import LAST, RUN, call, differing, environment, refused, spawn
@@ -44,9 +44,9 @@ def test_killed_run_goes_on_bit_for_bit(folder):
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert process.returncode == -signal.SIGKILL
-    assert 0 < runs.counters(last)["iteration"] < 50, "killed too late to show anything"
+    assert 0 < checkpoints.counters(last)["iteration"] < 50, "killed too late to show anything"
     call("fit", *options, *OTHER, "--ckpt_path", "last")
-    assert runs.counters(last) == {"iteration": 50, "env_steps": 3200}
+    assert checkpoints.counters(last) == {"iteration": 50, "env_steps": 3200}
     assert differing(RUN, "other") == []
 
 
@@ -88,7 +88,7 @@ def test_last_starts_a_run_that_has_no_checkpoint_and_leaves_a_finished_one(fold
     assert "is complete: 768" in capsys.readouterr().err
     assert (RUN / LAST).read_bytes() == before
     call("fit", "--ckpt_path=last", "--model.total_env_steps=1024")
-    assert runs.counters(RUN / LAST)["env_steps"] == 1024
+    assert checkpoints.counters(RUN / LAST)["env_steps"] == 1024
 
 
 def test_command_line_wins_over_the_checkpoint(folder):
@@ -129,6 +129,8 @@ def test_checkpoint_that_does_not_fit_is_refused_in_a_line(change, named, folder
 
 
 def test_missing_or_foreign_checkpoint(folder, capsys):
+    line = refused(capsys, "fit", "--config", "tiny.yaml", "--ckpt_path", "lst")
+    assert "No checkpoint at lst. Did you mean 'last'?" in line
     call("fit", "--trainer.max_steps=1")
     capsys.readouterr()
     line = refused(capsys, "fit", "--config", "tiny.yaml", "--ckpt_path", str(RUN / "checkpoints/lst.ckpt"))
@@ -213,7 +215,7 @@ HOLD = """
 import sys
 import time
 from pathlib import Path
-from rpo_lightning.run_folder import claimed
+from rpo_lightning.claim import claimed
 with claimed(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(600)
@@ -270,6 +272,21 @@ def test_a_full_disk_is_one_line_that_says_what_is_safe(command, at, folder, mon
     monkeypatch.undo()
 
 
+@pytest.mark.parametrize("command", ["fit", "fabric"])
+def test_results_that_cannot_be_written_are_one_line_and_the_next_start_writes_them(command, folder, capsys):
+    results = ("--trainer.callbacks+=Evidence", "--trainer.callbacks.results=results/mine")
+    (folder / "results").write_text("no folder")
+    with pytest.raises(SystemExit) as end:
+        call(command, *results)
+    assert end.value.code == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert "results/mine" in line
+    assert f"{RUN / LAST} is safe, at 768 steps: --ckpt_path last goes on from it" in line
+    (folder / "results").unlink()
+    call(command, *results, "--ckpt_path=last")
+    assert (folder / "results/mine/point_mass/rpo/seed_0/summary.json").exists()
+
+
 def test_a_run_folder_that_is_removed_is_one_line(folder, capsys):
     with pytest.raises(SystemExit) as end:
         call("fit", "--trainer.callbacks+=tests.test_resume.Removes")
@@ -309,6 +326,17 @@ def test_a_resumed_run_says_where_it_goes_on_and_what_is_not_as_before(folder, c
     assert {start["device"] for start in starts} == {"cpu"}
 
 
+def test_another_seed_changes_nothing_and_that_is_said(folder, capsys):
+    call("fit")
+    call("fit", *OTHER, "--trainer.max_steps=4")
+    for steps in (6, 12):
+        capsys.readouterr()
+        call("fit", *OTHER, "--seed_everything=3", "--ckpt_path=last", f"--trainer.max_steps={steps}")
+        said = capsys.readouterr().err
+        assert said.count("seed 3 changes nothing: the run goes on with the random numbers of seed 0.") == 1
+    assert differing(RUN, "other") == []
+
+
 def test_changed_options_are_said_and_kept_by_name(tmp_path, capsys):
     run = runs.Run(tmp_path, "point_mass", "rpo", 0, "rpo-lightning fit", "")
     resumed = SimpleNamespace(env_steps=256, changes={"kl_coef": (0.25, 5.0)})
@@ -324,7 +352,7 @@ def test_closed_standard_error(folder):
     start = "from rpo_lightning.streams import open_closed_streams as o; o(); from rpo_lightning.cli import main; main()"
     command = f"exec {sys.executable} -c '{start}' fit --config tiny.yaml --trainer.max_steps=1 2>&-"
     subprocess.run(["bash", "-c", command], cwd=folder, env=environment(), check=True, timeout=180)
-    assert runs.counters(RUN / LAST)["iteration"] == 1
+    assert checkpoints.counters(RUN / LAST)["iteration"] == 1
     script = (
         "import os, sys; from rpo_lightning.streams import open_closed_streams as o; o(); print('lost', file=sys.stderr)"
     )
@@ -341,10 +369,10 @@ def test_a_write_that_is_interrupted_leaves_the_old_file(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        checkpoints.write_atomically(path, fail)
+        files.write_atomically(path, fail)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
-    checkpoints.write_atomically(path, lambda temporary: temporary.write_text("new"))
+    files.write_atomically(path, lambda temporary: temporary.write_text("new"))
     assert path.read_text() == "new"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gpu.part import Part, Row, shown
-from rpo_lightning.runs import write_json
+from rpo_lightning.files import write_json
 
 
 class Record:

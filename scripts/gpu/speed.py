@@ -14,8 +14,8 @@ import torch
 import rpo_lightning
 from gpu.agreement import ALGORITHMS, TASKS, Outputs, fit
 from gpu.part import Row, Settings
+from rpo_lightning.provenance import machine
 from rpo_lightning.rollout import RolloutDataModule
-from rpo_lightning.runs import machine
 
 PACKAGES = ("torch", "lightning", "warp-lang", "mujoco", "mujoco-warp", "dm_control", "gymnasium", "tensorboard", "numpy")
 

@@ -110,7 +110,7 @@ class Cell:
         """Environment steps of the run folder's last checkpoint, if they are a window or more beyond the budget; else 0."""
         if not self.started:
             return 0
-        from rpo_lightning.runs import counters  # loads torch, which nothing else here needs
+        from rpo_lightning.checkpoints import counters  # loads torch, which nothing else here needs
 
         done = counters(self.folder / "checkpoints" / "last.ckpt")["env_steps"]
         data = yaml.safe_load((self.folder / "config.yaml").read_text())["data"]

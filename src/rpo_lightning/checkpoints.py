@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,41 +9,12 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
 from rpo_lightning import __version__
+from rpo_lightning.files import write_tensors
 
-__all__ = ["CheckpointFiles", "check_checkpoint", "read_checkpoint", "read_file", "write_atomically", "write_tensors"]
+__all__ = ["CheckpointFiles", "check_checkpoint", "counters", "read_checkpoint", "read_file"]
 
 ZIP = b"PK\x03\x04"
 """What a file of `torch.save` begins with."""
-
-
-def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let `write(temporary)` make the file beside `path`, then move it there in one step.
-
-    A process killed in between leaves the old file whole.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_tensors(path: Path, content: dict[str, Any]) -> None:
-    """Write with `torch.save`, in one step.
-
-    Raises:
-        OSError: if that cannot be written; torch does not say what the disk has answered.
-    """
-
-    def save(temporary: Path) -> None:
-        try:
-            torch.save(content, temporary)
-        except RuntimeError as error:
-            raise OSError(errno.EIO, "the disk may be full, or the folder read-only", str(path)) from error
-
-    write_atomically(path, save)
 
 
 def read_file(path: Path) -> dict[str, Any]:
@@ -79,6 +47,16 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     content = read_file(path)
     check_checkpoint(content, path)
     return content
+
+
+def counters(path: Path) -> dict[str, int]:
+    """Return `iteration` and `env_steps` of a checkpoint.
+
+    Raises:
+        ValueError: if it is not a checkpoint of a run.
+    """
+    content = read_checkpoint(path)
+    return {name: content["rpo_lightning"][name] for name in ("iteration", "env_steps")}
 
 
 def check_checkpoint(content: dict[str, Any], path: Path) -> None:

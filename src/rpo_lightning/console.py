@@ -5,14 +5,20 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import sysconfig
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NoReturn
 
-__all__ = ["fail", "one_line_errors", "quiet", "say"]
+__all__ = ["debugging", "fail", "located", "one_line_errors", "quiet", "say"]
 
 USER_ERRORS = (ValueError, TypeError, RuntimeError, OSError, ImportError, LookupError)
+
+NOT_THE_USERS = (Path(__file__).resolve().parent, Path(sysconfig.get_path("stdlib")).resolve())
+"""Folders of code that is not the user's: this package, and Python."""
 
 
 def say(text: str) -> None:
@@ -30,22 +36,51 @@ def fail(message: str, code: int) -> NoReturn:
     raise SystemExit(code)
 
 
+def debugging() -> bool:
+    """Tell whether the user wants to see tracebacks."""
+    return bool(os.environ.get("RPO_LIGHTNING_DEBUG"))
+
+
+def located(error: BaseException) -> str | None:
+    """Return what an error says, behind file, line and function of the user's own code; None if it came out of none."""
+    raised: BaseException | None = error
+    while raised is not None:
+        if (where := _users_line(raised)) is not None:
+            same = str(raised) == str(error)
+            said = f"{type(raised).__name__}: {error}" if same else str(error)
+            return f"{where}: {said} (RPO_LIGHTNING_DEBUG=1 shows the whole traceback)"
+        raised = raised.__cause__ or (None if raised.__suppress_context__ else raised.__context__)
+    return None
+
+
+def _users_line(error: BaseException) -> str | None:
+    """Return for example "my_robot.py:31 in reward", the innermost place in code that is neither ours nor a library's."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename).resolve()
+        foreign = {"site-packages", "dist-packages"} & set(path.parts) or {*NOT_THE_USERS} & set(path.parents)
+        if path.is_file() and not foreign:
+            near = path.is_relative_to(Path.cwd())
+            return f"{path.relative_to(Path.cwd()) if near else path}:{frame.lineno} in {frame.name}"
+    return None
+
+
 @contextmanager
 def one_line_errors(*also: type[Exception], began: Callable[[], bool] = lambda: False) -> Iterator[None]:
-    """Tell errors of the user's making in one line, with exit code 2.
+    """Tell errors of the user's making in one line, with exit code 2: all that come out of the user's own code, and others.
 
     Args:
-        also: further kinds of them.
+        also: further kinds of the others.
         began: whether training runs by now: from there on an error is a defect, and its traceback is what one needs.
     """
     try:
         yield
     except BrokenPipeError:
         raise
-    except USER_ERRORS + also as error:
-        if os.environ.get("RPO_LIGHTNING_DEBUG") or began():
+    except Exception as error:
+        where = located(error)
+        if debugging() or began() or (where is None and not isinstance(error, USER_ERRORS + also)):
             raise
-        fail(str(error) or type(error).__name__, code=2)
+        fail(where or str(error) or type(error).__name__, code=2)
 
 
 def quiet() -> None:

@@ -35,6 +35,6 @@ class EventFile(TensorBoardLogger):
         return super().experiment if self._begun else _DummyExperiment()
 
     def save(self) -> None:
-        """Write `hparams.yaml`, not before there are events."""
+        """Write what is under way, and no `hparams.yaml`, which would stay that of the first start: see `config.yaml`."""
         if self._begun:
-            super().save()
+            self.experiment.flush()

@@ -51,6 +51,7 @@ class Signals:
         self._time = 0.0
         self._announcement = ""
         self._processes = 1
+        self._process = os.getpid()
         self._kill_children: Callable[[], Any] = lambda: None
         self._last_moment: threading.Timer | None = None
 
@@ -124,6 +125,7 @@ class Signals:
             self._last_moment.start()
 
     def _install(self) -> None:
+        self._process = os.getpid()
         for signum in STOPPING:
             signal.signal(signum, self._handle)
 
@@ -134,6 +136,8 @@ class Signals:
         self.requeue_asked = True
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._process:  # forked, to work for the process that these notes are of
+            os._exit(128 + signum)
         if self._at_once:
             self._end(signum)
         if self.received:

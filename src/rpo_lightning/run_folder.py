@@ -1,109 +1,73 @@
-"""One process works in a run folder at a time, and leaves it tidy."""
+"""Where a run lives, and how it is found again.
+
+A run lives in `runs/<task>/<algorithm>/seed_<k>/`: `config.yaml` as resolved, TensorBoard events and
+`checkpoints/{last,best}.ckpt`; at its end come `summary.json`, `curve.csv` and `policy.pt`.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import fcntl
 import os
-import threading
-from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
-from rpo_lightning.runs import counters, newest_checkpoint
+from rpo_lightning.discovery import nearest
 
-__all__ = ["claimed", "write_failure"]
+__all__ = ["CHECKPOINTS", "check_new_run", "find_checkpoint", "newest_checkpoint", "run_directory"]
 
-LOCK = ".lock"
-DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE}
-"""What a disk answers that is full, over a quota, read-only, broken or gone."""
+CHECKPOINTS = "checkpoints"
+"""Folder of `last.ckpt` and `best.ckpt` inside a run folder."""
 
 
-@contextlib.contextmanager
-def claimed(directory: Path) -> Iterator[None]:
-    """Keep other processes out of a run folder, remove what killed ones have half written, and leave no empty folder.
+def run_directory(task: str, algorithm: str, seed: int) -> Path:
+    """Return `runs/<task>/<algorithm>/seed_<k>`, relative to the working directory."""
+    return Path("runs") / task / algorithm / f"seed_{seed}"
 
-    The lock dies with its process, so that nothing has to be cleared away after a crash.
+
+def check_new_run(directory: Path, checkpoint: Path | None, command: str = "fit") -> None:
+    """Refuse to start over an existing run. A folder without a checkpoint is none.
 
     Raises:
-        ValueError: another process works in the folder. OSError: it cannot be written.
+        ValueError: if `directory` holds a run and `checkpoint` (what to resume from) is not inside it.
     """
-    new = [folder for folder in (directory, *directory.parents) if not folder.exists()]
-    directory.mkdir(parents=True, exist_ok=True)
-    lock = _lock(directory / LOCK)
-    hook = threading.excepthook
-    threading.excepthook = _quiet_about_disks
-    try:
-        for leftover in (*directory.glob(".*.tmp"), *directory.glob("*/.*.tmp")):
-            leftover.unlink(missing_ok=True)
-        yield
-    finally:
-        threading.excepthook = hook
-        (directory / LOCK).unlink(missing_ok=True)
-        lock.close()
-        with contextlib.suppress(OSError):  # from the first one that is not empty
-            for folder in new:
-                folder.rmdir()
+    if newest_checkpoint(directory) is None:
+        return
+    if checkpoint is not None and directory.resolve() in checkpoint.resolve().parents:
+        return
+    raise ValueError(
+        f"{directory} already holds a run. Continue it with `rpo-lightning {command} ... --ckpt_path last`, or start "
+        f"a new one elsewhere with `--trainer.default_root_dir DIRECTORY` (or another --seed_everything)."
+    )
 
 
-def _lock(path: Path) -> IO[str]:
-    while True:
-        file = path.open("a+")
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            file.seek(0)
-            holder = file.read().strip() or "another process"
-            raise ValueError(
-                f"{path.parent} is in use by {holder}: two runs cannot write to one folder. End that one first, or start "
-                f"elsewhere with --trainer.default_root_dir DIRECTORY."
-            ) from None
-        except OSError:
-            return file  # a file system without locks
-        # the other process may have removed the file, with its lock, just before we got ours
-        if path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino:
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {os.uname().nodename}")
-            file.flush()
-            return file
-        file.close()
+def newest_checkpoint(directory: Path) -> Path | None:
+    """Return `last.ckpt`, or what Lightning wrote after it when SLURM was about to end the job; None without either."""
+    found = [path for path in (directory / CHECKPOINTS / "last.ckpt", *directory.glob("hpc_ckpt_*.ckpt")) if path.exists()]
+    return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
 
 
-def write_failure(error: BaseException, directory: Path, written: bool) -> str | None:
-    """Say in one sentence what became of a run whose folder could not be written; None for every other error.
+def find_checkpoint(name: str | None, directory: Path) -> Path | None:
+    """Return the file behind `--ckpt_path`: a path, or `last` or `best` of the run in `directory`.
 
-    Args:
-        error: what ended the run.
-        directory: the run folder.
-        written: whether the run had written to it; `claimed` itself removes one that is still empty.
+    None means that there is none yet, so that one command both starts and continues a run. A job that SLURM has started
+    again asks for `last` by itself.
+
+    Raises:
+        ValueError: if the file is missing; the message says what there is.
     """
-    chain, cause = [error], error.__cause__ or error.__context__
-    while cause is not None and cause not in chain:
-        chain, cause = [*chain, cause], cause.__cause__ or cause.__context__
-    gone = not directory.is_dir()
-    answers = [each for each in chain if isinstance(each, OSError)]
-    inside = [each for each in answers if _inside(each, directory)]
-    if gone and (inside or (answers and written)):
-        return f"{directory} is gone: moved or removed while the run was writing to it. Nothing of it is left there."
-    answers = [each for each in answers if each.errno in DISK or each in inside]
-    if not answers:
-        return None
-    reason = f"{answers[-1].filename or directory} cannot be written: {answers[-1].strerror or answers[-1]}."
-    checkpoint = newest_checkpoint(directory)
-    if checkpoint is None:
-        return f"{reason} Nothing of the run is kept yet."
-    done = f"{counters(checkpoint)['env_steps']:,}".replace(",", " ")
-    return f"{reason} {checkpoint} is safe, at {done} steps: --ckpt_path last goes on from it once that is mended."
-
-
-def _inside(error: OSError, directory: Path) -> bool:
-    """Tell whether an error names a file of the folder."""
-    name = error.filename if isinstance(error.filename, str | os.PathLike) else None
-    return name is not None and directory.resolve() in Path(name).resolve().parents
-
-
-def _quiet_about_disks(event: threading.ExceptHookArgs) -> None:
-    """Print no traceback for a logger's thread that could not write: the next metric raises the same error here."""
-    if not isinstance(event.exc_value, OSError):
-        threading.__excepthook__(event)
+    if name is None:
+        again = int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0
+        return newest_checkpoint(directory) if again else None
+    if name == "last":
+        return newest_checkpoint(directory)
+    if name == "best":
+        path = directory / CHECKPOINTS / "best.ckpt"
+        if path.exists():
+            return path
+        raise ValueError(f"There is no {path}: no evaluation of this run has been checkpointed yet.")
+    path = Path(name)
+    if path.is_file():
+        return path
+    folder = path if path.is_dir() else path.parent
+    near = sorted(str(p) for pattern in ("*.ckpt", "*.pt", f"{CHECKPOINTS}/*.ckpt") for p in folder.glob(pattern))
+    hint = f" There is: {', '.join(near[:5])}." if near else f" Nothing in {folder} is a checkpoint."
+    what = f"{name} is a folder, no checkpoint." if path.is_dir() else f"No checkpoint at {name}."
+    raise ValueError(what + nearest(name, ("last", "best")) + hint)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rpo_lightning.callbacks.evaluation import EVALUATION_SEED
-from rpo_lightning.checkpoints import write_atomically
+from rpo_lightning.files import write_atomically
 
 __all__ = ["Trajectories", "record"]
 

@@ -65,11 +65,22 @@ def test_paper_hyper_parameters(folder, capsys):
         (["--trainer.callbacks+=KLTuner", "--trainer.callbacks.target=-1"], ["KLTuner", "target=-1"]),
         (["--data.env", "antt"], ["'antt'", "'ant'"]),
         (["--data.env", "tests.toy.PointMas"], ["tests.toy.PointMas"]),
+        (["--data.env.init_args.limt", "2"], ["'limt'", "'limit'"]),
+        (["--data.env.init_args.limit"], ["--data.env.init_args.limit needs a value"]),
+        (["--data.env", "{name: tests.toy.PointMass, limit: 2}"], ["limit may be of the task", "under init_args"]),
+        (["--model.actor", "missing.Actor"], ["model.init_args.actor: No module named 'missing'", "nn.Actor."]),
+        (["--model.actor", "rpo_lightning.nn.Actr"], ["attribute 'Actr'", "Did you mean 'rpo_lightning.nn.Actor'?"]),
+        (
+            ["--model.critic", "rpo_lightning.nn.Values"],
+            ["model.init_args.critic", "such as rpo_lightning.nn.CriticEnsemble"],
+        ),
+        (["--model.critic", "CriticEnsembl"], ["model.init_args.critic", "Did you mean 'CriticEnsemble'?"]),
+        (["tiny.yaml"], ["'tiny.yaml' belongs to no option. Did you mean '--config tiny.yaml'?"]),
         (["--data.num_envs", "many"], ["data.num_envs", "many"]),
         (["--trainer.accelerator", "gpuu"], ["gpuu", "cuda"]),
         (["--trainer.precision", "16-mixed"], ["16-mixed", "32-true"]),
         (["--seed", "1"], ["--seed.", "'--seed_everything'"]),
-        (["--lr", "1e-3"], ["'--model.init_args.actor_lr'", "'--model.init_args.critic_lr'"]),
+        (["--lr", "1e-3"], ["--lr. Did you mean '--model.init_args.actor_lr'", "'--model.init_args.critic_lr'"]),
         (["--kl_coef", "0.1"], ["'--model.init_args.kl_coef'?"]),
         (["--total_env_steps", "1e6"], ["'--model.init_args.total_env_steps'?"]),
         (["--env", "ant"], ["'--data.env'?"]),
@@ -114,6 +125,26 @@ def test_mistake_in_a_file(old, new, named, folder, capsys):
     line = refused(capsys, "fit", "--config", "tiny.yaml")
     for word in named:
         assert word in line
+
+
+def test_a_command_without_its_subject_says_how_it_is_given(folder, capsys):
+    for options in ([], ["--ckpt_path", "last"]):
+        line = refused(capsys, "fit", *options)
+        for word in ("data.env, model must be given", "rpo-lightning fit --config ant.yaml", "--data.env TASK", "list"):
+            assert word in line
+    assert "Did you mean '--config cartpole.yaml'?" in refused(capsys, "fit", "cartpole")
+    assert "rpo-lightning check-env ant" in refused(capsys, "check-env")
+
+
+def test_options_of_the_task_are_options_of_the_command(folder, capsys):
+    config = folder / "tiny.yaml"
+    config.write_text(config.read_text().replace("tests.toy.PointMass", "cartpole"))
+    task = ["--config", "tiny.yaml", "--data.env.init_args.episode_length=7", "--data.env.init_args.reward_from", "previous"]
+    said = resolved(capsys, *task)["data"]["env"]
+    assert said == {"name": "cartpole", "init_args": {"episode_length": 7, "reward_from": "previous"}}
+    (folder / "said.yaml").write_text(yaml.safe_dump({"data": {"env": said}}))
+    said = resolved(capsys, "--config", "tiny.yaml", "--config", "said.yaml", "--data.env.init_args.episode_length", "9")
+    assert said["data"]["env"]["init_args"] == {"episode_length": 9, "reward_from": "previous"}
 
 
 def test_mistake_in_a_file_name_or_command(folder, capsys):

@@ -67,6 +67,13 @@ def test_two_lines_at_the_start_and_two_at_the_end(command, folder, capsys):
     assert (folder / "trajectories.npz").exists()
 
 
+def test_no_second_file_describes_the_run(folder):
+    call("fit", ONE)
+    call("fit", "--model.kl_coef=3", "--trainer.max_steps=2", "--ckpt_path=last")
+    assert "kl_coef: 3" in (RUN / "config.yaml").read_text()
+    assert [path.name for path in RUN.rglob("*.yaml")] == ["config.yaml"]
+
+
 def test_a_run_cut_short_says_how_it_goes_on(folder, capsys):
     call("fit", ONE, "--trainer.logger=false")
     lines = capsys.readouterr().err.splitlines()
@@ -176,6 +183,16 @@ def test_a_limit_that_is_reached_is_named(command, limit, said, folder, capsys):
         call(command, *limit, *options)
         last = capsys.readouterr().err.splitlines()[-1]
         assert last == f"{what}: {said} is reached; with a larger one, or without, --ckpt_path last goes on"
+
+
+def test_time_is_a_limit_too(folder, capsys):
+    limit = ["--trainer.max_time", "00:00:00:01", "--model.total_env_steps=1_000_000"]
+    for what, options in (("stopped", []), ("nothing trained", ["--ckpt_path=last"])):
+        call("fit", *limit, *options)
+        last = capsys.readouterr().err.splitlines()[-1]
+        assert (
+            last == f"{what}: trainer.max_time 0:00:01 is reached; with a larger one, or without, --ckpt_path last goes on"
+        )
 
 
 def test_nobody_reads_on(folder):

@@ -20,7 +20,7 @@ import reproduce
 from study import cell, studies, toy_gaussian
 from study.studies import NO_KL, REPPO, RPO, Study, Variant
 
-from rpo_lightning import runs
+from rpo_lightning import checkpoints
 from tests.command_line import REPOSITORY, TINY
 
 BROKEN = Variant("rpo", "broken", "broken", ("--model.no_such_option=1",))
@@ -91,7 +91,7 @@ def test_one_run_is_killed_one_broken_one_finishes_and_the_next_call_goes_on(toy
 
     started.act = kill_first
     code, out, err = call("--variants=rpo,rpo-broken,rpo-no_kl", "--budget=3", "--threads=1")
-    assert 0 < runs.counters(last)["env_steps"] < 2304, "killed too late to show anything"
+    assert 0 < checkpoints.counters(last)["env_steps"] < 2304, "killed too late to show anything"
 
     # what was said
     assert code == 1
@@ -121,7 +121,7 @@ def test_one_run_is_killed_one_broken_one_finishes_and_the_next_call_goes_on(toy
     assert (code, err, len(started)) == (0, [], 4)
     assert out[0] == f"[1/2] {killed}: continues, 0.002304 M steps"
     assert out[2] == f"[2/2] {good}: finished before, return {summary['eval']['sampled']['mean']:.5g}"
-    assert runs.counters(last)["env_steps"] == 2304
+    assert checkpoints.counters(last)["env_steps"] == 2304
     log = (toy / RECORD / killed / "train.log").read_text()
     assert log.count("$ rpo-lightning fit") == 2
     assert log.count("starting from the beginning") == 1

@@ -11,7 +11,7 @@ from lightning import LightningModule
 from torch import Tensor, nn
 
 from rpo_lightning import __version__
-from rpo_lightning.algorithms.containment import NonFiniteError, unusable
+from rpo_lightning.algorithms.containment import CURES, NonFiniteError, largest, look_through
 from rpo_lightning.algorithms.learning_rate import LearningRates, LRSchedule
 from rpo_lightning.algorithms.options import Range, above, at_least, check_options, within
 from rpo_lightning.algorithms.player import Player
@@ -30,9 +30,6 @@ __all__ = ["ActorFactory", "RLModule"]
 
 ActorFactory = Callable[[int, int], nn.Module]
 """(observation dimension, action dimension) -> network; a class path with `init_args` in a configuration."""
-
-PATIENCE = 10
-"""Iterations in a row that may end with refused gradients."""
 
 
 class RLModule(LightningModule):
@@ -127,7 +124,11 @@ class RLModule(LightningModule):
         self.refused_in_a_row = 0
         """Iterations in a row, up to now, that ended with a refused gradient or did not update at all."""
         self.skip_update = False
-        """Set by a callback in `on_rollout_end`: this window changes nothing but the counters."""
+        """Set by a callback in `on_rollout_end` or `on_window_checked`: this window changes nothing but the counters."""
+        self.patience = 10
+        """Iterations in a row that may learn nothing before the run gives up; `NaNGuard` sets its own."""
+        self.advice = CURES
+        """What a run that gives up tells the user to do."""
         self.stop_at = total_env_steps
         """Environment steps at which training ends; a callback may set fewer than `total_env_steps`."""
         self.make_env: Callable[..., Any] | None = None
@@ -262,13 +263,14 @@ class RLModule(LightningModule):
         """Run one iteration and return its metrics.
 
         Raises:
-            NonFiniteError: ten iterations in a row had gradients that were not finite, or nothing to learn from.
+            NonFiniteError: `patience` iterations in a row had gradients that were not finite, or nothing to learn from.
         """
         self.skip_update = False
         self.hook("on_rollout_end", batch)
         started, refused = perf_counter(), self.nonfinite_updates
-        broken = unusable(batch)
-        skipped = any_rank(self.skip_update or bool(broken), self.device)
+        findings = look_through(batch)
+        self.hook("on_window_checked", batch, findings)
+        skipped = any_rank(self.skip_update or bool(findings.broken), self.device)
         metrics: dict[str, Tensor | float] = {} if skipped else self.update(batch)
         metrics |= window_metrics(batch)
         values = [torch.as_tensor(value, dtype=torch.float32, device=self.device) for value in metrics.values()]
@@ -287,12 +289,14 @@ class RLModule(LightningModule):
         report["time/update"] = perf_counter() - started
         report["time/steps_per_second"] = steps / (report["time/rollout"] + report["time/update"])
         self.report(report)
-        if self.refused_in_a_row >= PATIENCE:
-            what = f"{', '.join(broken)} of the window" if broken else "the gradients of the update"
+        if self.refused_in_a_row >= self.patience:
+            why = f"the gradients of the update, from {largest(batch)}"
+            if skipped:
+                left_out = f"{findings.of_what} in {findings.repaired:.0%} of a window that was left out"
+                why = f"{', '.join(findings.broken)} of the window" if findings.broken else left_out
             raise NonFiniteError(
-                f"{self.name} stopped: {self.refused_in_a_row} iterations in a row could not learn, since {what} were not "
-                "finite. A smaller learning rate, a smaller time step or rewards of moderate size are the usual cures; "
-                "rpo-lightning check-env looks at the task."
+                f"{self.name} stopped: {self.refused_in_a_row} iterations in a row could not learn, the last one because of "
+                f"what is not finite: {why}. {self.advice}"
             )
         return report
 

@@ -60,7 +60,10 @@ def check_options(cls: type, given: Mapping[str, Any]) -> None:
     ranges: dict[str, Range] = {}
     for base in reversed(cls.__mro__):
         if "__init__" in vars(base) and base is not object:
-            hints = typing.get_type_hints(vars(base)["__init__"])
+            try:
+                hints = typing.get_type_hints(vars(base)["__init__"])
+            except NameError:  # a name that is imported for type checkers alone: what it annotates goes unchecked
+                hints = {}
             kinds |= {name: kind for name, kind in hints.items() if name != "return"}
         ranges |= vars(base).get("ranges", {})
     for name, value in given.items():

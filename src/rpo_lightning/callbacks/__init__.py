@@ -1,9 +1,9 @@
 """Callbacks that work unchanged under Lightning's Trainer and under Fabric.
 
 They use only what both drivers give them: the module, the batch and the outputs of `training_step`, the hooks
-`on_rollout_end`, `on_actor_epoch_end` and `on_evaluation_end`, and of the driver `should_stop`, `is_global_zero`,
-`global_rank`, `world_size`, `default_root_dir`, `callbacks`, `loggers`, `datamodule`, `strategy`, `num_training_batches` and
-`save_checkpoint`. Those that keep files of a run find out by themselves where it is: `rpo_lightning.runs.run_of`.
+`on_rollout_end`, `on_window_checked`, `on_actor_epoch_end` and `on_evaluation_end`, and of the driver `should_stop`,
+`is_global_zero`, `global_rank`, `world_size`, `default_root_dir`, `callbacks`, `loggers`, `datamodule`, `strategy`,
+`num_training_batches` and `save_checkpoint`. Those that keep files of a run find out by themselves where it is: `run_of`.
 """
 
 from rpo_lightning.callbacks.budget import StopAtBudget

@@ -9,10 +9,10 @@ from typing import Any
 
 from lightning.pytorch.callbacks import Checkpoint
 
-from rpo_lightning.checkpoints import write_atomically
 from rpo_lightning.distributed import any_rank
+from rpo_lightning.files import write_atomically
 from rpo_lightning.processes import say
-from rpo_lightning.runs import CHECKPOINTS
+from rpo_lightning.run_folder import CHECKPOINTS
 
 
 class LastAndBest(Checkpoint):

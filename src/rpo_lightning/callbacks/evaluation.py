@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import Callback
 
 from rpo_lightning.distributed import rank, world_size
 from rpo_lightning.interrupts import signals
-from rpo_lightning.runs import policy_state
+from rpo_lightning.policies import policy_state
 
 T = TypeVar("T")
 

@@ -13,18 +13,11 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from rpo_lightning.callbacks.evaluation import Evaluation
-from rpo_lightning.checkpoints import write_atomically
+from rpo_lightning.files import write_atomically, write_curve, write_json
+from rpo_lightning.policies import write_policy
 from rpo_lightning.processes import say
-from rpo_lightning.runs import (
-    Run,
-    code_version,
-    keeps_files,
-    machine,
-    run_of,
-    write_curve,
-    write_json,
-    write_policy,
-)
+from rpo_lightning.provenance import code_version, machine
+from rpo_lightning.runs import Run, keeps_files, run_of
 
 TRAINING_COLUMNS = (
     "train/return",

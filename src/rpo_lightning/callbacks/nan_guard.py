@@ -11,15 +11,15 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from rpo_lightning.algorithms.containment import QUANTITIES, NonFiniteError
-from rpo_lightning.checkpoints import write_tensors
-from rpo_lightning.distributed import any_rank, rank
+from rpo_lightning.algorithms.containment import CURES, QUANTITIES, Findings
+from rpo_lightning.distributed import rank
+from rpo_lightning.files import write_tensors
 
 log = logging.getLogger("rpo_lightning")
 
 
 class NaNGuard(Callback):
-    """Report non-finite values by environment, step and quantity, and keep unusable windows out of the update.
+    """Report non-finite values by environment, step and quantity, and say how many of them are too many.
 
     Environments that exploded are terminated, and non-finite rows of the action-gradient are set to zero, by the
     collector: a few of them do no harm and are only reported. A window with more than `tolerated` of them, or with
@@ -39,60 +39,28 @@ class NaNGuard(Callback):
         if patience < 1:
             raise ValueError(f"NaNGuard needs patience of at least 1, not {patience}.")
         self.patience, self.tolerated, self.dumps = patience, tolerated, dumps
-        self._reason = ""
         self._found = 0
         self._directory = Path()
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Learn where the run folder is."""
+        """Learn where the run folder is, and let the module be as patient as this."""
         self._directory = Path(trainer.default_root_dir) / "nan"
+        pl_module.patience = self.patience
 
-    def on_rollout_end(self, module: Any, batch: Any) -> None:
-        """Look through the window before the update.
-
-        Raises:
-            NonFiniteError: on all processes, if this is the last of `patience` iterations in a row that did not learn.
-        """
-        unusable = {name: ~value.isfinite() for name in QUANTITIES if (value := getattr(batch, name)) is not None}
-        repaired = {"state or reward": batch.invalid, "action_grad (set to 0)": batch.nonfinite_grad}
-        masks = {name: mask.flatten(2).any(2) if mask.dim() > 2 else mask for name, mask in unusable.items()}
-        bad = torch.stack([mask.any() for mask in masks.values()]).any()
-        share = torch.stack([mask.float().mean() for mask in repaired.values()])
-        # One transfer for the usual case, in which there is nothing to report.
-        has_bad, *shares = torch.cat([bad.float().view(1), share]).tolist()
-        skip = any_rank(bool(has_bad) or max(shares) > self.tolerated, module.device)
-        if has_bad or max(shares) > 0:
-            self._report(module, batch, {**repaired, **masks}, skip)
-        if skip:
+    def on_window_checked(self, module: Any, batch: Any, findings: Findings) -> None:
+        """Report what the module has found in a window, and have it left out if too much was repaired."""
+        if findings.repaired > self.tolerated:
             module.skip_update = True
-            self._check(module.refused_in_a_row + 1)  # the module counts this window when it is done with it
+        if findings.broken or findings.repaired > 0:
+            self._report(module, batch, bool(findings.broken) or module.skip_update)
 
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Stop here, before a checkpoint, when updates were refused: a run that is continued may try another cure.
-
-        Raises:
-            NonFiniteError: as `on_rollout_end`.
-        """
-        if pl_module.refused_in_a_row > 0 and not pl_module.skip_update:
-            self._reason = f"gradients of the update, from {_largest(batch)}"
-            self._check(pl_module.refused_in_a_row)
-
-    def _check(self, in_a_row: int) -> None:
-        """Stop the run if so many iterations are too many."""
-        if in_a_row < self.patience:
-            return
-        where = f"The dumps in {self._directory} hold the simulator's state before the first ones. " if self._found else ""
-        raise NonFiniteError(
-            f"NaNGuard stopped the run: {in_a_row} iterations in a row were not finite, the last one in: "
-            f"{self._reason or 'another process'}. {where}A smaller learning rate, tighter clipping, a smaller time "
-            f"step, and rewards of moderate size, without roots and quotients at 0, are the usual cures."
-        )
-
-    def _report(self, module: Any, batch: Any, masks: dict[str, Tensor], skip: bool) -> None:
+    def _report(self, module: Any, batch: Any, skip: bool) -> None:
         """Write one line about the earliest finding, and the dump."""
+        unusable = {name: ~value.isfinite() for name in QUANTITIES if (value := getattr(batch, name)) is not None}
+        masks = {"state or reward": batch.invalid, "action_grad (set to 0)": batch.nonfinite_grad}
+        masks |= {name: mask.flatten(2).any(2) if mask.dim() > 2 else mask for name, mask in unusable.items()}
         where = {name: mask.nonzero()[0].tolist() for name, mask in masks.items() if mask.any()}
         quantity, (step, env) = min(where.items(), key=lambda item: item[1][0])
-        self._reason = quantity
         self._found += 1
         if self._found > self.dumps:
             return
@@ -106,6 +74,7 @@ class NaNGuard(Callback):
             if isinstance(value := getattr(batch, field.name), Tensor) and value.shape[:2] == batch.reward.shape
         }
         write_tensors(path, content)
+        module.advice = f"The dumps in {self._directory} hold the simulator's state before the first ones. {CURES}"
         others = f" ({count} environments in all)" if count > 1 else ""
         log.warning(
             "Non-finite %s in environment %d at step %d of iteration %d%s; update %s; dump in %s%s",
@@ -118,11 +87,3 @@ class NaNGuard(Callback):
             path,
             "; further findings are counted in nan/... only" if self._found == self.dumps else "",
         )
-
-
-def _largest(batch: Any) -> str:
-    """Name the largest of what an update read: what is not finite after it was often only large before."""
-    present = {name: value for name in QUANTITIES if (value := getattr(batch, name)) is not None and value.numel()}
-    sizes = {name: float(value.abs().max()) for name, value in present.items()}
-    name = max(sizes, key=lambda each: sizes[each])
-    return f"a window with {name} up to {sizes[name]:.3g}"

@@ -14,7 +14,8 @@ from rpo_lightning.callbacks.checkpoint import LastAndBest
 from rpo_lightning.distributed import max_over_ranks
 from rpo_lightning.interrupts import Interrupted, signals
 from rpo_lightning.processes import say
-from rpo_lightning.runs import CHECKPOINTS, steps
+from rpo_lightning.run_folder import CHECKPOINTS
+from rpo_lightning.runs import steps
 
 
 class StopOnSignal(Checkpoint):

@@ -5,14 +5,13 @@ From Python: `print(check("ant"))`, or `check(MyRobot, num_envs=16).failed`.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import torch
 
-from rpo_lightning import envs
+from rpo_lightning import console, envs
 from rpo_lightning.check_env.contact import check_contact
 from rpo_lightning.check_env.gradients import check_gradients
 from rpo_lightning.check_env.growth import check_growth
@@ -79,8 +78,8 @@ def _filled(title: str, fill: Callable[[Section], None]) -> Section:
     try:
         fill(section)
     except Exception as error:
-        if os.environ.get("RPO_LIGHTNING_DEBUG"):
+        if console.debugging():
             raise
-        text = " ".join(f"{type(error).__name__}: {error}".split())
-        section.verdicts.append(Verdict("failed", f"{text} (RPO_LIGHTNING_DEBUG=1 shows where)"))
+        text = console.located(error) or f"{type(error).__name__}: {error} (RPO_LIGHTNING_DEBUG=1 shows where)"
+        section.verdicts.append(Verdict("failed", " ".join(text.split())))
     return section

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rpo_lightning import console, processes, runs
+from rpo_lightning import console, files, policies, processes, runs
 from rpo_lightning.callbacks import Evaluation, Evidence
+from rpo_lightning.claim import claimed
 from rpo_lightning.fabric import FabricDriver
-from rpo_lightning.run_folder import claimed
 from rpo_lightning.trajectories import record
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def _load_policy(cli: RPOCLI) -> None:
         raise ValueError(
             f"{cli.command} needs --ckpt_path: a checkpoint, a policy.pt, or last or best of {cli.model.run.directory}."
         )
-    runs.load_weights(cli.model, cli.checkpoint)
+    policies.load_weights(cli.model, cli.checkpoint)
 
 
 def _evaluate(cli: RPOCLI) -> None:
@@ -53,7 +53,7 @@ def _evaluate(cli: RPOCLI) -> None:
     getattr(trainer, cli.command)(cli.model, datamodule=cli.datamodule)
     if trainer.is_global_zero:
         evaluation = next(callback for callback in trainer.callbacks if isinstance(callback, Evaluation))
-        print(runs.as_json(evaluation.results))
+        print(files.as_json(evaluation.results))
         if broken := max(int(result["broken"]) for result in evaluation.results.values()):
             console.fail(
                 f"{broken} of {evaluation.episodes} episodes broke: something in them was not finite. "

@@ -14,6 +14,7 @@ from rpo_lightning import console, discovery
 __all__ = ["Arguments", "split"]
 
 READS_POLICIES = ("validate", "test", "predict")
+TASK_OPTION = re.compile(r"--data\.env\.init_args\.(?P<name>\w+)(?:=(?P<value>.*))?", re.DOTALL)
 WHOLE = re.compile(r"(?P<option>--[^=]+=)?(?P<number>[-+]?\d[\d_]*(\.\d*)?[eE]\+?\d{1,2})")
 
 
@@ -25,6 +26,8 @@ class Arguments:
     """Configuration files, found, in the order in which later ones win."""
     options: list[str]
     """Everything else, for the parser."""
+    task_options: dict[str, str]
+    """Options of the task, `--data.env.init_args.NAME VALUE`, as text; the parser cannot add them to a task's name."""
     help: str | None
     """What help is asked for: "ours", "trainer" or "all"."""
 
@@ -63,7 +66,21 @@ def split(command: str, arguments: list[str]) -> Arguments:
         if not configs and command in READS_POLICIES:
             folders = Path(given.ckpt_path).parents[:2]
             configs = [config for folder in folders if (config := folder / "config.yaml").is_file()][:1]
-    return Arguments(configs, [_whole(option) for option in options], given.help)
+    task_options, options = _task_options(options)
+    return Arguments(configs, [_whole(option) for option in options], task_options, given.help)
+
+
+def _task_options(options: list[str]) -> tuple[dict[str, str], list[str]]:
+    """Return the options of the task, and the others."""
+    found, others, left = {}, [], iter(options)
+    for option in left:
+        if (match := TASK_OPTION.fullmatch(option)) is None:
+            others.append(option)
+        elif (value := match["value"] if match["value"] is not None else next(left, None)) is None:
+            console.fail(f"{option} needs a value.", code=2)
+        else:
+            found[match["name"]] = value
+    return found, others
 
 
 def _find_config(name: str) -> Path:

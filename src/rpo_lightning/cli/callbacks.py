@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import torch
 from lightning import Callback
-from lightning.pytorch.callbacks import Checkpoint, ProgressBar
+from lightning.pytorch.callbacks import Checkpoint, ProgressBar, Timer
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from rpo_lightning import console
@@ -23,7 +24,8 @@ from rpo_lightning.callbacks import (
 from rpo_lightning.cli.fabric import is_lightnings
 from rpo_lightning.discovery import nearest
 from rpo_lightning.rollout import RolloutDataModule
-from rpo_lightning.runs import CHECKPOINTS, Run, steps
+from rpo_lightning.run_folder import CHECKPOINTS
+from rpo_lightning.runs import Run, steps
 
 __all__ = ["STANDARD", "Announcement", "with_standard_ones"]
 
@@ -140,4 +142,8 @@ def _limit_reached(trainer: Any, module: Any) -> str | None:
         return f"trainer.max_steps {trainer.max_steps}"
     if module.budget_reached:
         return f"env_steps {module.stop_at} of StopAtBudget"
+    for timer in (each for each in trainer.callbacks if isinstance(each, Timer)):  # of trainer.max_time, as a rule
+        left, spent = timer.time_remaining(), timer.time_elapsed()
+        if left is not None and left <= 0:
+            return f"trainer.max_time {timedelta(seconds=round(spent + left))}"
     return None

@@ -74,7 +74,8 @@ SECTIONS = ("--trainer", "--model", "--data", "--help")
 
 def _model_entries(model: type, values: Any) -> list[Entry]:
     parser = FriendlyParser()
-    parser.add_class_arguments(model, "model.init_args", skip={"obs_dim", "action_dim", "privileged_dim"})
+    of_the_task = {"obs_dim", "action_dim", "privileged_dim"}
+    parser.add_class_arguments(model, "model.init_args", skip=of_the_task, fail_untyped=False)
     return [_entry(action, values) for action in _actions(parser, "model.init_args.")]
 
 

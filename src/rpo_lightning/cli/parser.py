@@ -15,7 +15,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from rpo_lightning import console, discovery
 from rpo_lightning.discovery import nearest
 
-__all__ = ["FriendlyParser", "options_of"]
+__all__ = ["FriendlyParser", "load_yaml", "options_of"]
 
 SAID_OTHERWISE = {"resume": "ckpt_path last", "continue": "ckpt_path last", "steps": "model.init_args.total_env_steps"}
 """What one looks for -> the option that does it, where no word is shared."""
@@ -39,7 +39,8 @@ _YamlLoader.add_implicit_resolver("!exponent", re.compile(r"[-+]?\d[\d_]*(\.\d*)
 _YamlLoader.add_constructor("!exponent", _YamlLoader.construct_exponent)
 
 
-def _load(text: str) -> Any:
+def load_yaml(text: str) -> Any:
+    """Return the value that a text is, read as configuration files are."""
     return yaml.load(text, Loader=_YamlLoader)
 
 
@@ -59,11 +60,18 @@ def options_of(base: type) -> list[str]:
     return list(dict.fromkeys(each.name for each in parameters if each.kind in named and each.name != "self"))
 
 
+def _networks() -> list[str]:
+    """Return the names of our networks."""
+    from rpo_lightning import nn
+
+    return [name for name in nn.__all__ if hasattr(getattr(nn, name), "forward")]
+
+
 class FriendlyParser(LightningArgumentParser):
     """Parser whose errors fit on a line and name what was probably meant."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        set_loader("yaml", _load, (yaml.YAMLError,))
+        set_loader("yaml", load_yaml, (yaml.YAMLError,))
         super().__init__(*args, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
@@ -83,8 +91,14 @@ class FriendlyParser(LightningArgumentParser):
 
     def _plain(self, message: str) -> str:
         options = [o.lstrip("-") for action in self._actions for o in action.option_strings if o.startswith("--")]
-        key = f"{match[1]}: " if (match := re.match(r'Parser key "(.+)"', message)) else ""
-        name = key.rstrip(": ")
+        name = match[1] if (match := re.match(r'Parser key "(.+)"', message)) else ""
+        name = f"model.init_args.{name}" if name in self._model_options() else name
+        key = f"{name}: " if name else ""
+        if match := re.match(r"the following arguments are required: (.+)", message):
+            return f"{match[1]} must be given{self._how(match[1])}"
+        if match := re.match(r"unrecognized arguments: ([^-]\S*)", message):
+            file = match[1] if "." in match[1] else f"{match[1]}.yaml"
+            return f"'{match[1]}' belongs to no option. Did you mean '--config {file}'?"
         if match := re.match(r"unrecognized arguments: (\S+)", message):
             option = match[1].split("=")[0].lstrip("-").removesuffix("+")
             return f"there is no option --{option}.{self._meant(option, options)}"
@@ -100,8 +114,12 @@ class FriendlyParser(LightningArgumentParser):
                 f"rpo-lightning fit --config PRESET --print_config > mine.yaml."
             )
         if match := re.search(r"Expected a dot import path string: (\S+)", message):
-            known = [*discovery.algorithms(), *discovery.callbacks()]
+            known = [*discovery.algorithms(), *discovery.callbacks(), *_networks()]
             return f"{key}there is no class '{match[1]}'.{nearest(match[1], known)}"
+        if match := re.search(r"a callable class: (No module .+|module .+ attribute '(\w+)')", message):
+            hint = nearest(match[2] or "", _networks(), prefix="rpo_lightning.nn.")
+            example = "CriticEnsemble" if name.endswith("critic") else "Actor"
+            return f"{key}{match[1]}.{hint} A network is given by its class path, such as rpo_lightning.nn.{example}."
         if match := re.search(r"Problem with given class_path '(.+)':\s*(.+)", message):
             return f"{key}{match[1]} cannot be used: {match[2].rstrip('.')}."
         if match := re.search(r"typing\.Literal\[(.+)\]\. Got value: (.+)", message):
@@ -113,6 +131,14 @@ class FriendlyParser(LightningArgumentParser):
         if match := re.search(r"Errors:\s+- (.+)", message):  # of several readings, the first is the one that was meant
             return f"{key}{match[1]}"
         return message
+
+    def _how(self, missing: str) -> str:
+        if missing == "env":
+            return ", as in rpo-lightning check-env ant; rpo-lightning list shows the tasks."
+        return (
+            f" in a file, as in {self.prog} --config ant.yaml, or as options, --data.env TASK and --model ALGORITHM; "
+            "rpo-lightning list shows what there is."
+        )
 
     def _model_options(self) -> list[str]:
         # check-env has a parser too, and no model
@@ -129,7 +155,7 @@ class FriendlyParser(LightningArgumentParser):
         found = found or ([SAID_OTHERWISE[last]] if last in SAID_OTHERWISE else [])
         if not found and "." not in option:
             sharing = [each for each, end in ends.items() if f"_{last}_" in f"_{end}_"]
-            found = sorted(sharing, key=lambda each: not each.endswith(last))[:3]
+            found = sorted(sharing, key=lambda each: (not each.endswith(last), "actor" not in each))[:3]
         if found:
             quoted = " or ".join(f"'--{each}'" for each in found)
             return f" Did you mean {quoted}?"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from signal import Signals
 from typing import Any
 
 from jsonargparse import ActionYesNo
@@ -11,21 +13,22 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
-from rpo_lightning import console, discovery, processes, runs, sim
+from rpo_lightning import console, discovery, processes, provenance, run_folder, runs, sim
 from rpo_lightning.algorithms import RLModule
 from rpo_lightning.algorithms.containment import NonFiniteError
 from rpo_lightning.allocator import keep_freed_memory
-from rpo_lightning.callbacks import RunFolder
+from rpo_lightning.callbacks import Evidence, RunFolder
 from rpo_lightning.checkpoints import CheckpointFiles
+from rpo_lightning.claim import write_failure
 from rpo_lightning.cli import COMMANDS, actions, arguments
 from rpo_lightning.cli.callbacks import Announcement, with_standard_ones
 from rpo_lightning.cli.fabric import fabric_driver
 from rpo_lightning.cli.help import help_text
-from rpo_lightning.cli.parser import FriendlyParser
+from rpo_lightning.cli.parser import FriendlyParser, load_yaml
 from rpo_lightning.cli.settings import TRAINER_DEFAULTS, adjusted, divide_cores
 from rpo_lightning.event_file import EventFile
-from rpo_lightning.rollout import RolloutDataModule
-from rpo_lightning.run_folder import write_failure
+from rpo_lightning.interrupts import Interrupted, signals
+from rpo_lightning.rollout import RolloutDataModule, with_options
 
 __all__ = ["RPOCLI", "main"]
 
@@ -42,7 +45,7 @@ class RPOCLI(LightningCLI):
 
     def __init__(self, command: str, options: list[str]) -> None:
         self.command, self.trains = command, command in TRAINS
-        self.line = runs.command_line([command, *options])
+        self.line = provenance.command_line([command, *options])
         self.given = arguments.split(command, options)
         self.folder: RunFolder | None = None
         self.checkpoint: Path | None = None
@@ -108,6 +111,10 @@ class RPOCLI(LightningCLI):
         if self.given.help is not None:
             print(help_text(parser, self.command, COMMANDS[self.command].summary, self.given))
             raise SystemExit(0)
+        if self.given.task_options:
+            options = {name: load_yaml(value) for name, value in self.given.task_options.items()}
+            env = parser.parse_args([each for each in args if not each.startswith("--print_config")])["data"]["env"]
+            args = [*args, f"--data.env={json.dumps(with_options(env, options))}"]
         self.config = parser.parse_args(args)
 
     def before_instantiate_classes(self) -> None:
@@ -122,10 +129,10 @@ class RPOCLI(LightningCLI):
         self.datamodule.attach(self.model)
         settings = {**self.config_init["trainer"], **self.adjusted, **kwargs}
         task, algorithm, seed = self.datamodule.env_name, self.model.name, self.config["seed_everything"]
-        directory = Path(settings["default_root_dir"] or runs.run_directory(task, algorithm, seed))
+        directory = Path(settings["default_root_dir"] or run_folder.run_directory(task, algorithm, seed))
         self.checkpoint = self._find_checkpoint(directory)
         if self.trains and processes.is_first_process() and not settings["fast_dev_run"]:
-            runs.check_new_run(directory, self.checkpoint, self.command)
+            run_folder.check_new_run(directory, self.checkpoint, self.command)
         run = self.model.run = runs.Run(directory, task, algorithm, seed, self.line, self._resolved())
         settings["default_root_dir"] = str(directory)
         self.checkpoint_files = CheckpointFiles(self.checkpoint if self.trains else None)
@@ -152,11 +159,11 @@ class RPOCLI(LightningCLI):
 
     def _find_checkpoint(self, directory: Path) -> Path | None:
         name = self.config["ckpt_path"]
-        path = runs.find_checkpoint(name, directory)
+        path = run_folder.find_checkpoint(name, directory)
         if name is None:
             return path
         if path is None and not self.trains:
-            raise ValueError(f"There is no {directory / runs.CHECKPOINTS / 'last.ckpt'}.")
+            raise ValueError(f"There is no {directory / run_folder.CHECKPOINTS / 'last.ckpt'}.")
         if path is None and processes.is_first_process():
             console.say(f"{directory} holds no checkpoint yet: starting from the beginning.")
         return path
@@ -198,10 +205,18 @@ def main(command: str, options: list[str]) -> None:
             cli.run()
         except NonFiniteError as error:
             console.fail(str(error), code=1)
-        except (RuntimeError, OSError) as error:
+        except Exception as error:
+            if signals.received:  # the processes that worked for this one were told to end as well
+                name = Signals(signals.received).name
+                console.say(f"stopped by {name} in the middle of an iteration; --ckpt_path last goes on from before it.")
+                raise Interrupted(signals.received) from error
+            if not isinstance(error, RuntimeError | OSError):
+                raise
             if cli is None or cli.folder is None or not cli.folder.began:
                 raise
-            sentence = write_failure(error, cli.model.run.directory, cli.folder.written)
+            trainer: Any = cli.trainer
+            results = [Path(each.results) for each in trainer.callbacks if isinstance(each, Evidence) and each.results]
+            sentence = write_failure(error, cli.model.run.directory, cli.folder.written, results)
             if sentence is None:
                 raise
             console.fail(sentence, code=1)

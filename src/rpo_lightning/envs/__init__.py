@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
+from rpo_lightning.envs.arguments import check_names
 from rpo_lightning.envs.dmc import TASKS as _CONTROL_TASKS
 from rpo_lightning.envs.global_generators import kept_generators
 from rpo_lightning.envs.protocol import Env, lacking
@@ -86,4 +88,8 @@ def make(
     """
     with kept_generators():
         found = env_class(env) if isinstance(env, str) else env
+        parameters = inspect.signature(found).parameters
+        if not any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values()):
+            known = [name for name in parameters if name not in ("num_envs", "device", "seed")]
+            check_names(getattr(found, "name", found.__name__), options, known)
         return found(num_envs=num_envs, device=device, seed=seed, **options)

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["check_returned", "check_tensor", "checked_mask", "checked_options", "checked_progress"]
+__all__ = ["check_names", "check_returned", "check_tensor", "checked_mask", "checked_options", "checked_progress"]
+
+
+def check_names(task: str, options: Iterable[str], known: Collection[str]) -> None:
+    """Check that a task has the options.
+
+    Raises:
+        TypeError: for one that it has not, with the nearest that it has.
+    """
+    for name in options:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f", did you mean {near[0]!r}? Options" if near else ". Options of this task"
+            raise TypeError(f"{task}: unknown option {name!r}{hint}: {', '.join(known)}")
 
 
 def checked_options(task: str, options: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -18,11 +31,8 @@ def checked_options(task: str, options: Mapping[str, Any], defaults: Mapping[str
     Raises:
         TypeError: for one that it has not. ValueError: for a bad value.
     """
+    check_names(task, options, defaults)
     for name in options:
-        if name not in defaults:
-            near = difflib.get_close_matches(name, defaults, n=1)
-            hint = f", did you mean {near[0]!r}? Options" if near else ". Options of this task"
-            raise TypeError(f"{task}: unknown option {name!r}{hint}: {', '.join(defaults)}")
         if isinstance(defaults[name], bool) and not isinstance(options[name], bool):
             raise ValueError(f"{task}: {name} must be true or false, got {options[name]!r}")
     merged = {**defaults, **options}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
@@ -64,7 +65,7 @@ class GymnasiumTask(VectorAdapter):
     def built(cls, num_envs: int, device: torch.device, episode_length: int | None, options: dict[str, Any]) -> Any:
         """Return what `build` does, and tell in one line why it does not."""
         try:
-            with _warning_once():
+            with _warning_once(), _deaf_to_interrupts():
                 return cls.build(num_envs, device, episode_length, options)
         except (gymnasium.error.Error, ImportError) as error:
             raise ValueError(f"{cls.name}: {' '.join(str(error).split())}") from error
@@ -142,6 +143,16 @@ def named(env_id: str) -> type[GymnasiumTask]:
         ValueError: if there is no such task or it cannot be used here.
     """
     return gymnasium_task(env_id)
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Let processes that are started here not see a terminal's Ctrl-C: this one ends them, once its iteration is done."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ What it makes of the autoreset modes, given that `Step` holds the state reached 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import weakref
 from typing import Any, ClassVar
@@ -74,7 +75,7 @@ class VectorAdapter(BaseEnv):
         self._nothing = torch.zeros(self.num_envs, 0, device=self.device)
         self._start(seed)
         # also at the interpreter's end, before multiprocessing ends the processes that would have to answer
-        self._closing = weakref.finalize(self, env.close)
+        self._closing = weakref.finalize(self, _close, env)
 
     @classmethod
     def option_defaults(cls) -> dict[str, Any]:
@@ -200,3 +201,9 @@ class VectorAdapter(BaseEnv):
 
 def _seeds(entropy: tuple[int, ...], count: int) -> list[int]:
     return [int(seed) for seed in np.random.SeedSequence(entropy).generate_state(count)]
+
+
+def _close(env: Any) -> None:
+    """Close a vector environment, whose processes a signal to all of them may have ended already."""
+    with contextlib.suppress(EOFError, ConnectionError):
+        env.close()

@@ -10,11 +10,12 @@ from lightning import LightningDataModule
 
 from rpo_lightning.distributed import gather_over_ranks, rank, world_size
 from rpo_lightning.envs.protocol import Env
+from rpo_lightning.processes import say
 from rpo_lightning.rollout.batch import RolloutBatch
 from rpo_lightning.rollout.collector import Agent, Collector
 from rpo_lightning.seeding import run_seeds
 
-__all__ = ["RolloutDataModule", "RolloutLoader"]
+__all__ = ["RolloutDataModule", "RolloutLoader", "with_options"]
 
 
 class RolloutLoader:
@@ -68,7 +69,7 @@ class RolloutDataModule(LightningDataModule):
         self.num_envs = num_envs
         self.horizon = horizon
         self.iterations_per_epoch = iterations_per_epoch
-        self.seed = seed
+        self.seed = self._drawing_seed = seed
         self.random_progress = random_progress
         self.agent: Any = None
         self.collector: Collector | None = None
@@ -167,7 +168,8 @@ class RolloutDataModule(LightningDataModule):
         if self.collector is None:
             return {}
         ranks = gather_over_ranks(self.collector.state_dict())
-        return {"env": self.env_name, "num_envs": self.num_envs, "ranks": ranks, "options": self._options()}
+        told = {"env": self.env_name, "num_envs": self.num_envs, "seed": self._drawing_seed}
+        return {**told, "ranks": ranks, "options": self._options()}
 
     def teardown(self, stage: str) -> None:
         """Close the environments, which another fit makes anew in the state they were in."""
@@ -198,6 +200,9 @@ class RolloutDataModule(LightningDataModule):
                 f"This checkpoint's rollout state is for {_listing(then)}, but this run has {_listing(now)}: "
                 "resume with the same settings or start a new run."
             )
+        self._drawing_seed = state_dict.get("seed", self.seed)
+        if self._drawing_seed != self.seed:
+            say(f"seed {self.seed} changes nothing: the run goes on with the random numbers of seed {self._drawing_seed}.")
         self.collector.load_state_dict(ranks[rank()])
 
     def _options(self) -> dict[str, Any]:
@@ -223,10 +228,17 @@ def _env_and_options(env: str | dict[str, Any] | Callable[..., Any]) -> tuple[An
     if not isinstance(env, dict):
         return env, {}
     name = env.get("name", env.get("class_path"))
-    unknown = env.keys() - {"name", "class_path", "init_args"}
+    unknown = sorted(env.keys() - {"name", "class_path", "init_args"})
     if name is None or unknown:
-        raise ValueError(f"data.env: expected 'name' or 'class_path' and 'init_args', got {sorted(env)}.")
+        where = f" {', '.join(unknown)} may be of the task, which has its options under init_args." if unknown else ""
+        raise ValueError(f"data.env: expected 'name' or 'class_path' and 'init_args', got {sorted(env)}.{where}")
     return name, dict(env.get("init_args") or {})
+
+
+def with_options(env: str | dict[str, Any] | Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
+    """Return what `data.env` says with further options of the task."""
+    name, given = _env_and_options(env)
+    return {"name": name, "init_args": {**given, **options}}
 
 
 def _listing(settings: dict[str, Any]) -> str:

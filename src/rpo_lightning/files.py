@@ -1,0 +1,77 @@
+"""Writing the files of a run, each in one step."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import json
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+__all__ = ["as_json", "write_atomically", "write_curve", "write_json", "write_tensors"]
+
+
+def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
+    """Let `write(temporary)` make the file beside `path`, then move it there in one step.
+
+    A process killed in between leaves the old file whole.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_tensors(path: Path, content: dict[str, Any]) -> None:
+    """Write with `torch.save`, in one step.
+
+    Raises:
+        OSError: if that cannot be written; torch does not say what the disk has answered.
+    """
+
+    def save(temporary: Path) -> None:
+        try:
+            torch.save(content, temporary)
+        except RuntimeError as error:
+            raise OSError(errno.EIO, "the disk may be full, or the folder read-only", str(path)) from error
+
+    write_atomically(path, save)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write `content` as indented JSON, in which a number that is not finite is null."""
+    write_atomically(path, lambda temporary: temporary.write_text(as_json(content) + "\n"))
+
+
+def as_json(content: Mapping[str, Any]) -> str:
+    """Return `content` as indented JSON, which knows no NaN: null stands for it."""
+
+    def finite(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {name: finite(each) for name, each in value.items()}
+        if isinstance(value, list):
+            return [finite(each) for each in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return json.dumps(finite(content), indent=1)
+
+
+def write_curve(path: Path, columns: Sequence[str], rows: Sequence[Sequence[float | None]]) -> None:
+    """Write the learning curve as CSV, one row per measurement; a missing value is an empty field."""
+
+    def write(temporary: Path) -> None:
+        with temporary.open("w", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(columns)
+            for row in rows:
+                writer.writerow("" if value is None or math.isnan(value) else f"{value:.10g}" for value in row)
+
+    write_atomically(path, write)

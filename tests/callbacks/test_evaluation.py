@@ -1,0 +1,138 @@
+"""Evaluation measures whole episodes, and changes nothing."""
+
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import pytest
+import torch
+
+from rpo_lightning.algorithms import RPO
+from rpo_lightning.callbacks import Evaluation, evaluate
+from rpo_lightning.cli import RPOCLI
+from tests.command_line import RUN, call, differing, events
+from tests.toy import PointMass
+
+
+class Step(NamedTuple):
+    obs: torch.Tensor
+    reward: torch.Tensor
+    terminated: torch.Tensor
+    truncated: torch.Tensor
+    final_obs: torch.Tensor
+
+
+class Countdown:
+    """Environment i ends every i + 1 steps and starts anew; reward 1 a step, 10 in every later episode."""
+
+    max_episode_steps = 6
+    device = torch.device("cpu")
+
+    def __init__(self, num_envs, seed):
+        self.index = torch.arange(num_envs)
+        self.time = 0
+        self.invalid = torch.zeros(num_envs, dtype=torch.bool)
+        self.closed = 0
+
+    def detach(self):
+        return torch.zeros(len(self.index), 1)
+
+    def close(self):
+        self.closed += 1
+
+    def step(self, action):
+        self.time += 1
+        reward = torch.where(self.time <= self.index + 1, 1.0, 10.0)
+        ended = self.time % (self.index + 1) == 0
+        obs = self.detach()
+        return Step(obs, reward, ended & (self.index % 2 == 0), ended & (self.index % 2 == 1), obs)
+
+
+def test_evaluate_counts_one_full_episode_of_every_environment():
+    module = SimpleNamespace(player=lambda num_envs, deterministic, generator: lambda obs: obs)
+    result = evaluate(module, Countdown, episodes=5)
+    # lengths 1..5; the first five episodes to finish would have been 1, 1, 2, 1, 3
+    assert result == {"mean": 3.0, "std": pytest.approx(2**0.5), "episodes": 5, "length": 3.0, "broken": 0}
+
+
+def test_a_broken_episode_is_counted_and_no_part_of_the_figures():
+    class Breaking(Countdown):
+        """The episode of 4 steps meets something that is not finite, the one of 5 a reward that is not."""
+
+        def step(self, action):
+            step = super().step(action)
+            self.invalid = (self.index == 3) & (self.time == 2)
+            reward = step.reward.masked_fill((self.index == 4) & (self.time == 3), float("nan"))
+            return step._replace(reward=reward, terminated=step.terminated | self.invalid)
+
+    module = SimpleNamespace(player=lambda num_envs, deterministic, generator: lambda obs: obs)
+    result = evaluate(module, Breaking, episodes=5)
+    assert result == {"mean": 2.0, "std": pytest.approx((2 / 3) ** 0.5), "episodes": 5, "length": 2.0, "broken": 2}
+
+
+def test_an_evaluation_builds_one_environment_resets_it_once_and_closes_it():
+    envs = []
+
+    class Watched(PointMass):
+        def __init__(self, **options):
+            self.resets = self.closed = 0
+            super().__init__(**options)
+            envs.append(self)
+
+        def reset(self, mask=None):
+            self.resets += mask is None
+            return super().reset(mask)
+
+        def close(self):
+            self.closed += 1
+
+    module = RPO(3, 1, total_env_steps=1, hidden=[8])
+    module.make_env = Watched
+    each = Evaluation(episodes=4)._measure(module)
+    (env,) = envs
+    assert (env.resets, env.closed) == (1, 1)
+    for kind, deterministic in (("sampled", False), ("deterministic", True)):
+        assert each[kind] == evaluate(module, make_env, 4, deterministic)
+    broken = SimpleNamespace(player=lambda num_envs, deterministic, generator: lambda obs: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        evaluate(broken, Watched, 4)
+    assert envs[-1].closed == 1
+
+
+def make_env(num_envs, seed):
+    return PointMass(num_envs, seed=seed)
+
+
+def test_evaluate_repeats_itself_and_tells_sampled_from_deterministic():
+    module = RPO(3, 1, total_env_steps=1, hidden=[8])
+    torch.manual_seed(0)
+    first = evaluate(module, make_env, 16)
+    torch.manual_seed(1)
+    assert evaluate(module, make_env, 16) == first
+    assert evaluate(module, make_env, 16, seed=5) != first
+    assert evaluate(module, make_env, 16, deterministic=True) != first
+
+
+def test_evaluation_changes_nothing_in_training(folder):
+    call("fit")
+    (folder / "tiny.yaml").write_text((folder / "tiny.yaml").read_text().split("  callbacks:")[0])
+    call("fit", "--trainer.default_root_dir=without", "--without=Evaluation")
+    assert "eval/return" in events(RUN)
+    assert "eval/return" not in events("without")
+    assert differing(RUN, "without") == []
+
+
+def test_evaluation_starts_are_not_training_starts(folder):
+    cli = RPOCLI("fit", ["--config", "tiny.yaml", "--seed_everything=7"])
+    cli.datamodule.setup("fit")
+    training = cli.datamodule.collector.env.get_state()[0]
+    evaluation = cli.model.make_env(num_envs=8, seed=Evaluation().seed).get_state()[0]
+    assert not torch.isin(evaluation, training).any()
+
+
+def test_evaluation_keeps_the_pace_of_validation_and_ends_with_the_final_weights(folder):
+    call("fit", "--trainer.check_val_every_n_epoch=2", "--model.total_env_steps=640")
+    assert [step for step, _ in events(RUN)["eval/return"]] == [512, 640]
+    cli = RPOCLI("fit", ["--config", "tiny.yaml", "--trainer.default_root_dir=b"])
+    cli.run()
+    # what a hydra job returns as its score
+    assert "eval/return" in cli.trainer.callback_metrics
