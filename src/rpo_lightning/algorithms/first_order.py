@@ -14,7 +14,7 @@ from rpo_lightning.algorithms.learning_rate import LRSchedule
 from rpo_lightning.algorithms.options import Range, at_least, within
 from rpo_lightning.distributed import mean_over_ranks
 from rpo_lightning.nn import Actor, CriticEnsemble, RunningNormalizer, SquashedGaussian
-from rpo_lightning.returns import lambda_return, segment_discounts, segment_ends
+from rpo_lightning.returns import lambda_return
 from rpo_lightning.rollout import RolloutBatch, Window
 
 __all__ = ["FirstOrder"]
@@ -23,8 +23,7 @@ __all__ = ["FirstOrder"]
 class FirstOrder(RLModule):
     """Learn from action-gradients, with values of states at the window's end.
 
-    An algorithm of this kind defines `update`, and its own `window_objective` where the rollout is to cache the gradients of
-    something else than the windows' returns.
+    An algorithm of this kind defines `window_objective`, whose gradients the rollout caches, and `update`.
 
     Args:
         obs_dim: observation dimension D.
@@ -117,19 +116,6 @@ class FirstOrder(RLModule):
     def next_value(self, window: Window) -> Tensor:
         """Return the values (H, N) that the critics' targets bootstrap from."""
         return self.critics.bootstrap(self.end_state(window))
-
-    def window_objective(self, window: Window) -> Tensor:
-        """Return R (), the sum over environments of the discounted returns of their windows, soft where there is a bonus.
-
-        Of each segment, between two ends of episodes or of the window, R has sum_k gamma^k r_k, r with its bonus, and the
-        critics' value of the state at its end, weighted likewise, where that state has a future. Environments do not touch
-        each other, so that the gradient of their sum with respect to a sample is that of its own environment's return: it
-        is not divided by their number. The mean over time and environments is taken once, in the actor's step.
-        """
-        weight = segment_discounts(window.done, self.discount)
-        ends = segment_ends(window.done) & window.alive
-        future = weight[ends] * self.discount * self.critics.mean(self.end_state(window)[ends])
-        return (weight * window.reward).sum() + future.sum()
 
     def fit_critics(
         self, batch: RolloutBatch, reward: Tensor, optimizer: torch.optim.Optimizer, generator: torch.Generator

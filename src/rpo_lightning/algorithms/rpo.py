@@ -20,8 +20,8 @@ from rpo_lightning.losses import (
     weighted_mean,
 )
 from rpo_lightning.nn import SquashedGaussian
-from rpo_lightning.returns import segment_discounts
-from rpo_lightning.rollout import RolloutBatch
+from rpo_lightning.returns import segment_discounts, segment_ends
+from rpo_lightning.rollout import RolloutBatch, Window
 
 __all__ = ["RPO"]
 
@@ -102,8 +102,20 @@ class RPO(FirstOrder):
         self.register_buffer("kl_coef", torch.tensor(kl_coef))
 
     # Rollout: the collector samples u from the policy, takes the value of the states reached, and caches the
-    # action-gradients g = dR/du of the soft return R (`FirstOrder.window_objective`), one backward pass for all environments
-    # and steps.
+    # action-gradients g = dR/du of the return R below, one backward pass for all environments and steps.
+
+    def window_objective(self, window: Window) -> Tensor:
+        """Return R (), the sum over environments of the soft discounted returns of their windows.
+
+        Of each segment, between two ends of episodes or of the window, R has sum_k gamma^k r_k, r with its bonus, and the
+        critics' value of the state at its end, weighted likewise, where that state has a future. Environments do not touch
+        each other, so that the gradient of their sum with respect to a sample is that of its own environment's return: it
+        is not divided by their number. The mean over time and environments is taken once, in the surrogate.
+        """
+        weight = segment_discounts(window.done, self.discount)
+        ends = segment_ends(window.done) & window.alive
+        future = weight[ends] * self.discount * self.critics.mean(self.end_state(window)[ends])
+        return (weight * window.reward).sum() + future.sum()
 
     def reward_bonus(self, policy: SquashedGaussian, generator: torch.Generator) -> Tensor:
         """Return the entropy bonus alpha * b (...,) that belongs to the reward.
