@@ -56,7 +56,9 @@ def commands():
 def run(line, cwd):
     words = shlex.split(line)
     arguments = words[1:]
-    mine = any(word.startswith("walker.") for word in words)  # the example of docs/own_robot.md, in its own folder
+    mine = any(
+        word.startswith(("walker.", "push.")) for word in words
+    )  # the examples of docs/own_robot.md, in their folders
     if mine:
         arguments += short(words)[:3] if words[1] == "fit" else []
     elif words[1] in ("fit", "fabric") and "--print_config" not in words and "--model.help" not in words:
@@ -111,8 +113,9 @@ def workplace(tmp_path_factory):
     done = run("rpo-lightning fit --config ant.yaml", path)
     assert done.returncode == 0, done.stderr
     (path / "results").symlink_to(ROOT / "results")
-    for file in (ROOT / "examples" / "walker").glob("walker.*"):
-        shutil.copy(file, path)
+    for name in ("walker", "push"):
+        for file in (ROOT / "examples" / name).glob(f"{name}.*"):
+            shutil.copy(file, path)
     return path
 
 
