@@ -206,3 +206,16 @@ def test_a_file_says_what_a_free_joint_is_solved_for(tmp_path):
     xml = THROWN.replace("<worldbody>", '<custom><text name="free_velocity" data="planet"/></custom><worldbody>')
     with pytest.raises(ValueError, match="free_velocity must be 'body' or 'world', got 'planet'"):
         trees.load(tmp_path, xml)
+
+
+def test_a_spinning_ball_keeps_its_speed(tmp_path):
+    """Spin across the velocity turns the velocity of the point at the world's origin, which Euler's steps would let grow."""
+    model = trees.load(tmp_path, THROWN.replace("0 0 -9.81", "0 0 0").replace('type="box" size=".2 .1 .05"', 'size=".1"'))
+    q, qd = torch.zeros(1, 7), torch.tensor([[0.0, 10.0, 0.0, 1.0, 0.0, 0.0]])
+    q[:, 6] = 1.0
+    simulator = Simulator(model, 1, dt=1 / 30, substeps=16, mass_matrix_interval=16)
+    for _ in range(90):
+        q, qd = simulator.step(q, qd, torch.zeros(1, 6))
+    speed = qd[0, 3:] + torch.linalg.cross(qd[0, :3], q[0, :3])
+    torch.testing.assert_close(speed, torch.tensor([1.0, 0.0, 0.0]), rtol=0, atol=1e-4)
+    torch.testing.assert_close(q[0, :3], torch.tensor([3.0, 0.0, 0.0]), rtol=0, atol=1e-3)
