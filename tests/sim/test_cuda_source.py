@@ -39,7 +39,7 @@ def test_one_thread_per_environment_gives_the_same_as_vector_registers(scenario)
 
     width = codegen.LANES["cuda"]
     threads = math.ceil(N / width) * width
-    trajectory = torch.zeros(threads * SUBSTEPS * (robot.nq + robot.nd))
+    trajectory = torch.zeros(threads * (SUBSTEPS + robot.records_end) * (robot.nq + robot.nd))
     out = torch.zeros_like(q), torch.zeros_like(qd)
     grads = torch.zeros_like(q), torch.zeros_like(qd), torch.zeros_like(force)
 

@@ -186,7 +186,7 @@ def standing(sizes: list[tuple[float, float, float]], masses: list[float]) -> Mo
 
 
 @pytest.mark.parametrize(
-    ("sizes", "shift"), [([(0.1, 0.1, 0.1)] * 3, 0.0), ([(0.1, 0.1, 0.1)] * 3, 0.02), ([(0.2, 0.2, 0.1), (0.15, 0.1, 0.1), (0.1,) * 3], 0.02)],
+    ("sizes", "shift"), [([(0.1, 0.1, 0.1)] * 3, 0.0), ([(0.1, 0.1, 0.1)] * 3, 0.01), ([(0.2, 0.2, 0.1), (0.15, 0.1, 0.1), (0.1,) * 3], 0.02)],
     ids=["flush", "shifted", "tower"],
 )  # fmt: skip
 def test_three_boxes_stay_stacked_for_ten_seconds(sizes, shift):
@@ -201,7 +201,7 @@ def test_three_boxes_stay_stacked_for_ten_seconds(sizes, shift):
     for _ in range(600):
         q, qd = simulator.step(q, qd, torch.zeros_like(qd))
     moved = (q - start).view(envs, 3, 7)
-    assert moved[..., 2].abs().max() < 0.03  # sunk in by millimetres, lower where it leans
+    assert moved[..., 2].abs().max() < 0.02  # sunk in by millimetres
     assert moved[..., :2].abs().max() < 0.15  # viscous friction creeps
     assert q.view(envs, 3, 7)[..., 6].abs().min() > 0.95  # upright
     assert qd.abs().max() < 1.0
