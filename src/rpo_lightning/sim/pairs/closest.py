@@ -18,15 +18,16 @@ __all__ = [
     "capsule_box",
     "capsule_capsule",
     "clamp",
-    "corner_plane",
+    "corner",
     "cylinder_plane",
-    "end_plane",
+    "end",
+    "middle",
+    "on_plane",
     "plane_apart",
     "rounded",
     "sphere_box",
     "sphere_capsule",
     "sphere_cylinder",
-    "sphere_plane",
     "sphere_sphere",
 ]
 
@@ -61,7 +62,7 @@ def plane_apart(first: Shape, plane: Shape) -> Scalar:
 # ---- planes ------------------------------------------------------------------------------------------------------------
 
 
-def _on_plane(point: Vector, radius: Scalar, plane: Shape) -> list[Spot]:
+def on_plane(point: Vector, radius: Scalar, plane: Shape) -> list[Spot]:
     """Press the lowest point of a sphere into a plane, where the ground's contact acts too."""
     normal = plane.axes[:, 2]
     lowest = point - radius * normal
@@ -69,20 +70,19 @@ def _on_plane(point: Vector, radius: Scalar, plane: Shape) -> list[Spot]:
     return [Spot(lowest, lowest, where_less(height, 0.0, -height, 0.0), normal)]
 
 
-def sphere_plane(sphere: Shape, plane: Shape, part: Sequence[Scalar]) -> list[Spot]:
-    """Touch at the lowest point."""
-    return _on_plane(sphere.centre, sphere.size[0], plane)
+def middle(sphere: Shape, part: Sequence[Scalar]) -> tuple[Vector, Scalar]:
+    """Return centre and radius of a sphere."""
+    return sphere.centre, sphere.size[0]
 
 
-def end_plane(capsule: Shape, plane: Shape, part: Sequence[Scalar]) -> list[Spot]:
-    """Touch with a sphere at the end `part`, -1 or 1, of a capsule."""
-    return _on_plane(capsule.centre + capsule.axes[:, 2] * (part[0] * capsule.size[1]), capsule.size[0], plane)
+def end(capsule: Shape, part: Sequence[Scalar]) -> tuple[Vector, Scalar]:
+    """Return centre and radius of the sphere at the end `part`, -1 or 1, of a capsule."""
+    return capsule.centre + capsule.axes[:, 2] * (part[0] * capsule.size[1]), capsule.size[0]
 
 
-def corner_plane(box: Shape, plane: Shape, part: Sequence[Scalar]) -> list[Spot]:
-    """Touch with the corner `part`, three signs, of a box."""
-    corner = box.centre + box.axes @ vector([sign * half for sign, half in zip(part, box.size, strict=True)])
-    return _on_plane(corner, 0.0, plane)
+def corner(box: Shape, part: Sequence[Scalar]) -> tuple[Vector, Scalar]:
+    """Return the corner `part`, three signs, of a box, and radius 0."""
+    return box.centre + box.axes @ vector([sign * half for sign, half in zip(part, box.size, strict=True)]), 0.0
 
 
 def cylinder_plane(cylinder: Shape, plane: Shape, part: Sequence[Scalar]) -> list[Spot]:
@@ -98,7 +98,7 @@ def cylinder_plane(cylinder: Shape, plane: Shape, part: Sequence[Scalar]) -> lis
     beside = cross(axis, across)
     radius, half = cylinder.size[0], cylinder.size[1]
     point = cylinder.centre + axis * (part[0] * half) + across * (part[1] * radius) + beside * (part[2] * radius)
-    return _on_plane(point, 0.0, plane)
+    return on_plane(point, 0.0, plane)
 
 
 # ---- round against round -----------------------------------------------------------------------------------------------

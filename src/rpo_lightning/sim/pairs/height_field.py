@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from rpo_lightning.sim.algebra import Vector, vector
 from rpo_lightning.sim.expressions import Scalar, frozen, nearest, recip, sqrt, where_less
 from rpo_lightning.sim.pairs.closest import absolute, clamp
 from rpo_lightning.sim.pairs.shapes import Shape, Spot
 
-__all__ = ["corner_field", "end_field", "sphere_field"]
+__all__ = ["on_field"]
 
 
-def _on_field(point: Vector, radius: Scalar, field: Shape) -> list[Spot]:
+def on_field(point: Vector, radius: Scalar, field: Shape) -> list[Spot]:
     """Press a sphere into the field, whose heights are interpolated bilinearly and go on level beyond its rim."""
     rows, columns = field.grid
     local = field.axes.T @ (point - field.centre)
@@ -34,19 +32,3 @@ def _on_field(point: Vector, radius: Scalar, field: Shape) -> list[Spot]:
     gap = (local[2] - ground) * steep - radius
     lowest = point - radius * normal
     return [Spot(lowest, lowest, where_less(gap, 0.0, -gap, 0.0), normal)]
-
-
-def sphere_field(sphere: Shape, field: Shape, part: Sequence[Scalar]) -> list[Spot]:
-    """Touch below the centre."""
-    return _on_field(sphere.centre, sphere.size[0], field)
-
-
-def end_field(capsule: Shape, field: Shape, part: Sequence[Scalar]) -> list[Spot]:
-    """Touch with a sphere at the end `part`, -1 or 1, of a capsule."""
-    return _on_field(capsule.centre + capsule.axes[:, 2] * (part[0] * capsule.size[1]), capsule.size[0], field)
-
-
-def corner_field(box: Shape, field: Shape, part: Sequence[Scalar]) -> list[Spot]:
-    """Touch with the corner `part`, three signs, of a box."""
-    corner = box.centre + box.axes @ vector([sign * half for sign, half in zip(part, box.size, strict=True)])
-    return _on_field(corner, 0.0, field)

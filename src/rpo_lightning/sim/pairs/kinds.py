@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from rpo_lightning.sim.algebra import Vector
 from rpo_lightning.sim.expressions import Scalar
 from rpo_lightning.sim.pairs import closest, height_field, rewarped
 from rpo_lightning.sim.pairs.box_box import box_box
@@ -40,20 +41,30 @@ class Kind:
     both_ways: bool = False
 
 
+Part = Sequence[Scalar]
+
+
+def _pressed(
+    surface: Callable[[Vector, Scalar, Shape], list[Spot]], ball: Callable[[Shape, Part], tuple[Vector, Scalar]]
+) -> Callable[[Shape, Shape, Part], list[Spot]]:
+    """Touch a surface with a sphere that stands for a part of the first shape."""
+    return lambda first, second, part: surface(*ball(first, part), second)
+
+
 _EXACT = {
     ("sphere", "sphere"): Kind(closest.sphere_sphere),
     ("sphere", "capsule"): Kind(closest.sphere_capsule),
     ("sphere", "box"): Kind(closest.sphere_box),
     ("sphere", "cylinder"): Kind(closest.sphere_cylinder),
-    ("sphere", "plane"): Kind(closest.sphere_plane, apart=(closest.plane_apart,)),
-    ("sphere", "hfield"): Kind(height_field.sphere_field, apart=()),
+    ("sphere", "plane"): Kind(_pressed(closest.on_plane, closest.middle), apart=(closest.plane_apart,)),
+    ("sphere", "hfield"): Kind(_pressed(height_field.on_field, closest.middle), apart=()),
     ("capsule", "capsule"): Kind(closest.capsule_capsule),
     ("capsule", "box"): Kind(closest.capsule_box),
-    ("capsule", "plane"): Kind(closest.end_plane, _ENDS, (closest.plane_apart,)),
-    ("capsule", "hfield"): Kind(height_field.end_field, _ENDS, ()),
+    ("capsule", "plane"): Kind(_pressed(closest.on_plane, closest.end), _ENDS, (closest.plane_apart,)),
+    ("capsule", "hfield"): Kind(_pressed(height_field.on_field, closest.end), _ENDS, ()),
     ("box", "box"): Kind(box_box),
-    ("box", "plane"): Kind(closest.corner_plane, _CORNERS, (closest.plane_apart,)),
-    ("box", "hfield"): Kind(height_field.corner_field, _CORNERS, ()),
+    ("box", "plane"): Kind(_pressed(closest.on_plane, closest.corner), _CORNERS, (closest.plane_apart,)),
+    ("box", "hfield"): Kind(_pressed(height_field.on_field, closest.corner), _CORNERS, ()),
     ("cylinder", "plane"): Kind(closest.cylinder_plane, _RIMS, (closest.plane_apart,)),
 }
 
