@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from rpo_lightning.sim import Joint, Simulator, load_mjcf, to_mujoco
-from tests.sim import mujoco_witness, trees
-from tests.sim.test_dynamics import double_precision_acceleration
+from tests.sim import double, mujoco_witness, trees
 
 GYMNASIUM, DM_CONTROL = "gymnasium/envs/mujoco/assets", "dm_control/suite"
 CONTACT, LIMIT = (2e4, 2e3, 1e3, 0.8), (100.0, 1.0)
@@ -74,7 +73,7 @@ def test_accelerations_equal_mujocos(robot):
     q, qd, force = trees.state(model, ENVS, seed=1)
     force = 10.0 * force
     expected = mujoco_witness.acceleration(witness, model, q, qd, force)
-    exact = double_precision_acceleration(model, q, qd, force)
+    exact = double.acceleration(model, q, qd, force)
     torch.testing.assert_close(exact, expected, rtol=1e-8, atol=1e-8 * expected.abs().max().item())
     compiled = Simulator(model, ENVS, threads=1).acceleration(q.float(), qd.float(), force.float()).double()
     error = (compiled - expected).norm(dim=1) / expected.norm(dim=1)

@@ -8,8 +8,8 @@ import pytest
 import torch
 import warp as wp
 
-from rpo_lightning.sim import Simulator, codegen, dynamics, factorization, kernels
-from tests.sim import mujoco_witness, trees
+from rpo_lightning.sim import Simulator, codegen, dynamics, kernels
+from tests.sim import double, mujoco_witness, trees
 
 TREES = [
     ["free", "hinge", "slide", "ball"],
@@ -21,33 +21,6 @@ TREES = [
 ]
 
 
-def double_precision_acceleration(model, q, qd, force):
-    q, qd, force = (t.double().tolist() for t in (q, qd, force))
-    out = []
-    for a, b, c in zip(q, qd, force, strict=True):
-        origin = dynamics.reference_point(model, a)
-        b = dynamics.inner_rates(model, a, b, origin)
-        factors = factorization.factorize(model, dynamics.mass_matrix(model, a, origin))
-        x = factorization.solve(factors, dynamics.bias_force(model, a, b, c, origin))
-        out.append(dynamics.outer_acceleration(model, a, b, x, origin))
-    return torch.tensor(out, dtype=torch.float64)
-
-
-def double_precision_step(model, q, qd, force, dt, substeps, interval):
-    q, qd, force = (t.double().tolist() for t in (q, qd, force))
-    out = []
-    for a, b, c in zip(q, qd, force, strict=True):
-        origin = dynamics.reference_point(model, a)
-        b = dynamics.inner_rates(model, a, b, origin)
-        for s in range(substeps):
-            if s % interval == 0:
-                factors = factorization.factorize(model, dynamics.mass_matrix(model, a, origin))
-            x = factorization.solve(factors, dynamics.bias_force(model, a, b, c, origin))
-            a, b = dynamics.integrate(model, a, b, x, dt / substeps, origin)
-        out.append(list(a) + dynamics.outer_rates(model, a, b, origin))
-    return torch.tensor(out, dtype=torch.float64)
-
-
 @pytest.mark.parametrize("kinds", TREES, ids=" ".join)
 @pytest.mark.parametrize("gravity", ["0 -9.81 0", "1 2 -9"])
 def test_accelerations_equal_mujocos(tmp_path, kinds, gravity):
@@ -56,7 +29,7 @@ def test_accelerations_equal_mujocos(tmp_path, kinds, gravity):
     q, qd, force = trees.state(model, 8, seed=1)
     witness = mujoco_witness.without_constraints(mujoco.MjModel.from_xml_string(xml))
     expected = mujoco_witness.acceleration(witness, model, q, qd, force)
-    exact = double_precision_acceleration(model, q, qd, force)
+    exact = double.acceleration(model, q, qd, force)
     torch.testing.assert_close(exact, expected, rtol=1e-8, atol=1e-8 * expected.abs().max().item())
     compiled = Simulator(model, 8, threads=1).acceleration(q.float(), qd.float(), force.float()).double()
     error = (compiled - expected).norm(dim=1) / expected.norm(dim=1)
@@ -69,7 +42,7 @@ def test_a_step_equals_double_precision(tmp_path, kinds):
     assert model.contacts
     q, qd, force = trees.state(model, 18, seed=2, scale=0.4)
     new_q, new_qd = Simulator(model, 18, 0.02, 8, 3, threads=1).step(q.float(), qd.float(), force.float())
-    expected = double_precision_step(model, q, qd, force, 0.02, 8, 3)
+    expected = double.step(model, q, qd, force, 0.02, 8, 3)
     torch.testing.assert_close(torch.cat([new_q, new_qd], 1).double(), expected, rtol=2e-4, atol=2e-4)
 
 
@@ -152,7 +125,7 @@ def test_digits_survive_height(tmp_path):
     force = torch.zeros(5, model.nd)
     force[:, 6] = 0.1
     compiled = Simulator(model, 5, threads=1).acceleration(q, torch.zeros(5, model.nd), force)[:, 6]
-    exact = double_precision_acceleration(model, q, torch.zeros(5, model.nd), force)[:, 6]
+    exact = double.acceleration(model, q, torch.zeros(5, model.nd), force)[:, 6]
     torch.testing.assert_close(compiled.double(), exact, rtol=1e-4, atol=0)
 
 
