@@ -88,8 +88,9 @@ def test_a_unit_of_action_is_the_end_of_mujocos_control_range(robot):
     data.ctrl[:] = action * mj.actuator_ctrlrange[:, 1]
     mujoco.mj_forward(mj, data)
     force = np.zeros(model.nd)
-    for (dof, strength), share in zip(model.actuators, action, strict=True):
-        force[dof] = strength * share
+    for actuator, share in zip(model.actuators, action, strict=True):
+        ((dof, gear),) = actuator.moment
+        force[dof] = gear * actuator.gain * actuator.control[1] * share
     np.testing.assert_allclose(force, data.qfrc_actuator, rtol=1e-12)
     assert np.count_nonzero(force) == mj.nu
 

@@ -134,7 +134,7 @@ def test_sine_and_cosine_of_many_turns(function):
     body = f"lane x[1], y[1]; load(x, q_in.data, 1); y[0] = {function}(x[0]); store(y, out.data, 1);"
     x = torch.linspace(-600.0, 600.0, 20001)
     y = torch.zeros_like(x)
-    arrays = [wp.from_torch(t) for t in (x, x, x, x, y)]
+    arrays = [wp.from_torch(t) for t in (x, x, x, x, x, x, y)]
     kernel = kernels.build("acceleration", codegen._PRELUDE + body)
     wp.launch(kernel, dim=math.ceil(len(x) / codegen.LANES["cpu"]), inputs=[*arrays, len(x), 0, 1], device="cpu")
     expected = {"sine": torch.sin, "cosine": torch.cos}[function](x.double())
@@ -192,3 +192,15 @@ def test_a_spinning_ball_keeps_its_speed(tmp_path):
     speed = qd[0, 3:] + torch.linalg.cross(qd[0, :3], q[0, :3])
     torch.testing.assert_close(speed, torch.tensor([1.0, 0.0, 0.0]), rtol=0, atol=1e-4)
     torch.testing.assert_close(q[0, :3], torch.tensor([3.0, 0.0, 0.0]), rtol=0, atol=1e-3)
+
+
+def test_angle_of_a_point_in_the_first_quadrant():
+    body = "lane x[1], y[1]; load(x, q_in.data, 1); load(y, qd_in.data, 1); y[0] = angle(y[0], x[0]); store(y, out.data, 1);"
+    turned = torch.linspace(0.0, math.pi / 2, 4001, dtype=torch.float64)
+    size = torch.logspace(-6.0, 3.0, 4001, dtype=torch.float64)[torch.randperm(4001)]
+    x, y = (size * torch.cos(turned)).clamp(min=0.0).float(), (size * torch.sin(turned)).float()
+    out = torch.zeros_like(x)
+    kernel = kernels.build("acceleration", codegen._PRELUDE + body)
+    arrays = [wp.from_torch(t) for t in (x, y, x, x, x, x, out)]
+    wp.launch(kernel, dim=math.ceil(len(x) / codegen.LANES["cpu"]), inputs=[*arrays, len(x), 0, 1], device="cpu")
+    torch.testing.assert_close(out.double(), torch.atan2(y.double(), x.double()), rtol=3e-7, atol=1e-9)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from rpo_lightning.sim import Joint, Simulator, from_mujoco, to_mujoco
+from rpo_lightning.sim import Actuator, Joint, Simulator, from_mujoco, to_mujoco
 from tests.sim import scenes, trees
 from tests.sim.test_dynamics import TREES
 

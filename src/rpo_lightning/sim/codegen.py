@@ -131,9 +131,8 @@ class _Writer:
 
     def _inputs(self, trace: Trace) -> list[Expr]:
         """Return the symbols of what is constant in a step and has a cotangent: force, controls, parameters."""
-        return (
-            trace.inputs("u", self.model.nd) + trace.inputs("c", self.controls) + trace.inputs("par", self.parameters.size)
-        )
+        counts = {"u": self.model.nd, "c": self.controls, "par": self.parameters.size}
+        return [symbol for name, count in counts.items() for symbol in trace.inputs(name, count)]
 
     def _input_cotangents(self, values: Sequence[Scalar]) -> dict[str, Scalar]:
         nd, end = self.model.nd, self.model.nd + self.controls

@@ -215,10 +215,8 @@ def bias_force(
         torque = torque + cross(w, spin) + cross(v, momentum) - cross(x, weight)
         wrenches.append((torque, push + cross(w, momentum) - weight))
         if link.lifted:
-            weight = link.lifted * vector(model.gravity)
-            _press(
-                wrenches, index, -1.0 * cross(frame.position + frame.rotation @ vector(link.lift_com), weight), -1.0 * weight
-            )
+            x, push = frame.position + frame.rotation @ vector(link.lift_com), -link.lifted * vector(model.gravity)
+            _press(wrenches, index, cross(x, push), push)
     positions, rotations = [f.position for f in frames], [f.rotation for f in frames]
     for touch in contact_points(model, positions, rotations, twists, origin):
         pressed = contact_force(touch.depth, touch.normal, touch.velocity, touch.material, model.law, model.friction)

@@ -15,7 +15,7 @@ Matrix: TypeAlias = dict[tuple[int, int], Scalar]
 
 
 def factorize(model: Model, matrix: Matrix, damping: Sequence[Scalar]) -> Matrix:
-    """Factor `matrix + armature + damping` = L^T D L, leaves first, which keeps the tree's sparsity (Featherstone 2008, 6.5).
+    """Factor matrix + armature + damping = L^T D L, leaves first, which keeps the tree's sparsity (Featherstone 2008, 6.5).
 
     Args:
         model: the robot.

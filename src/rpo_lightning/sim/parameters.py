@@ -144,7 +144,7 @@ def _read(model: Model, kind: str, who: str) -> tuple[float, ...]:
 def _write(model: Model, entry: _Entry, values: list[Scalar]) -> None:
     kind, who, value = entry.kind, entry.who, values[0]
 
-    def changed(old: Any) -> Scalar:
+    def changed(old: Any) -> Any:
         return old * value if who is None else value
 
     if kind == "gravity":
@@ -162,7 +162,7 @@ def _write(model: Model, entry: _Entry, values: list[Scalar]) -> None:
                 _massive(link, kind, values, changed)
 
 
-def _driven(actuator: Actuator, kind: str, changed: Callable[[Any], Scalar]) -> Actuator:
+def _driven(actuator: Actuator, kind: str, changed: Callable[[Any], Any]) -> Actuator:
     constant, by_length, by_velocity = actuator.bias
     if kind == "kv":
         return replace(actuator, bias=(constant, by_length, -1.0 * changed(-1.0 * by_velocity)))
@@ -170,7 +170,7 @@ def _driven(actuator: Actuator, kind: str, changed: Callable[[Any], Scalar]) -> 
     return replace(actuator, gain=gain, bias=(constant, -1.0 * gain, by_velocity) if kind == "kp" else actuator.bias)
 
 
-def _massive(link: Link, kind: str, values: list[Scalar], changed: Callable[[Any], Scalar]) -> None:
+def _massive(link: Link, kind: str, values: list[Scalar], changed: Callable[[Any], Any]) -> None:
     fields: dict[str, Any] = vars(link)
     if kind in _OF_JOINTS:
         fields[kind] = changed(fields[kind])

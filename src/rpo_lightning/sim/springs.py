@@ -29,9 +29,8 @@ def joint_force(model: Model, index: int, q: Sequence[Scalar], qd: Sequence[Scal
         tau[dof] = tau[dof] - link.stiffness * (value - link.target)
         tau[dof] = tau[dof] + _stop(value, qd[dof], link.lower, link.upper, link.limit_ke, link.stop_kd)
     elif link.joint is Joint.BALL and (link.stiffness != 0.0 or np.isfinite(link.upper)):
-        tau[rates] = [
-            t + f for t, f in zip(tau[rates], _ball_force(link, q[model.coordinates(index)], qd[rates]), strict=True)
-        ]
+        force = _ball_force(link, q[model.coordinates(index)], qd[rates])
+        tau[rates] = [one + two for one, two in zip(tau[rates], force, strict=True)]
 
 
 def linked_forces(model: Model, q: Sequence[Scalar], qd: Sequence[Scalar], tau: list[Scalar]) -> None:
@@ -68,7 +67,7 @@ def linked_forces(model: Model, q: Sequence[Scalar], qd: Sequence[Scalar], tau: 
 def tie_wrench(
     tie: Tie, first: Body, second: Body, first_quat: Sequence[Scalar], second_quat: Sequence[Scalar]
 ) -> tuple[Vector, Vector, Vector]:
-    """Return what a tie does: torque on the first, torque on the second, force on the first (3,), that on the second minus it.
+    """Return torque on the first body, torque on the second, and force on the first (3,); that on the second is minus it.
 
     Torques are about the bodies' common reference point [N m, N].
     """
@@ -92,7 +91,7 @@ def implicit_damping(model: Model, q: Sequence[Scalar], qd: Sequence[Scalar], co
 
     It is that of joints and of servos; tendons and couplings stay explicit.
     """
-    damping = servo_damping(model, q, qd, control) if control else [0.0] * model.nd
+    damping: list[Scalar] = servo_damping(model, q, qd, control) if control else [0.0] * model.nd
     for index, link in enumerate(model.links):
         for dof in range(model.qd_start[index], model.qd_start[index + 1]):
             damping[dof] = damping[dof] + link.damping + link.limit_kd

@@ -3,8 +3,8 @@
 Poses, defaults, units and includes are MuJoCo's business: they come from the compiled model. An explicit `<inertial>` is
 taken literally from the file instead, because the reference's inertias are unphysical and the compiler would "repair" them.
 What MJCF has no word for stands in `<custom>`: `<numeric name="contact" data="ke kd kf mu"/>`, "contact NAME" for an
-explicit pair, `<numeric name="limit" data="ke kd stop_kd"/>`, `<text name="friction" data="smooth"/>`,
-`<text name="free_velocity" data="world"/>`, `<text name="damping" data="explicit"/>`. A plane is the ground. The first keyframe is the start pose.
+explicit pair, `<numeric name="limit" data="ke kd stop_kd"/>`, `<text name="friction" data="smooth"/>`, "free_velocity" as
+"world", "damping" as "explicit". A plane is the ground. The first keyframe is the start pose.
 """
 
 from __future__ import annotations
