@@ -13,7 +13,7 @@ def acceleration(model, q, qd, force, control=None):
     for a, b, c, u in _rows(model, q, qd, force, control):
         origin = dynamics.reference_point(model, a)
         b = dynamics.inner_rates(model, a, b, origin)
-        factors = factorization.factorize(model, dynamics.mass_matrix(model, a, origin), [0.0] * model.nd)
+        factors = _factors(model, a, origin, [0.0] * model.nd)
         x = factorization.solve(factors, _bias(model, a, b, c, origin, u))
         out.append(dynamics.outer_acceleration(model, a, b, x, origin))
     return torch.tensor(out, dtype=torch.float64)
@@ -28,8 +28,7 @@ def step(model, q, qd, force, dt, substeps, interval, control=None):
         for s in range(substeps):
             if s % interval == 0:
                 damping = implicit_damping(model, a, b, u) if model.damping == "implicit" else [0.0] * model.nd
-                matrix = dynamics.mass_matrix(model, a, origin)
-                factors = factorization.factorize(model, matrix, [h * d for d in damping])
+                factors = _factors(model, a, origin, [h * d for d in damping])
             x = factorization.solve(factors, _bias(model, a, b, c, origin, u))
             a, b = dynamics.integrate(model, a, b, x, h, origin)
         out.append([*a, *dynamics.outer_rates(model, a, b, origin)])
@@ -39,6 +38,11 @@ def step(model, q, qd, force, dt, substeps, interval, control=None):
 def _rows(model, q, qd, force, control):
     control = torch.zeros(len(q), 0) if control is None else control
     return zip(*(t.double().tolist() for t in (q, qd, force, control)), strict=True)
+
+
+def _factors(model, q, origin, damping):
+    matrix = factorization.with_diagonal(model, dynamics.mass_matrix(model, q, origin), damping)
+    return factorization.factorize(matrix)
 
 
 def _bias(model, q, qd, force, origin, control):

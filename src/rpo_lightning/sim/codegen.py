@@ -190,27 +190,24 @@ class _Writer:
 
     def factor(self, dt: str = "") -> str:
         """Return code for q, qd, c, par, o -> f, the factor of the mass matrix, with the damping of steps of `dt` in it."""
+        factors = factorization.factorize(self._diagonal(dt))
+        return emit(_assign("f", [factors[e] for e in self.entries]))
+
+    def factor_adjoint(self, dt: str = "") -> str:
+        """Return code for q, qd, c, par, o, gh -> gq, gpar +=, through the mass matrix."""
+        trace, matrix, nq = self.trace, self._diagonal(dt), self.model.nq
+        inputs = self.q + trace.inputs("par", self.parameters.size)
+        grads = gradient([matrix[e] for e in self.entries], trace.inputs("gh", len(self.entries)), inputs)
+        return emit(_assign("gq", grads[:nq]) | _assign("gpar", grads[nq:]), accumulate=True)
+
+    def _diagonal(self, dt: str) -> factorization.Matrix:
+        """Return the mass matrix with armature and, for steps of `dt`, the damping that is taken implicitly."""
         model, trace = self._robot(self.trace), self.trace
         damping: list[Scalar] = [0.0] * model.nd
         if dt and model.damping == "implicit":
             step, qd, control = trace.input(dt), trace.inputs("qd", model.nd), trace.inputs("c", self.controls)
             damping = [step * d for d in implicit_damping(model, self.q, qd, control)]
-        factors = factorization.factorize(model, self.matrix, damping)
-        return emit(_assign("f", [factors[e] for e in self.entries]))
-
-    def factor_adjoint(self, dt: str = "") -> str:
-        """Return code for q, par, o, gh -> gq, gpar +=, through the mass matrix."""
-        model, trace = self._robot(self.trace), self.trace
-        seeds, inputs = trace.inputs("gh", len(self.entries)), trace.inputs("par", self.parameters.size)
-        matrix = dict(self.matrix)
-        if inputs:
-            step: Scalar = trace.input(dt) if dt and model.damping == "implicit" else 0.0
-            for index, link in enumerate(model.links):
-                for dof in range(model.qd_start[index], model.qd_start[index + 1]):
-                    matrix[dof, dof] = matrix[dof, dof] + link.armature + step * (link.damping + link.limit_kd)
-        grads = gradient([matrix[e] for e in self.entries], seeds, [*self.q, *inputs])
-        nq = self.model.nq
-        return emit(_assign("gq", grads[:nq]) | _assign("gpar", grads[nq:]), accumulate=True)
+        return factorization.with_diagonal(model, self.matrix, damping)
 
     def accelerate(self) -> str:
         """Return code for q, qd, u, c, par, f, o -> a."""

@@ -119,11 +119,16 @@ def _entry(model: Model, name: str) -> _Entry:
 
 def _whose(model: Model, kind: str) -> list[str]:
     if kind in _OF_ACTUATORS:
-        return [actuator.name for actuator in model.actuators]
+        return [actuator.name for actuator in model.actuators if _has(actuator, kind)]
     if kind in _CONTACT or kind == "radius":
         return list(dict.fromkeys(model.links[contact.link].name for contact in model.contacts))
     heavy = kind in ("mass", "inertia", "com")
     return [link.name for link in model.links if link.mass > 0.0 or not heavy]
+
+
+def _has(actuator: Actuator, kind: str) -> bool:
+    place = {"gain": None, "kp": 1, "kv": 2}[kind]
+    return place is None or not isinstance(actuator.bias[place], float) or actuator.bias[place] != 0.0
 
 
 def _read(model: Model, kind: str, who: str) -> tuple[float, ...]:
@@ -163,6 +168,8 @@ def _write(model: Model, entry: _Entry, values: list[Scalar]) -> None:
 
 
 def _driven(actuator: Actuator, kind: str, changed: Callable[[Any], Any]) -> Actuator:
+    if not _has(actuator, kind):
+        return actuator
     constant, by_length, by_velocity = actuator.bias
     if kind == "kv":
         return replace(actuator, bias=(constant, by_length, -1.0 * changed(-1.0 * by_velocity)))
