@@ -44,7 +44,7 @@ def robot(**changes):
             frictionloss=0.3,
             damping=0.2,
             armature=0.01,
-            force_range=(-0.9, 1.1),
+            force_range=(-4.0, 2.9),
         ),
         link("slider", 0, Joint.PRISMATIC, (1.0, 0.0, 0.0), lifted=0.6, lift_com=np.array([0.1, 0.0, 0.02]), stiffness=9.0),
         link("wrist", 3, Joint.REVOLUTE, (0.6, 0.0, 0.8), lower=-0.5, upper=0.4, limit_ke=20.0, limit_kd=0.1),
