@@ -124,7 +124,9 @@ class RLModule(LightningModule):
         self.refused_in_a_row = 0
         """Iterations in a row, up to now, that ended with a refused gradient or did not update at all."""
         self.skip_update = False
-        """Set by a callback in `on_rollout_end` or `on_window_checked`: this window changes nothing but the counters."""
+        """This window changes only the counters: it is unusable, or a callback says so (after the rollout or the check)."""
+        self.tolerated = 0.05
+        """Share of a window's samples that may have been repaired; `NaNGuard` sets its own."""
         self.patience = 10
         """Iterations in a row that may learn nothing before the run gives up; `NaNGuard` sets its own."""
         self.advice = CURES
@@ -269,8 +271,9 @@ class RLModule(LightningModule):
         self.hook("on_rollout_end", batch)
         started, refused = perf_counter(), self.nonfinite_updates
         findings = look_through(batch)
+        self.skip_update |= findings.unusable(self.tolerated)
         self.hook("on_window_checked", batch, findings)
-        skipped = any_rank(self.skip_update or bool(findings.broken), self.device)
+        skipped = any_rank(self.skip_update, self.device)
         metrics: dict[str, Tensor | float] = {} if skipped else self.update(batch)
         metrics |= window_metrics(batch)
         values = [torch.as_tensor(value, dtype=torch.float32, device=self.device) for value in metrics.values()]
