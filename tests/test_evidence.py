@@ -150,6 +150,8 @@ def test_without_an_iteration_there_is_no_evidence(tmp_path):
 
 def test_a_policy_whose_episodes_break_is_marked_and_never_best_and_no_success(folder, capsys):
     call("fit", "--data.env=tests.test_evidence.Breaking", "--trainer.max_steps=4")
+    said = capsys.readouterr().err
+    assert "256 of 768 steps, no return, 4 of 4 episodes broke: something in them was not finite; summary.json" in said
     run = folder / "runs/breaking/rpo/seed_0"
     evaluation = json.loads((run / "summary.json").read_text())["eval"]["sampled"]
     assert evaluation == {"mean": None, "std": None, "episodes": 4, "length": None, "broken": 4}
