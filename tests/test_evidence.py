@@ -235,6 +235,15 @@ def test_validate_and_predict_ask_for_a_policy(folder, capsys):
     assert "last.ckpt" in refused(capsys, "predict", "--config", "tiny.yaml", "--ckpt_path=last")
 
 
+def test_a_policy_that_is_not_there_is_said_before_a_configuration_is_missed(folder, capsys):
+    for path, words in (
+        ("nowhere/policy.pt", "No checkpoint at nowhere/policy.pt."),
+        (".", ". is a folder, no checkpoint."),
+    ):
+        for command in ("validate", "predict"):
+            assert words in refused(capsys, command, "--ckpt_path", path)
+
+
 def test_commit_is_ours_or_none(tmp_path, monkeypatch):
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True).stdout.strip()
     assert provenance.code_version().removesuffix("-dirty") == head or not head

@@ -31,6 +31,14 @@ class Poison(Record):
             getattr(batch, self.quantity)[1, 2] = self.value
 
 
+class Skip(Record):
+    """Leave every window out."""
+
+    def on_rollout_end(self, module: RLModule, batch: RolloutBatch) -> None:
+        """Say so."""
+        module.skip_update = True
+
+
 @pytest.mark.parametrize("name", ALGORITHMS)
 @pytest.mark.parametrize("quantity", ["obs", "reward", "sample", "next_value"])
 def test_a_broken_window_changes_nothing_even_without_a_guard(name: str, quantity: str) -> None:
@@ -75,6 +83,11 @@ def test_a_run_that_cannot_learn_stops_and_says_of_what() -> None:
     ):
         run_fabric(module, make_data(20), callbacks=[Poison("reward", torch.inf)])
     assert module.iteration == 11
+    module = make_algorithm("rpo")
+    with pytest.raises(
+        NonFiniteError, match="10 iterations in a row .* because of a callback or another process, which left"
+    ):
+        run_fabric(module, make_data(20), callbacks=[Skip()])
     module = make_algorithm("ppo")
     module.apply_gradients = refusing(module)  # type: ignore[method-assign]
     with pytest.raises(NonFiniteError, match="not finite: the gradients of the update, from a window with .* up to"):

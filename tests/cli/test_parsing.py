@@ -27,6 +27,7 @@ def test_every_preset_is_of_the_task_and_algorithm_it_is_named_after(name, folde
     assert name in [f"{place}{config['data']['env']}.yaml" for place in folders]
     assert config["model"]["init_args"]["total_env_steps"] > 0
     assert config["trainer"]["check_val_every_n_epoch"] == 2
+    assert config["data"]["random_progress"] is True
 
 
 def test_preset_is_found_from_any_directory_and_the_working_directory_comes_first(folder, capsys):

@@ -19,6 +19,13 @@ def test_dimensions_and_name_are_known_without_a_simulator() -> None:
     assert data.collector is None
 
 
+@pytest.mark.parametrize("name", ["num_envs", "horizon", "iterations_per_epoch"])
+@pytest.mark.parametrize("value", [0, -5, 2.5, None])
+def test_a_count_below_one_is_named(name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"data.{name} must be a whole number of at least 1, not {value}"):
+        make_data(**{name: value})
+
+
 def test_training_environments_take_number_and_seed() -> None:
     data = make_data(num_envs=8, seed=5)
     module = make_rpo()

@@ -293,13 +293,16 @@ class RLModule(LightningModule):
         report["time/steps_per_second"] = steps / (report["time/rollout"] + report["time/update"])
         self.report(report)
         if self.refused_in_a_row >= self.patience:
-            why = f"the gradients of the update, from {largest(batch)}"
-            if skipped:
-                left_out = f"{findings.of_what} in {findings.repaired:.0%} of a window that was left out"
-                why = f"{', '.join(findings.broken)} of the window" if findings.broken else left_out
+            why = f"what is not finite: the gradients of the update, from {largest(batch)}"
+            if findings.broken:
+                why = f"what is not finite: {', '.join(findings.broken)} of the window"
+            elif findings.unusable(self.tolerated):
+                why = f"what is not finite: {findings.of_what} in {findings.repaired:.0%} of a window that was left out"
+            elif skipped:
+                why = "a callback or another process, which left the window out"
             raise NonFiniteError(
                 f"{self.name} stopped: {self.refused_in_a_row} iterations in a row could not learn, the last one because of "
-                f"what is not finite: {why}. {self.advice}"
+                f"{why}. {self.advice}"
             )
         return report
 
