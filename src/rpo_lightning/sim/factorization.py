@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from rpo_lightning.sim.expressions import Scalar, recip
-from rpo_lightning.sim.model import Joint, Model
+from rpo_lightning.sim.model import Model
 
 __all__ = ["Matrix", "factorize", "mass_matrix_gradient", "solve"]
 
@@ -14,15 +14,20 @@ Matrix: TypeAlias = dict[tuple[int, int], Scalar]
 """Entries (row, column) with column <= row; what is missing is zero."""
 
 
-def factorize(model: Model, matrix: Matrix) -> Matrix:
-    """Factor `matrix + armature` = L^T D L, leaves first, which keeps the tree's sparsity (Featherstone 2008, 6.5).
+def factorize(model: Model, matrix: Matrix, damping: Sequence[Scalar]) -> Matrix:
+    """Factor matrix + armature + damping = L^T D L, leaves first, which keeps the tree's sparsity (Featherstone 2008, 6.5).
+
+    Args:
+        model: the robot.
+        matrix: as `dynamics.mass_matrix` returns it.
+        damping: (nd,) what damping that is taken implicitly adds to the diagonal.
 
     Returns the entries of L below its unit diagonal and, on the diagonal, 1 / D.
     """
     h = dict(matrix)
     for index, link in enumerate(model.links):
         for dof in range(model.qd_start[index], model.qd_start[index + 1]):
-            h[dof, dof] = h[dof, dof] + (link.armature if link.joint is not Joint.FREE else 0.0)
+            h[dof, dof] = h[dof, dof] + link.armature + damping[dof]
     columns = _row_columns(h)
     for k in range(model.nd - 1, -1, -1):
         h[k, k] = recip(h[k, k])
