@@ -15,7 +15,10 @@ from tests.command_line import folder
 
 __all__ = ["folder"]
 
-LONG_FILES = ("test_learning", "test_check_gpu", "test_documentation", "test_ranks", "test_three_ranks")
+LONG_FILES = (
+    "test_learning", "test_interrupts", "test_reproduce", "test_documentation", "test_check_gpu", "test_resume", "test_fabric",
+    "test_ranks", "test_pairs",
+)  # fmt: skip
 """Begun first, so that no process is left with one of them while the other has nothing to do."""
 
 torch.set_num_threads(1)

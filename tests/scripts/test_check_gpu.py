@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import subprocess
 import sys
 import time
@@ -15,11 +16,18 @@ from gpu.part import Part, Settings, carry_out
 from gpu.record import Record
 
 
-def test_every_part_passes_in_small_and_is_recorded(tmp_path):
+def start(monkeypatch, capsys, *arguments):
+    """Run the script on the CPU, in this process; return exit code, stdout and stderr."""
+    monkeypatch.setattr(sys, "argv", ["check_gpu.py", "--device=cpu", *arguments])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(check_gpu.__file__, run_name="__main__")
+    return end.value.code, *capsys.readouterr()
+
+
+def test_every_part_passes_in_small_and_is_recorded(monkeypatch, tmp_path, capsys):
     output = tmp_path / "benchmarks/gpu.json"
-    command = [sys.executable, check_gpu.__file__, "--device", "cpu", "--output", str(output)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
-    assert done.returncode == 0, done.stdout + done.stderr
+    code, said, _ = start(monkeypatch, capsys, "--output", str(output))
+    assert code == 0, said
     record = json.loads(output.read_text())
     assert list(record["parts"]) == list(check_gpu.PARTS)
     assert all(part["status"] == "passed" and part["rows"] for part in record["parts"].values())
@@ -115,8 +123,6 @@ def test_without_a_gpu_it_says_so_and_writes_nothing(monkeypatch, tmp_path, caps
 
 
 def test_a_part_that_does_not_exist_is_refused(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["check_gpu.py", "--device=cpu", "--only=goldn"])
-    with pytest.raises(SystemExit) as end:
-        check_gpu.main()
-    assert end.value.code == 2
-    assert "there is no part goldn" in capsys.readouterr().err
+    code, _, complaint = start(monkeypatch, capsys, "--only=goldn")
+    assert code == 2
+    assert "there is no part goldn" in complaint
