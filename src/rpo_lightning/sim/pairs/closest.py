@@ -20,6 +20,7 @@ __all__ = [
     "clamp",
     "corner",
     "cylinder_plane",
+    "ellipsoid_plane",
     "end",
     "middle",
     "on_plane",
@@ -99,6 +100,14 @@ def cylinder_plane(cylinder: Shape, plane: Shape, part: Sequence[Scalar]) -> lis
     radius, half = cylinder.size[0], cylinder.size[1]
     point = cylinder.centre + axis * (part[0] * half) + across * (part[1] * radius) + beside * (part[2] * radius)
     return on_plane(point, 0.0, plane)
+
+
+def ellipsoid_plane(ellipsoid: Shape, plane: Shape, part: Sequence[Scalar]) -> list[Spot]:
+    """Touch at the point of an ellipsoid that is furthest down."""
+    normal, squares = plane.axes[:, 2], vector([half * half for half in ellipsoid.size])
+    direction = ellipsoid.axes.T @ normal
+    reach = sqrt(direction @ (squares * direction))
+    return on_plane(ellipsoid.centre - ellipsoid.axes @ (squares * direction * recip(reach)), 0.0, plane)
 
 
 # ---- round against round -----------------------------------------------------------------------------------------------

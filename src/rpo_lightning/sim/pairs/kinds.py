@@ -66,6 +66,7 @@ _EXACT = {
     ("box", "plane"): Kind(_pressed(closest.on_plane, closest.corner), _CORNERS, (closest.plane_apart,)),
     ("box", "hfield"): Kind(_pressed(height_field.on_field, closest.corner), _CORNERS, ()),
     ("cylinder", "plane"): Kind(closest.cylinder_plane, _RIMS, (closest.plane_apart,)),
+    ("ellipsoid", "plane"): Kind(closest.ellipsoid_plane, apart=(closest.plane_apart,)),
 }
 
 KINDS: dict[str, dict[tuple[str, str], Kind]] = {
