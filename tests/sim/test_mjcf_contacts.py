@@ -170,15 +170,33 @@ def test_cylinders_and_meshes_touch_the_ground_in_pairs(tmp_path):
     assert {geom.name for geom in corners} == {f"m vertex {i}" for i in range(8)}
 
 
-def test_a_mesh_may_have_more_vertices_where_that_is_said(tmp_path):
-    vertices = " ".join(f"{x} {y} {z}" for x, y, z in CUBE)
-    world, rest = PLANE + body(f'{FREE}<geom name="g" type="mesh" mesh="m"/>'), CONTACT + HULL.format(vertices)
-    assert len(load(tmp_path, world, rest, mesh_vertices=8).pairs) == 8
-    with pytest.raises(
-        ValueError, match="geom 'g' of body number 1, a mesh whose hull has 8 vertices, more than mesh_vertices=7"
-    ):
-        load(tmp_path, world, rest, mesh_vertices=7)
-    assert not load(tmp_path, world, rest, mesh_vertices=7, drop="geom").pairs
+def test_of_a_large_mesh_those_vertices_touch_that_reach_furthest_and_it_is_said(tmp_path, caplog):
+    rng = np.random.default_rng(0)
+    ball = rng.normal(size=(200, 3))
+    ball *= np.array([0.3, 0.2, 0.1]) / np.linalg.norm(ball, axis=1, keepdims=True)
+    world = PLANE + body(f'{FREE}<geom name="g" type="mesh" mesh="m"/>')
+    rest = CONTACT + HULL.format(" ".join(map(str, ball.ravel())))
+    directions = rng.normal(size=(500, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    gaps = []
+    for count in (4, 32, 400):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, "rpo_lightning"):
+            model = load(tmp_path, world, rest, mesh_vertices=count)
+        points = np.array([geom.pos for geom in model.geoms if geom.kind == "sphere"])
+        assert len(points) == min(count, 200)
+        assert np.linalg.norm(points[:, None] - ball, axis=2).min(axis=1) == pytest.approx(0.0, abs=1e-6)
+        gaps.append(((directions @ ball.T).max(axis=1) - (directions @ points.T).max(axis=1)).max())
+        said = [record.getMessage() for record in caplog.records if "hull of a mesh" in record.getMessage()]
+        assert len(said) == (count < 200)
+        if said:
+            assert f"of the hull of a mesh {count} vertices touch" in said[0]
+            assert said[0].endswith("mesh_vertices says how many: geom 'g' of body number 1")
+            millimetres = float(said[0].split("up to ")[1].split(" mm")[0])
+            assert 1e3 * gaps[-1] < 1.2 * millimetres
+    assert gaps[0] > 0.05
+    assert gaps[1] < 0.02
+    assert gaps[2] == pytest.approx(0.0, abs=1e-6)
 
 
 def test_a_height_field_is_as_high_as_mujocos_rays_find_it(tmp_path):

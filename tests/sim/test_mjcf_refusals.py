@@ -38,7 +38,7 @@ HILLS, FIELD = (
     '<geom name="hills" type="hfield" hfield="f"/>',
     f'{LAWS}<asset><hfield name="f" nrow="3" ncol="3" size="1 1 1 1"/></asset>',
 )
-ROUND = " ".join(f"{np.cos(i)} {np.sin(i)} {z}" for i in range(20) for z in (0, 1))
+MOCAP, TIES = '<body name="m" mocap="true"><body></body></body>', '<custom><numeric name="equality" data="9 1"/></custom>'
 
 
 def swap(text, old, new):
@@ -102,14 +102,14 @@ CASES = [
     ("forcerange", "actuator 'a', actuator 'b'", at_the_end(TWO_ON_TENDON, FIXED.format('actuatorfrcrange="-1 2"')),
      at_the_end(TWO_ON_TENDON, FIXED.format(""))),
     ("free-joint", "joint 'j'", file(body('<joint name="j" type="free" stiffness="3"/>')), file(body(FREE))),
-    ("geom", "geom 'g' of body number 1, a mesh whose hull has 40 vertices, more than mesh_vertices=32; its maxhullvert lowers them",
-     at_the_end(swap(ON_THE_GROUND, 'size="0.1"', 'type="mesh" mesh="m"'), f'<asset><mesh name="m" vertex="{ROUND}"/></asset>'),
-     IN_THE_AIR),
     ("geom", "geom 'other' of body 'world', another height field than geom 'hills' of body 'world'", file(f'{HILLS}<geom name="other" type="hfield" hfield="f"/>'
      + body(FREE + SPHERE), FIELD), file(HILLS + body(FREE + SPHERE), FIELD)),
     ("gravcomp", "joint 'j' of body 'b'", file(body(LIFTED, attributes='name="b" gravcomp="1"')),
      file(body(swap(LIFTED, 'actuatorgravcomp="true"', ""), attributes='name="b" gravcomp="1"'))),
-    ("mocap", "body 'm'", file(body() + '<body name="m" mocap="true"/>'), file(body() + "<body/>")),
+    ("mocap", "body 'm'", file(body(FREE + SPHERE) + MOCAP.replace("<body>", '<body><geom name="hand" size="1"/>'), LAWS),
+     file(body(FREE + SPHERE) + '<body name="m"><body><geom name="hand" size="1"/></body></body>', LAWS)),
+    ("mocap", "body 'm'", file(body() + MOCAP, '<equality><connect body1="m" body2="b" anchor="0 0 0"/></equality>' + TIES).replace("<body ><", '<body name="b"><'),
+     file(body() + '<body name="m"><body/></body>', '<equality><connect body1="m" body2="b" anchor="0 0 0"/></equality>' + TIES).replace("<body ><", '<body name="b"><')),
     ("pair-kind", "geom 'box' of body 'world' (box) with geom 'post' of body number 1 (cylinder)", file(BOX + body(FREE + POST)), file(body(FREE))),
     ("pair-kind", "geom 'post' of body number 1 (cylinder) with geom number 1 of body number 2 (cylinder)",
      file(body(FREE + POST) + body("<freejoint/>" + swap(POST, ' name="post"', ""))), file(body(FREE) + body("<freejoint/>"))),
@@ -187,7 +187,7 @@ def test_a_plugin_on_a_body_is_refused(tmp_path):
     compiled.body_plugin[1] = 0
     for drop in ((), ["plugin"]):
         refuse = refusals.Refusals(tmp_path, drop)
-        refusals.check_model(spec, compiled, refuse)
+        refusals.check_model(spec, compiled, [], refuse)
         with nullcontext() if drop else pytest.raises(ValueError, match=r"plugin: .* is not simulated \(1: body 'b'\)"):
             refuse.check(1.0)
 
@@ -236,6 +236,18 @@ def test_a_single_key_may_stand_alone(tmp_path):
 @pytest.mark.parametrize("flag", ["frictionloss", "constraint"])
 def test_what_the_file_disables_is_not_refused(tmp_path, flag):
     assert load(tmp_path, body('<joint frictionloss="3"/>'), f'<option><flag {flag}="disable"/></option>').links
+
+
+def test_a_mocap_body_that_does_nothing_is_not_refused(tmp_path):
+    seen = MOCAP.replace("<body>", '<body><geom size="1" contype="0" conaffinity="0"/>')
+    idle = '<equality><connect body1="m" body2="b" anchor="0 0 0" active="false"/></equality>'
+    assert load(tmp_path, body(attributes='name="b"') + seen, idle).links
+
+
+def test_a_user_attribute_of_one_number_is_somebody_elses(tmp_path):
+    assert contents(load_text(tmp_path, swap(ON_THE_GROUND, 'size="0.1"', 'size="0.1" user="258"'), ())) == contents(
+        load_text(tmp_path, ON_THE_GROUND, ())
+    )
 
 
 def test_what_means_nothing_for_the_motion_may_be_there(tmp_path):

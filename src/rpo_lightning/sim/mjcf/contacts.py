@@ -12,7 +12,7 @@ import numpy as np
 from rpo_lightning.sim.mjcf.frames import Place
 from rpo_lightning.sim.mjcf.laws import Laws
 from rpo_lightning.sim.mjcf.refusals import Refusals, label, listed, owned, since
-from rpo_lightning.sim.mjcf.shapes import hull, kind, points, shapes
+from rpo_lightning.sim.mjcf.shapes import hull, kind, points, shapes, thinned
 from rpo_lightning.sim.mjcf.touching import Touching
 from rpo_lightning.sim.model import Contact, Geom, Pair
 from rpo_lightning.sim.pairs import ordered
@@ -53,7 +53,7 @@ def read_contacts(
         touches: what MuJoCo lets touch.
         ground: the geom that spheres, capsules and boxes touch by points.
         laws: of the constants.
-        mesh_vertices: how many vertices the hull of a mesh may have.
+        mesh_vertices: how many vertices stand for a mesh.
         obstructed: whether what carries a robot can be bumped into by it.
         refuse: what to do with all that is not simulated.
     """
@@ -66,7 +66,7 @@ def read_contacts(
     if not obstructed:
         moving = _without_own_base(mj, moving, refuse)
     kept = [two for two in moving if "self" not in refuse.drop or fixed(two.first) or fixed(two.second)]
-    kept = _simulated(mj, kept, mesh_vertices, refuse)
+    kept = _simulated(mj, kept, refuse)
     _check_surfaces(mj, kept, refuse)
     laws.check(sorted({geom for two in kept for geom in two[:2]}))
     contacts: list[Contact] = []
@@ -86,14 +86,24 @@ def read_contacts(
         ends = [(g, margin if g == grown else 0.0) for g in two[:2]]
         for end in ends:
             if end not in numbers:
-                made = shapes(mj, places, *end)
+                made = shapes(mj, places, *end, mesh_vertices)
                 numbers[end] = range(len(geoms), len(geoms) + len(made))
                 geoms += made
         for first in numbers[ends[0]]:
             for second in numbers[ends[1]]:
                 swap = ordered(geoms[first].kind, geoms[second].kind)
                 pairs.append(Pair(second, first, *law) if swap else Pair(first, second, *law))
+    _say_what_is_thinned(mj, sorted({geom for geom, _ in numbers}), mesh_vertices, refuse)
     return Touches(contacts, geoms, pairs)
+
+
+def _say_what_is_thinned(mj: Any, geoms: Sequence[int], mesh_vertices: int, refuse: Refusals) -> None:
+    short = {g: thinned(hull(mj, g), mesh_vertices)[1] for g in geoms if kind(mj, g) == "mesh"}
+    if found := [_label(mj, g) for g, gap in short.items() if gap > 0.0]:
+        log.warning(
+            f"{refuse.path}: of the hull of a mesh {mesh_vertices} vertices touch, up to {1e3 * max(short.values()):.1g} mm "
+            f"inside it; mesh_vertices says how many: {listed(found)}"
+        )
 
 
 def _label(mj: Any, geom: int) -> str:
@@ -134,7 +144,7 @@ def _without_own_base(mj: Any, touches: Sequence[Touching], refuse: Refusals) ->
     return [two for two in touches if bases[two] < 0]
 
 
-def _simulated(mj: Any, touches: Sequence[Touching], mesh_vertices: int, refuse: Refusals) -> list[Touching]:
+def _simulated(mj: Any, touches: Sequence[Touching], refuse: Refusals) -> list[Touching]:
     """Refuse shapes, and pairs of them, that the engine does not know; return the others."""
     strange: dict[int, str] = {}
     geoms = sorted({geom for two in touches for geom in two[:2]})
@@ -144,11 +154,6 @@ def _simulated(mj: Any, touches: Sequence[Touching], mesh_vertices: int, refuse:
             strange[geom] = f"{_label(mj, geom)}, another height field than {_label(mj, fields[0])}"
         elif kind(mj, geom) not in _SHAPES:
             strange[geom] = f"{_label(mj, geom)}, {kind(mj, geom)}"
-        elif kind(mj, geom) == "mesh" and (count := len(hull(mj, geom))) > mesh_vertices:
-            strange[geom] = (
-                f"{_label(mj, geom)}, a mesh whose hull has {count} vertices, more than "
-                f"mesh_vertices={mesh_vertices}; its maxhullvert lowers them"
-            )
     refuse("geom", strange.values())
     known = [two for two in touches if two.first not in strange and two.second not in strange]
 

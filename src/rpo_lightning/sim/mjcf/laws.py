@@ -56,7 +56,15 @@ class Laws:
     def __init__(
         self, spec: Any, mj: Any, numerics: Mapping[str, np.ndarray], usual: tuple[float, ...] | None, refuse: Refusals
     ) -> None:
-        self._users = {} if "user" in refuse.drop else {g.id: tuple(map(float, g.userdata)) for g in spec.geoms}
+        self._users = (
+            {}
+            if "user" in refuse.drop
+            else {
+                geom.id: tuple(map(float, geom.userdata))
+                for geom in spec.geoms
+                if len(geom.userdata) != 1  # other people's
+            }
+        )
         self._usual, self._refuse, self._mj = usual, refuse, mj
         names = [mj.pair(i).name for i in range(mj.npair)]
         self._pairs: dict[int, tuple[float, ...]] = {}

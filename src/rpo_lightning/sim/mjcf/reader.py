@@ -69,7 +69,7 @@ def load_mjcf(
         drop: what to leave out although it acts in MuJoCo, by the keys of `rpo_lightning.sim.mjcf.REFUSED`; "self": contact
             of links with each other.
         friction: "bound" or "smooth", instead of the file's; without either, "bound".
-        mesh_vertices: the most vertices that the convex hull of a mesh may have if it touches planes.
+        mesh_vertices: how many vertices of its convex hull stand for a mesh that touches planes, at most.
         equality: (ke, kd) of the springs that stand for constraints between joints or bodies, for angles [N m/rad,
             N m s/rad] and lengths [N/m, N s/m] alike, instead of the file's; without either such constraints are refused.
         friction_width: of `Model`, instead of the file's; without either, its default.
@@ -164,10 +164,10 @@ class _Reader:
         mj, refuse = self.mj, self.refuse
         if mj.njnt == 0:
             raise ValueError(f"{refuse.path}: the file has no joint, so nothing can move")
-        check_model(self.spec, mj, refuse)
+        touches = touching(mj)
+        check_model(self.spec, mj, touches, refuse)
         for body in range(1, mj.nbody):
             self._add_body(body)
-        touches = touching(mj)
         plane = find_ground(mj, self.places, touches)
         contacts, geoms, pairs = read_contacts(
             mj, self.places, touches, plane, self.laws, self.mesh_vertices, self.obstructed, refuse

@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 import mujoco
 import numpy as np
 
+from rpo_lightning.sim.mjcf.touching import Touching
+
 __all__ = [
     "REFUSED",
     "SIMULATED",
@@ -51,7 +53,7 @@ REFUSED = {
     "free-joint": Refused("a spring of a free joint", "no spring"),
     "geom": Refused("a shape that is not simulated", "it touches nothing"),
     "gravcomp": Refused("gravity compensation within the limit of actuators' force", "it is beyond that limit"),
-    "mocap": Refused("a mocap body", "it stays where the file puts it, as an obstacle"),
+    "mocap": Refused("a mocap body that touches or holds something", "it stays where the file puts it, as an obstacle"),
     "nonlinear": Refused("nonlinear stiffness or damping", "the linear part alone"),
     "pair-kind": Refused("contact between shapes of two such kinds", "they pass through each other"),
     "keyframe": Refused("a velocity in the first keyframe", "the start is at rest"),
@@ -74,6 +76,7 @@ _NEEDED = {
     "contact": 'contact=(ke, kd, kf, mu), <numeric name="contact" data="ke kd kf mu"/> or user="ke kd kf mu" of a geom',
     "limit": 'limit=(ke, kd) or (ke, kd, stop_kd), or <numeric name="limit" data="ke kd"/>',
 }
+_BODY = mujoco.mjtObj.mjOBJ_BODY
 _NAMED = 4  # of each kind; more are counted
 
 
@@ -194,7 +197,7 @@ def check_spec(spec: Any, refuse: Refusals) -> None:
         joint.align = 0
 
 
-def check_model(spec: Any, mj: Any, refuse: Refusals) -> None:
+def check_model(spec: Any, mj: Any, touches: Iterable[Touching], refuse: Refusals) -> None:
     """Refuse bodies, joints and surroundings that are not simulated; geoms, actuators and constraints have their own."""
 
     def joints(where: np.ndarray) -> list[str]:
@@ -203,7 +206,7 @@ def check_model(spec: Any, mj: Any, refuse: Refusals) -> None:
     def of_dofs(where: np.ndarray) -> np.ndarray:
         return np.isin(np.arange(mj.njnt), mj.dof_jntid[where])
 
-    def bodies(where: np.ndarray) -> list[str]:
+    def bodies(where: np.ndarray | list[bool]) -> list[str]:
         return [label("body", mj.body(i).name, i) for i in np.flatnonzero(where).tolist()]
 
     free, sprung = mj.jnt_type == mujoco.mjtJoint.mjJNT_FREE, mj.jnt_stiffness != 0.0
@@ -211,7 +214,12 @@ def check_model(spec: Any, mj: Any, refuse: Refusals) -> None:
     bent |= of_dofs(np.any(since(mj, "dof_dampingpoly", mj.nv, 1) != 0.0, axis=1))
     counted = (since(mj, "jnt_actgravcomp", mj.njnt) != 0) & (mj.jnt_actfrclimited != 0) & bool(mj.body_gravcomp.any())
     refuse("flex", (label("flex", f.name, i) for i, f in enumerate(spec.flexes)))
-    refuse("mocap", bodies(mj.body_mocapid >= 0))
+    touched = {int(mj.geom_bodyid[geom]) for two in touches for geom in two[:2]}
+    tied = {
+        int(body) for ends in (mj.eq_obj1id, mj.eq_obj2id) for body in ends[(mj.eq_objtype == _BODY) & (mj.eq_active0 != 0)]
+    }
+    # what hangs on it has no joint of its own
+    refuse("mocap", bodies([m >= 0 and bool((touched | tied) & _carried(mj, b)) for b, m in enumerate(mj.body_mocapid)]))
     refuse("plugin", bodies(mj.body_plugin >= 0))
     refuse("gravcomp", joints(counted))
     refuse("fluid", (f"option {name}" for name in ("density", "viscosity") if getattr(mj.opt, name) != 0.0))
@@ -219,3 +227,11 @@ def check_model(spec: Any, mj: Any, refuse: Refusals) -> None:
     refuse("nonlinear", joints(bent))
     refuse("springyield", joints(since(mj, "jnt_springyield", mj.njnt) != 0.0))
     refuse("keyframe", [label("keyframe", mj.key(0).name, 0)] if mj.nkey and np.any(mj.key_qvel[0] != 0.0) else [])
+
+
+def _carried(mj: Any, body: int) -> set[int]:
+    found = {body}
+    for other in range(body + 1, mj.nbody):
+        if int(mj.body_parentid[other]) in found:
+            found.add(other)
+    return found
