@@ -101,7 +101,7 @@ def _say_what_is_thinned(mj: Any, geoms: Sequence[int], mesh_vertices: int, refu
     short = {g: thinned(hull(mj, g), mesh_vertices)[1] for g in geoms if kind(mj, g) == "mesh"}
     if found := [_label(mj, g) for g, gap in short.items() if gap > 0.0]:
         log.warning(
-            f"{refuse.path}: of the hull of a mesh {mesh_vertices} vertices touch, up to {1e3 * max(short.values()):.1g} mm "
+            f"{refuse.path}: of the hull of a mesh {mesh_vertices} vertices touch, up to {max(short.values()):.1g} m "
             f"inside it; mesh_vertices says how many: {listed(found)}"
         )
 
