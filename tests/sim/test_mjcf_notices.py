@@ -1,6 +1,8 @@
 """What is said of robots that load and would do little; and URDF files."""
 
 import logging
+import re
+from pathlib import Path
 
 import mujoco
 import pytest
@@ -113,6 +115,21 @@ def test_a_urdf_moves_as_mujoco_reads_it_and_its_welded_root_is_named(tmp_path, 
     q, qd, force = trees.state(model, 4, seed=1)
     expected = mujoco_witness.acceleration(witness, model, q, qd, force)
     torch.testing.assert_close(double.acceleration(model, q, qd, force), expected, rtol=1e-8, atol=1e-8)
+
+
+def test_a_scene_gives_a_urdf_a_base_a_ground_and_motors(tmp_path):
+    """The one in docs/own_robot.md."""
+    text = (Path(__file__).parents[2] / "docs" / "own_robot.md").read_text()
+    (scene,) = re.findall(r"```xml\n(<mujoco>\n  <asset><model name=\"robot\".*?)```", text, re.DOTALL)
+    (tmp_path / "robot.urdf").write_text(URDF.format(""))
+    (tmp_path / "scene.xml").write_text(scene)
+    model = load_mjcf(tmp_path / "scene.xml", contact=(1e4, 1e3, 1e2, 0.8), limit=(100, 1))
+    assert [(link.name, link.joint, link.mass) for link in model.links] == [
+        ("base", Joint.FREE, 3.0),
+        ("my_hip", Joint.REVOLUTE, 1.0),
+    ]
+    assert [actuator.control for actuator in model.actuators] == [(-30.0, 30.0)]
+    assert len(model.contacts) == 1
 
 
 def test_a_urdf_that_mujoco_cannot_read_is_answered_in_a_line(tmp_path):
