@@ -209,6 +209,17 @@ def test_friction_loss_stops_a_block_and_a_pendulum_as_mujocos_does(tmp_path):
     assert qd[0, 0].abs() < 1e-3
 
 
+@pytest.mark.parametrize("damping", ["implicit", "explicit"])
+def test_dry_friction_of_a_light_finger_stops_it_without_chatter(tmp_path, damping):
+    """Taken explicitly, friction that is steep for its inertia makes it tremble."""
+    inertial = '<inertial pos="0 0 0" mass="0.01" diaginertia="1e-5 1e-5 1e-5"/>'
+    rest = f'<option gravity="0 0 0"/><custom><text name="damping" data="{damping}"/></custom>'
+    model = load(tmp_path, body('<joint frictionloss="0.01"/><geom size="0.01"/>', inertial), rest, friction_width=0.01)
+    state = torch.zeros(1, 1), torch.ones(1, 1), torch.zeros(1, 1)
+    _, rate = double.step(model, *state, dt=0.1, substeps=100, interval=1)[0]
+    assert (abs(rate) < 1e-3) == (damping == "implicit")
+
+
 # ---- what ties joints and bodies together ----------------------------------------------------------------------------
 
 TIED = {
