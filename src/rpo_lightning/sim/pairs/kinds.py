@@ -60,6 +60,7 @@ _EXACT = {
     ("sphere", "hfield"): Kind(_pressed(height_field.on_field, closest.middle), apart=()),
     ("capsule", "capsule"): Kind(closest.capsule_capsule),
     ("capsule", "box"): Kind(closest.capsule_box),
+    ("capsule", "cylinder"): Kind(closest.capsule_cylinder),
     ("capsule", "plane"): Kind(_pressed(closest.on_plane, closest.end), _ENDS, (closest.plane_apart,)),
     ("capsule", "hfield"): Kind(_pressed(height_field.on_field, closest.end), _ENDS, ()),
     ("box", "box"): Kind(box_box),
