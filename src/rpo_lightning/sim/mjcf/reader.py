@@ -129,7 +129,12 @@ def _named(path: Path) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise ValueError(f"{path}: MuJoCo cannot read it: {' '.join(str(error).split())}") from error
+        message = f"{path}: MuJoCo cannot read it: {' '.join(str(error).split())}"
+        if path.suffix == ".urdf" and "file" in message.rpartition(": ")[2]:
+            message += (
+                '; meshes are .stl or .obj beside it, or where <mujoco><compiler meshdir="..."/></mujoco> in <robot> says'
+            )
+        raise ValueError(message) from error
 
 
 class _Reader:
