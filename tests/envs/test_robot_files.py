@@ -73,8 +73,12 @@ def test_a_task_says_what_the_file_does_not(beside):
     mesh = '<asset><mesh name="m" vertex="0 0 0 1 0 0 0 1 0 0 0 1"/></asset></mujoco>'
     (module / "mine.xml").write_text(ROBOT.format(name="beside").replace('<geom size="0.1"', '<geom type="mesh" mesh="m"'))
     (module / "mine.xml").write_text((module / "mine.xml").read_text().replace("</mujoco>", mesh))
-    with pytest.raises(ValueError, match="a mesh whose hull has 4 vertices, more than mesh_vertices=3"):
-        mine.load_robot()
+    assert len(mine.load_robot().pairs) == 3  # of the four corners
+    tied = "<equality><joint joint1='j'/></equality></mujoco>"
+    (module / "mine.xml").write_text(ROBOT.format(name="j").replace("<joint", "<joint name='j'").replace("</mujoco>", tied))
+    model = type("Tied", (mine,), {"equality": (9, 8), "friction_width": 0.3}).load_robot()
+    assert [(coupling.ke, coupling.kd) for coupling in model.couplings] == [(9.0, 8.0)]
+    assert model.friction_width == 0.3
 
 
 def test_the_working_directory_comes_last_and_paths_are_as_they_are(tmp_path, monkeypatch):

@@ -17,13 +17,17 @@ def without_constraints(mj: Any) -> Any:
     return mj
 
 
-def acceleration(mj: Any, model: Model, q: torch.Tensor, qd: torch.Tensor, force: torch.Tensor) -> torch.Tensor:
-    """qacc of MuJoCo, turned into the rate of change of our velocities."""
+def acceleration(
+    mj: Any, model: Model, q: torch.Tensor, qd: torch.Tensor, force: torch.Tensor, control: torch.Tensor | None = None
+) -> torch.Tensor:
+    """qacc of MuJoCo, turned into the rate of change of our velocities; controls are those of the model's actuators."""
     data = mujoco.MjData(mj)
     qpos, qvel = to_mujoco(model, q.double(), qd.double())
     rows = []
     for n in range(len(q)):
         data.qpos[:], data.qvel[:] = qpos[n].numpy(), qvel[n].numpy()
+        if control is not None:
+            data.ctrl[:] = control[n].numpy()
         # a force on our twist coordinates, as MuJoCo's: power is the same, sum f qd = sum f' qvel, and qvel = T qd
         everywhere = q[n : n + 1].double().expand(model.nd, -1)
         transform = to_mujoco(model, everywhere, torch.eye(model.nd, dtype=torch.float64))[1].T.numpy()

@@ -18,6 +18,7 @@ SIZES = {
     "capsule": (0.1, 0.25, 0.0),
     "box": (0.2, 0.15, 0.25),
     "cylinder": (0.15, 0.2, 0.0),
+    "ellipsoid": (0.1, 0.2, 0.15),
     "plane": (0.0, 0.0, 0.0),
     "hfield": (1.5, 2.0, 0.0),
 }
@@ -105,8 +106,8 @@ def spots(tables: list[Table], bodies: list[Body], heights: np.ndarray) -> Itera
 
 
 def crowd(detection: str = "exact") -> Model:
-    """One robot with pairs of every kind: a sphere, a box, a capsule and a cylinder on each of two links, ground and hills."""
-    kinds = ("capsule", "sphere", "box", "cylinder") if detection == "exact" else ("sphere", "box")
+    """One robot with pairs of every kind: a sphere, a box, a capsule, a cylinder and an ellipsoid on each of two links, ground and hills."""
+    kinds = ("capsule", "sphere", "box", "cylinder", "ellipsoid") if detection == "exact" else ("sphere", "box")
     model = scene(kinds[0], "hfield" if detection == "exact" else "sphere", seed=2, detection=detection)
     shape = model.geoms[0]
     for kind in kinds:

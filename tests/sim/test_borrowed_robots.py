@@ -21,8 +21,8 @@ ROBOTS = {
     f"{GYMNASIUM}/half_cheetah.xml": ((), 9, 16, 6, 0),
     f"{GYMNASIUM}/walker2d.xml": ((), 9, 14, 6, 0),
     f"{GYMNASIUM}/walker2d_v5.xml": ((), 9, 14, 6, 0),
-    f"{GYMNASIUM}/hopper.xml": (("margin",), 6, 8, 3, 3),
-    f"{GYMNASIUM}/ant.xml": (("margin",), 9, 25, 8, 0),
+    f"{GYMNASIUM}/hopper.xml": ((), 6, 8, 3, 3),
+    f"{GYMNASIUM}/ant.xml": ((), 9, 25, 8, 0),
     f"{DM_CONTROL}/humanoid.xml": ((), 22, 35, 21, 142),
 }
 

@@ -12,6 +12,7 @@ import torch
 
 from rpo_lightning.sim import Simulator, load_mjcf
 from rpo_lightning.sim.mjcf.touching import touching
+from tests.sim import double
 from tests.sim.test_mjcf import CONTACT, PLANE, body, laws, load
 
 FREE, HULL = "<freejoint/>", '<asset><mesh name="m" vertex="{}"/></asset>'
@@ -169,13 +170,32 @@ def test_cylinders_and_meshes_touch_the_ground_in_pairs(tmp_path):
     assert {geom.name for geom in corners} == {f"m vertex {i}" for i in range(8)}
 
 
-def test_a_mesh_may_have_more_vertices_where_that_is_said(tmp_path):
-    vertices = " ".join(f"{x} {y} {z}" for x, y, z in CUBE)
-    world, rest = PLANE + body(f'{FREE}<geom name="g" type="mesh" mesh="m"/>'), CONTACT + HULL.format(vertices)
-    assert len(load(tmp_path, world, rest, mesh_vertices=8).pairs) == 8
-    with pytest.raises(ValueError, match="geom 'g', a mesh whose hull has 8 vertices, more than mesh_vertices=7"):
-        load(tmp_path, world, rest, mesh_vertices=7)
-    assert not load(tmp_path, world, rest, mesh_vertices=7, drop="geom").pairs
+def test_of_a_large_mesh_those_vertices_touch_that_reach_furthest_and_it_is_said(tmp_path, caplog):
+    rng = np.random.default_rng(0)
+    ball = rng.normal(size=(200, 3))
+    ball *= np.array([0.3, 0.2, 0.1]) / np.linalg.norm(ball, axis=1, keepdims=True)
+    world = PLANE + body(f'{FREE}<geom name="g" type="mesh" mesh="m"/>')
+    rest = CONTACT + HULL.format(" ".join(map(str, ball.ravel())))
+    directions = rng.normal(size=(500, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    gaps = []
+    for count in (4, 32, 400):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, "rpo_lightning"):
+            model = load(tmp_path, world, rest, mesh_vertices=count)
+        points = np.array([geom.pos for geom in model.geoms if geom.kind == "sphere"])
+        assert len(points) == min(count, 200)
+        assert np.linalg.norm(points[:, None] - ball, axis=2).min(axis=1) == pytest.approx(0.0, abs=1e-6)
+        gaps.append(((directions @ ball.T).max(axis=1) - (directions @ points.T).max(axis=1)).max())
+        said = [record.getMessage() for record in caplog.records if "hull of a mesh" in record.getMessage()]
+        assert len(said) == (count < 200)
+        if said:
+            assert f"of the hull of a mesh {count} vertices touch" in said[0]
+            assert said[0].endswith("mesh_vertices says how many: geom 'g' of body number 1")
+            assert gaps[-1] < 1.2 * float(said[0].split("up to ")[1].split(" m inside")[0])
+    assert gaps[0] > 0.05
+    assert gaps[1] < 0.02
+    assert gaps[2] == pytest.approx(0.0, abs=1e-6)
 
 
 def test_a_height_field_is_as_high_as_mujocos_rays_find_it(tmp_path):
@@ -269,17 +289,81 @@ def test_contact_of_links_with_each_other_can_be_dropped_alone(tmp_path):
     assert len(without.contacts) == len(model.contacts) == 2
 
 
-def test_what_dropping_loses_is_said_where_nothing_is_left_to_stand_on(tmp_path, caplog):
-    foot = '<geom name="foot" type="ellipsoid" size=".05 .02 .02"/>'
+# ---- how far from a surface contact begins -----------------------------------------------------------------------------
+
+PAIRS = {
+    "sphere on the ground": (PLANE, '<geom name="g" size="0.1" {}/>', [0.11]),
+    "capsule on the ground": (PLANE, '<geom name="g" type="capsule" size="0.1 0.2" {}/>', [0.31]),
+    "box on the ground": (PLANE, '<geom name="g" type="box" size="0.1 0.2 0.3" {}/>', [0.31]),
+    "cylinder on the ground": (PLANE, '<geom name="g" type="cylinder" size="0.1 0.2" {}/>', [0.21]),
+    "ellipsoid on the ground": (PLANE, '<geom name="g" type="ellipsoid" size="0.1 0.2 0.3" {}/>', [0.31]),
+    "sphere on a box": ('<geom name="floor" type="box" size="1 1 1" pos="0 0 -1"/>', '<geom name="g" size="0.1" {}/>', [0.11]),
+    "box on a sphere": ('<geom name="floor" size="1" pos="0 0 -1"/>', '<geom name="g" type="box" size="0.2 0.2 0.2" {}/>', [0.21]),
+    "box on a box": ('<geom name="floor" type="box" size="1 1 1" pos="0 0 -1"/>', '<geom name="g" type="box" size="0.2 0.2 0.2" {}/>', [0.21]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", ["geoms", "pair", "override", "gap"])
+@pytest.mark.parametrize("name", PAIRS)
+def test_a_margin_pushes_from_as_far_as_in_mujoco(tmp_path, name, how):
+    """Margins of two geoms add up; an explicit pair has its own; a gap is only a warning ahead."""
+    world, geom, (height,) = PAIRS[name]
+    if how == "geoms":
+        world, geom, rest = world.replace('name="floor"', 'name="floor" margin="0.004"'), geom.format('margin="0.006"'), ""
+    elif how == "pair":
+        rest, geom = '<contact><pair geom1="floor" geom2="g" margin="0.01"/></contact>', geom.format('margin="3"')
+    elif how == "override":
+        rest, geom = '<option o_margin="0.01"><flag override="enable"/></option>', geom.format('margin="3"')
+    else:
+        rest, geom, height = "", geom.format('gap="0.01"'), height - 0.01
+    model = load(tmp_path, world + body("<freejoint/>" + geom), CONTACT + rest + '<option gravity="0 0 0"/>')
+    mj = mujoco.MjModel.from_xml_path(str(tmp_path / "robot.xml"))
+    data = mujoco.MjData(mj)
+    for above, pushed in ((0.001, False), (-0.001, True)):
+        data.qpos[2] = height + above
+        mujoco.mj_forward(mj, data)
+        assert (data.nefc > 0) == pushed
+        q = torch.tensor([[0.0, 0.0, height + above, 0.0, 0.0, 0.0, 1.0]], dtype=torch.float64)
+        qdd = double.acceleration(model, q, torch.zeros(1, 6), torch.zeros(1, 6))
+        assert (qdd[0, 5].item() > 0.0) == pushed
+
+
+def test_a_mesh_and_a_height_field_have_margins_as_well(tmp_path):
+    vertices = " ".join(f"{x} {y} {z}" for x, y, z in CUBE)
+    mesh = PLANE + body(f'{FREE}<geom name="m" type="mesh" mesh="m" margin="0.01"/>')
+    model = load(tmp_path, mesh, CONTACT + HULL.format(vertices))
+    assert {tuple(geom.size) for geom in model.geoms if geom.kind == "sphere"} == {(0.01, 0.0, 0.0)}
+    field = '<asset><hfield name="f" nrow="3" ncol="3" size="1 1 1 1"/></asset>'
+    hills = '<geom type="hfield" hfield="f" margin="0.01"/>'
+    model = load(tmp_path, hills + body(f'{FREE}<geom type="box" size="0.1 0.2 0.3"/>'), CONTACT + field)
+    assert [geom.size.tolist() for geom in model.geoms if geom.kind == "box"] == [pytest.approx([0.11, 0.21, 0.31])]
+    shared = PLANE + body(f'{FREE}<geom size="0.1" margin="0.01"/>') + body(f'{FREE}<geom size="0.1"/>')
+    model = load(tmp_path, shared, CONTACT)  # the same geom with and without: two of them
+    assert sorted(contact.radius for contact in model.contacts) == [0.1, 0.11]
+
+
+# ---- what carries the robot -------------------------------------------------------------------------------------------
+
+CARRIED = """<body name="base"><geom name="socket" type="box" size=".1 .1 .1"/><body name="b" pos="0 0 .2">
+    <joint name="j" axis="0 1 0"/><geom name="rod" type="capsule" fromto="0 0 0 0 0 .3" size=".03"/></body></body>"""
+
+
+def test_the_robots_own_base_is_no_obstacle_to_it(tmp_path, caplog):
+    table = '<body name="table"><geom name="top" type="box" size="1 1 .1" pos="0 0 -1"/></body>'
     with caplog.at_level(logging.WARNING, "rpo_lightning"):
-        load(tmp_path, PLANE + body(FREE + foot + '<geom size="0.1"/>'), CONTACT, drop=["geom"])
-        load(tmp_path, PLANE + body(FREE + '<geom size="0.1" contype="2"/>'), CONTACT, drop=["geom"])
-        load(tmp_path, body(FREE + foot), CONTACT, drop=["geom"])
-        assert not caplog.records
-        load(tmp_path, PLANE + body(FREE + foot), CONTACT, drop=["geom"])
-    (record,) = caplog.records
-    assert "with drop=['geom'] nothing is left that the robot could stand on" in record.getMessage()
-    assert record.getMessage().endswith("in MuJoCo geom 'foot' would touch its surroundings")
+        assert described(load(tmp_path, CARRIED)) == []
+    assert "no obstacle to the links that hang on it: geom 'socket' of body 'base'" in caplog.text
+    names = [[name for name, *_ in ends] for ends in described(load(tmp_path, table + CARRIED, CONTACT))]
+    assert names == [["rod", "top"]]
+    back = '<custom><numeric name="own_base" data="1"/></custom>'
+    names = [[name for name, *_ in ends] for ends in described(load(tmp_path, CARRIED, CONTACT + back))]
+    assert names == [["rod", "socket"]]
+    explicit = '<contact><pair geom1="rod" geom2="socket"/></contact>'
+    names = [[name for name, *_ in ends] for ends in described(load(tmp_path, CARRIED, CONTACT + explicit))]
+    assert names == [["rod", "socket"]]
+    other = body(f'{FREE}<geom name="ball" size="0.1"/>')
+    names = [[name for name, *_ in ends] for ends in described(load(tmp_path, CARRIED + other, CONTACT))]
+    assert names == [["ball", "socket"], ["ball", "rod"]]
 
 
 # robot -> how many points touch the ground, and a digest of them

@@ -143,6 +143,40 @@ def ball(name: str, mass: float = 1.0, radius: float = 0.1) -> Link:
     return Link(name, -1, Joint.FREE, mass=mass, inertia=np.eye(3) * 0.4 * mass * radius**2)
 
 
+@pytest.mark.parametrize(("along", "gap"), [(0.0, 0.02), (0.0, -0.03), (0.6, -0.03)])
+def test_a_capsule_across_a_cylinder_touches_where_their_axes_are_nearest(along, gap):
+    """Also where it is not the capsule's middle; the push is of the spring alone, and turns the capsule by its arm."""
+    model = Model([ball("rod")], gravity=np.zeros(3))
+    model.geoms = [
+        Geom("rod", "capsule", 0, quat=np.array([0.5**0.5, 0.0, 0.0, 0.5**0.5]), size=np.array([0.05, 1.0, 0.0])),
+        Geom("log", "cylinder", -1, quat=np.array([0.0, 0.5**0.5, 0.0, 0.5**0.5]), size=np.array([0.2, 0.5, 0.0])),
+    ]
+    model.pairs = [Pair(0, 1, 1000.0, 0.0, 0.0, 0.0)]
+    q = torch.tensor([[0.1, along, 0.25 + gap, 0.0, 0.0, 0.0, 1.0]], dtype=torch.float64)
+    qdd = double.acceleration(model, q, torch.zeros(1, 6), torch.zeros(1, 6))[0]
+    push = 1000.0 * max(-gap, 0.0) * (1.0 - along * along)  # the point between counts less near an end
+    linear = qdd[3:] + torch.linalg.cross(qdd[:3], q[0, :3])
+    np.testing.assert_allclose(linear, [0.0, 0.0, push], atol=5e-3 * push + 1e-9)
+    np.testing.assert_allclose(
+        qdd[:3], [-along * push / model.links[0].inertia[0, 0], 0.0, 0.0], atol=1e-2 * along * push / 0.004 + 1e-9
+    )
+
+
+def test_an_ellipsoid_touches_a_plane_at_its_lowest_point():
+    """Turned by an angle about y its reach down is the root of (a sin)^2 + (c cos)^2."""
+    model, turn, depth = Model([ball("egg")], gravity=np.zeros(3)), 0.6, 0.01
+    a, c = 0.1, 0.3
+    model.geoms = [Geom("egg", "ellipsoid", 0, size=np.array([a, 0.2, c])), Geom("floor", "plane", -1)]
+    model.pairs = [Pair(0, 1, 1000.0, 0.0, 0.0, 0.0)]
+    reach = math.hypot(a * math.sin(turn), c * math.cos(turn))
+    q = torch.tensor([[0.0, 0.0, reach - depth, 0.0, math.sin(turn / 2), 0.0, math.cos(turn / 2)]], dtype=torch.float64)
+    qdd = double.acceleration(model, q, torch.zeros(1, 6), torch.zeros(1, 6))[0]
+    arm = (c * c - a * a) * math.sin(turn) * math.cos(turn) / reach  # of the lowest point, to the back
+    linear = qdd[3:] + torch.linalg.cross(qdd[:3], q[0, :3])
+    np.testing.assert_allclose(linear, [0.0, 0.0, 1000.0 * depth], atol=1e-9)
+    np.testing.assert_allclose(qdd[:3], [0.0, arm * 1000.0 * depth / model.links[0].inertia[1, 1], 0.0], atol=1e-6)
+
+
 def test_a_bounce_follows_the_damped_spring():
     """Two equal spheres that fly at each other: a spring and, under the law "rate", a damper while they approach."""
     ke, kd, mass, radius, speed = 2000.0, 30.0, 1.0, 0.1, 1.0

@@ -21,7 +21,7 @@ _LIMIT = 2.0  # of each number of `Steepness` where semi-implicit Euler becomes 
 _TOGETHER = 0.01  # [m] points of a link that differ less in height touch at the same time
 _LANDING = 1.0  # [m/s] damping grows with depth: it is judged at that of a landing with this speed
 _NAMED = 6  # pairs; more are counted
-_POINTS = {"sphere": 1, "capsule": 2, "box": 4, "cylinder": 3}  # on something flat
+_POINTS = {"sphere": 1, "capsule": 2, "box": 4, "cylinder": 3, "ellipsoid": 1}  # on something flat
 
 
 class Steepness(NamedTuple):

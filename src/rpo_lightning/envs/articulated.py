@@ -42,11 +42,13 @@ class ArticulatedEnv(BaseEnv):
     # what a task sets
     target_dim: ClassVar[int] = 0
     robot: ClassVar[str | Path]
-    contact: ClassVar[tuple[float, float, float, float] | None] = None  # of `load_mjcf`, as are the next four
+    contact: ClassVar[tuple[float, float, float, float] | None] = None  # of `load_mjcf`, as are the next six
     limit: ClassVar[tuple[float, ...] | None] = None
     drop: ClassVar[tuple[str, ...]] = ()
     friction: ClassVar[str | None] = None
     mesh_vertices: ClassVar[int] = 32
+    equality: ClassVar[tuple[float, float] | None] = None
+    friction_width: ClassVar[float | None] = None
     dt: ClassVar[float] = 1.0 / 60.0
     substeps: ClassVar[int] = 16
     mass_matrix_interval: ClassVar[int | None] = None
@@ -155,7 +157,8 @@ class ArticulatedEnv(BaseEnv):
         """
         with as_file(files("rpo_lightning") / "robots" / str(cls.robot)) as packaged:
             path = beside(cls, "robot", packaged)
-            return load_mjcf(path, cls.contact, cls.limit, cls.drop, cls.friction, cls.mesh_vertices)
+            laws = cls.contact, cls.limit, cls.drop, cls.friction, cls.mesh_vertices, cls.equality, cls.friction_width
+            return load_mjcf(path, *laws)
 
     # ---- the environment's surface -------------------------------------------------------------------------------
 

@@ -48,10 +48,11 @@ def servo_damping(model: Model, q: Sequence[Scalar], qd: Sequence[Scalar], contr
     """Return the damping (nd,) that servos add to the joint they act on while neither they nor the joint are at a limit."""
     damping: list[Scalar] = [0.0] * model.nd
     for actuator, value in zip(model.actuators, control, strict=True):
-        if len(actuator.moment) == 1 and actuator.bias[2] != 0.0:
+        by_velocity = actuator.bias[2] + actuator.gain_slope[1] * value
+        if len(actuator.moment) == 1 and not _nothing(by_velocity):
             (dof, coefficient), *_ = actuator.moment
             force = _unclamped(model, actuator, q, qd, value)
-            braking = -1.0 * actuator.bias[2] * (coefficient * coefficient)
+            braking = -1.0 * by_velocity * (coefficient * coefficient)
             damping[dof] = damping[dof] + _within(force, actuator.force_range, braking)
     return damping
 
@@ -63,14 +64,20 @@ def clamp(x: Scalar, low: float, high: float) -> Scalar:
 
 
 def _unclamped(model: Model, actuator: Actuator, q: Sequence[Scalar], qd: Sequence[Scalar], control: Scalar) -> Scalar:
-    constant, by_length, by_velocity = actuator.bias
-    total = actuator.gain * control + constant
+    gain_by_length, gain_by_velocity = actuator.gain_slope
+    by_length = actuator.bias[1] + gain_by_length * control
+    by_velocity = actuator.bias[2] + gain_by_velocity * control
+    total = actuator.gain * control + actuator.bias[0]
     for dof, coefficient in actuator.moment:
-        if by_length != 0.0:
+        if not _nothing(by_length):
             total = total + by_length * (coefficient * q[model.coordinate(dof)])
-        if by_velocity != 0.0:
+        if not _nothing(by_velocity):
             total = total + by_velocity * (coefficient * qd[dof])
     return total
+
+
+def _nothing(x: Scalar) -> bool:
+    return isinstance(x, float) and x == 0.0
 
 
 def _within(x: Scalar, bounds: tuple[float, float], value: Scalar) -> Scalar:

@@ -194,11 +194,14 @@ class _Writer:
         return emit(_assign("f", [factors[e] for e in self.entries]))
 
     def factor_adjoint(self, dt: str = "") -> str:
-        """Return code for q, qd, c, par, o, gh -> gq, gpar +=, through the mass matrix."""
-        trace, matrix, nq = self.trace, self._diagonal(dt), self.model.nq
-        inputs = self.q + trace.inputs("par", self.parameters.size)
+        """Return code for q, qd, c, par, o, gh -> gq, gqd, gpar +=, through the mass matrix."""
+        trace, matrix, nq, nd = self.trace, self._diagonal(dt), self.model.nq, self.model.nd
+        inputs = [*self.q, *trace.inputs("qd", nd), *trace.inputs("par", self.parameters.size)]
         grads = gradient([matrix[e] for e in self.entries], trace.inputs("gh", len(self.entries)), inputs)
-        return emit(_assign("gq", grads[:nq]) | _assign("gpar", grads[nq:]), accumulate=True)
+        # the rates only count in implicit damping that depends on them
+        outputs = _assign("gq", grads[:nq]) | _assign("gqd", grads[nq : nq + nd]) | _assign("gpar", grads[nq + nd :])
+        there = {name: x for name, x in outputs.items() if isinstance(x, Expr) or name.startswith("gq[")}
+        return emit(there, accumulate=True)
 
     def _diagonal(self, dt: str) -> factorization.Matrix:
         """Return the mass matrix with armature and, for steps of `dt`, the damping that is taken implicitly."""

@@ -92,12 +92,13 @@ class Link:
 
 @dataclass
 class Actuator:
-    """Force from a control: `clamp(gain * control + bias . (1, length, velocity), *force_range)`.
+    """Force from a control: `(gain + gain_slope . (length, velocity)) * control + bias . (1, length, velocity)`, clamped.
 
     Attributes:
         moment: (dof, coefficient) of each degree of freedom that it acts on; the length is the sum of coefficient times
             coordinate (revolute, prismatic), its force on a dof is coefficient times force.
-        gain, bias: [N m or N] for each unit of control, and for 1, length and velocity.
+        gain, bias: [N m or N] for each unit of control, and for 1, length and velocity. gain_slope: what the gain grows by
+            with length and velocity; that of a damper is (0, -kv).
         control: the controls that actions -1 and 1 stand for.
         force_range: limits of its force.
         link, point, push, turn: instead of `moment` a link, -1 if there is none, a point on it (3,) [m], and force and
@@ -107,6 +108,7 @@ class Actuator:
     name: str
     moment: list[tuple[int, float]] = field(default_factory=list)
     gain: float = 1.0
+    gain_slope: tuple[float, float] = (0.0, 0.0)
     bias: tuple[float, float, float] = (0.0, 0.0, 0.0)
     control: tuple[float, float] = (-1.0, 1.0)
     force_range: tuple[float, float] = (-np.inf, np.inf)
@@ -202,10 +204,10 @@ class Geom:
     """A shape on a link, or on the world, that others can touch.
 
     Attributes:
-        kind: "sphere", "capsule", "box", "cylinder", "plane" or "hfield".
+        kind: "sphere", "capsule", "box", "cylinder", "ellipsoid", "plane" or "hfield".
         link: the link that carries it, -1 for the world.
         pos, quat: its frame in the link's, [m] and xyzw. Capsules and cylinders lie along z; a plane's normal is z.
-        size: (3,) as in MJCF [m]: radius; radius and half length; half extents; of a height field the half extents x and y.
+        size: (3,) as in MJCF [m]: radius; radius and half length; half extents or semi-axes; of a height field x and y.
         heights: (rows, columns) of a height field above its frame, rows along y [m].
     """
 
@@ -312,7 +314,7 @@ class Model:
     def _is_motor(self, actuator: Actuator) -> bool:
         ranges = [actuator.force_range, *(link.force_range for link in self.links)]
         free = not np.isfinite(ranges).any()
-        return free and not any(actuator.bias) and actuator.link < 0
+        return free and not any(actuator.bias) and not any(actuator.gain_slope) and actuator.link < 0
 
     def digest(self) -> str:
         """Return what is equal for two models exactly if the same equations describe their motion."""

@@ -89,20 +89,24 @@ def tie_wrench(
 def implicit_damping(model: Model, q: Sequence[Scalar], qd: Sequence[Scalar], control: Sequence[Scalar]) -> list[Scalar]:
     """Return what, times a step, joins the mass matrix's diagonal (nd,) so that damping acts at the step's end.
 
-    It is that of joints and of servos; tendons and couplings stay explicit.
+    It is that of joints, their dry friction included, and of servos; tendons and couplings stay explicit.
     """
     damping: list[Scalar] = servo_damping(model, q, qd, control) if control else [0.0] * model.nd
     for index, link in enumerate(model.links):
         for dof in range(model.qd_start[index], model.qd_start[index + 1]):
-            damping[dof] = damping[dof] + link.damping + link.limit_kd
+            damping[dof] = damping[dof] + link.damping + link.limit_kd + _dry_damping(model, link.frictionloss, qd[dof])
     return damping
 
 
 def _dry_friction(model: Model, loss: Scalar, rate: Scalar) -> Scalar:
     """Return loss * v / sqrt(v^2 + w^2): viscous below the width w, nearly `loss` beyond."""
+    return rate * _dry_damping(model, loss, rate)
+
+
+def _dry_damping(model: Model, loss: Scalar, rate: Scalar) -> Scalar:
     if isinstance(loss, float) and loss == 0.0:
         return 0.0
-    return loss * rate * recip(sqrt(rate * rate + model.friction_width**2))
+    return loss * recip(sqrt(rate * rate + model.friction_width**2))
 
 
 def _stop(value: Scalar, rate: Scalar, lower: float, upper: float, ke: float, kd: float) -> Scalar:

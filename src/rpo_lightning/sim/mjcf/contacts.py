@@ -11,8 +11,8 @@ import numpy as np
 
 from rpo_lightning.sim.mjcf.frames import Place
 from rpo_lightning.sim.mjcf.laws import Laws
-from rpo_lightning.sim.mjcf.refusals import Refusals, label, since
-from rpo_lightning.sim.mjcf.shapes import hull, kind, points, shapes
+from rpo_lightning.sim.mjcf.refusals import Refusals, label, listed, owned, since
+from rpo_lightning.sim.mjcf.shapes import hull, kind, points, shapes, thinned
 from rpo_lightning.sim.mjcf.touching import Touching
 from rpo_lightning.sim.model import Contact, Geom, Pair
 from rpo_lightning.sim.pairs import ordered
@@ -21,8 +21,10 @@ __all__ = ["Touches", "read_contacts"]
 
 log = logging.getLogger("rpo_lightning")
 
-_SHAPES = ("sphere", "capsule", "box", "cylinder", "mesh", "plane", "hfield")
+_SHAPES = ("sphere", "capsule", "box", "cylinder", "ellipsoid", "mesh", "plane", "hfield")
 _BY_POINTS = ("sphere", "capsule", "box")  # on the ground
+# which of two a margin makes larger; the first four exactly
+_GROWN = ("sphere", "capsule", "mesh", "plane", "box", "cylinder", "ellipsoid", "hfield")
 
 
 class Touches(NamedTuple):
@@ -40,6 +42,7 @@ def read_contacts(
     ground: int | None,
     laws: Laws,
     mesh_vertices: int,
+    obstructed: bool,
     refuse: Refusals,
 ) -> Touches:
     """Return all that touches, with its constants.
@@ -50,11 +53,9 @@ def read_contacts(
         touches: what MuJoCo lets touch.
         ground: the geom that spheres, capsules and boxes touch by points.
         laws: of the constants.
-        mesh_vertices: how many vertices the hull of a mesh may have.
+        mesh_vertices: how many vertices stand for a mesh.
+        obstructed: whether what carries a robot can be bumped into by it.
         refuse: what to do with all that is not simulated.
-
-    Raises:
-        ValueError: for constants that are missing, or for what is not simulated, by name.
     """
 
     def fixed(geom: int) -> bool:
@@ -62,47 +63,88 @@ def read_contacts(
 
     # an explicit pair may be of one link, or of fixed geoms: it moves nothing
     moving = [two for two in touches if places[mj.geom_bodyid[two.first]].link != places[mj.geom_bodyid[two.second]].link]
+    if not obstructed:
+        moving = _without_own_base(mj, moving, refuse)
     kept = [two for two in moving if "self" not in refuse.drop or fixed(two.first) or fixed(two.second)]
-    kept = _simulated(mj, kept, mesh_vertices, refuse)
+    kept = _simulated(mj, kept, refuse)
     _check_surfaces(mj, kept, refuse)
     laws.check(sorted({geom for two in kept for geom in two[:2]}))
-    lost = [two for two in moving if fixed(two.first) or fixed(two.second)]
-    if lost and not any(fixed(two.first) or fixed(two.second) for two in kept):
-        names = ", ".join(dict.fromkeys(_label(mj, geom) for two in lost for geom in two[:2] if not fixed(geom)))
-        log.warning(
-            f"{refuse.path}: with drop={refuse.drop} nothing is left that the robot could stand on or bump into; "
-            f"in MuJoCo {names} would touch its surroundings"
-        )
-
     contacts: list[Contact] = []
     geoms: list[Geom] = []
     pairs: list[Pair] = []
-    numbers: dict[int, range] = {}  # of what stands for each geom
+    numbers: dict[tuple[int, float], range] = {}  # of what stands for each geom, as large as it has to be
     for two in kept:
+        margin = _margin(mj, two)
         geom = two.first if two.second == ground else two.second
         if ground in two[:2] and kind(mj, geom) in _BY_POINTS:
             law = laws.of(two, f"{_label(mj, geom)} touches the ground")
             link = places[mj.geom_bodyid[geom]].link
-            contacts += [Contact(link, centre, radius, *law) for centre, radius in points(mj, places, geom)]
+            contacts += [Contact(link, centre, radius + margin, *law) for centre, radius in points(mj, places, geom)]
             continue
         law = laws.of(two, f"{_label(mj, two.first)} and {_label(mj, two.second)} touch each other")
-        for geom in two[:2]:
-            if geom not in numbers:
-                made = shapes(mj, places, geom)
-                numbers[geom] = range(len(geoms), len(geoms) + len(made))
+        grown = min(two[:2], key=lambda g: _GROWN.index(kind(mj, g)))
+        ends = [(g, margin if g == grown else 0.0) for g in two[:2]]
+        for end in ends:
+            if end not in numbers:
+                made = shapes(mj, places, *end, mesh_vertices)
+                numbers[end] = range(len(geoms), len(geoms) + len(made))
                 geoms += made
-        for first in numbers[two.first]:
-            for second in numbers[two.second]:
+        for first in numbers[ends[0]]:
+            for second in numbers[ends[1]]:
                 swap = ordered(geoms[first].kind, geoms[second].kind)
                 pairs.append(Pair(second, first, *law) if swap else Pair(first, second, *law))
+    _say_what_is_thinned(mj, sorted({geom for geom, _ in numbers}), mesh_vertices, refuse)
     return Touches(contacts, geoms, pairs)
 
 
+def _say_what_is_thinned(mj: Any, geoms: Sequence[int], mesh_vertices: int, refuse: Refusals) -> None:
+    short = {g: thinned(hull(mj, g), mesh_vertices)[1] for g in geoms if kind(mj, g) == "mesh"}
+    if found := [_label(mj, g) for g, gap in short.items() if gap > 0.0]:
+        log.warning(
+            f"{refuse.path}: of the hull of a mesh {mesh_vertices} vertices touch, up to {max(short.values()):.1g} m "
+            f"inside it; mesh_vertices says how many: {listed(found)}"
+        )
+
+
 def _label(mj: Any, geom: int) -> str:
-    return label("geom", mj.geom(geom).name, geom)
+    return owned(mj, "geom", geom)
 
 
-def _simulated(mj: Any, touches: Sequence[Touching], mesh_vertices: int, refuse: Refusals) -> list[Touching]:
+def _margin(mj: Any, two: Touching) -> float:
+    """Return at what distance MuJoCo's contact begins to push; a gap, in which it is only reported, does not matter."""
+    if mj.opt.enableflags & mujoco.mjtEnableBit.mjENBL_OVERRIDE:
+        return float(mj.opt.o_margin)
+    return float(mj.pair_margin[two.pair] if two.pair >= 0 else mj.geom_margin[two.first] + mj.geom_margin[two.second])
+
+
+def _without_own_base(mj: Any, touches: Sequence[Touching], refuse: Refusals) -> list[Touching]:
+    """Leave out contact of links with fixed bodies that carry them, but for explicit pairs; say which those are."""
+
+    def carries(fixed: int, moving: int) -> bool:
+        base, body = int(mj.geom_bodyid[fixed]), int(mj.geom_bodyid[moving])
+        if base == 0 or mj.body_weldid[base] != 0 or mj.body_weldid[body] == 0:
+            return False
+        while body > base:  # parents come first
+            body = int(mj.body_parentid[body])
+        return body == base
+
+    def own(two: Touching) -> int:
+        """Return the geom that carries the other, -1 if none does."""
+        if two.pair >= 0:
+            return -1
+        return next((one for one, other in (two[:2], two[1::-1]) if carries(one, other)), -1)
+
+    bases = {two: own(two) for two in touches}
+    if found := sorted({geom for geom in bases.values() if geom >= 0}):
+        names = listed([_label(mj, geom) for geom in found])
+        log.warning(
+            f"{refuse.path}: no obstacle to the links that hang on it: {names}; "
+            '<custom><numeric name="own_base" data="1"/></custom> makes it one'
+        )
+    return [two for two in touches if bases[two] < 0]
+
+
+def _simulated(mj: Any, touches: Sequence[Touching], refuse: Refusals) -> list[Touching]:
     """Refuse shapes, and pairs of them, that the engine does not know; return the others."""
     strange: dict[int, str] = {}
     geoms = sorted({geom for two in touches for geom in two[:2]})
@@ -112,11 +154,6 @@ def _simulated(mj: Any, touches: Sequence[Touching], mesh_vertices: int, refuse:
             strange[geom] = f"{_label(mj, geom)}, another height field than {_label(mj, fields[0])}"
         elif kind(mj, geom) not in _SHAPES:
             strange[geom] = f"{_label(mj, geom)}, {kind(mj, geom)}"
-        elif kind(mj, geom) == "mesh" and (count := len(hull(mj, geom))) > mesh_vertices:
-            strange[geom] = (
-                f"{_label(mj, geom)}, a mesh whose hull has {count} vertices, more than mesh_vertices={mesh_vertices}; "
-                "its maxhullvert lowers them"
-            )
     refuse("geom", strange.values())
     known = [two for two in touches if two.first not in strange and two.second not in strange]
 
@@ -132,14 +169,9 @@ def _simulated(mj: Any, touches: Sequence[Touching], mesh_vertices: int, refuse:
 
 
 def _check_surfaces(mj: Any, touches: Sequence[Touching], refuse: Refusals) -> None:
-    """Refuse contact at a distance, sticky geoms and conveyor belts; an explicit pair has margins of its own."""
+    """Refuse sticky geoms and conveyor belts."""
     geoms = sorted({geom for two in touches if two.pair < 0 for geom in two[:2]})
     pairs = sorted({two.pair for two in touches if two.pair >= 0})
-    at_distance = [_label(mj, g) for g in geoms if mj.geom_margin[g] != 0.0 or mj.geom_gap[g] != 0.0]
-    at_distance += [label("pair", mj.pair(p).name, p) for p in pairs if mj.pair_margin[p] != 0.0 or mj.pair_gap[p] != 0.0]
-    if touches and mj.opt.enableflags & mujoco.mjtEnableBit.mjENBL_OVERRIDE and mj.opt.o_margin != 0.0:
-        at_distance.append("option o_margin")
-    refuse("margin", at_distance)
     sticky = [_label(mj, g) for g in geoms if since(mj, "geom_adhesion", mj.ngeom)[g] != 0.0]
     sticky += [label("pair", mj.pair(p).name, p) for p in pairs if since(mj, "pair_adhesion", mj.npair)[p] != 0.0]
     refuse("adhesion", sticky)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rpo_lightning.sim.mjcf.refusals import Refusals, label
+from rpo_lightning.sim.mjcf.refusals import Refusals, owned
 from rpo_lightning.sim.mjcf.touching import Touching
 
 __all__ = ["CONTACT", "Laws", "constants"]
@@ -56,7 +56,15 @@ class Laws:
     def __init__(
         self, spec: Any, mj: Any, numerics: Mapping[str, np.ndarray], usual: tuple[float, ...] | None, refuse: Refusals
     ) -> None:
-        self._users = {} if "user" in refuse.drop else {g.id: tuple(map(float, g.userdata)) for g in spec.geoms}
+        self._users = (
+            {}
+            if "user" in refuse.drop
+            else {
+                geom.id: tuple(map(float, geom.userdata))
+                for geom in spec.geoms
+                if len(geom.userdata) != 1  # other people's
+            }
+        )
         self._usual, self._refuse, self._mj = usual, refuse, mj
         names = [mj.pair(i).name for i in range(mj.npair)]
         self._pairs: dict[int, tuple[float, ...]] = {}
@@ -68,15 +76,16 @@ class Laws:
                 self._pairs[names.index(name[len(_OF_PAIR) :])] = constants(data, where, CONTACT)
 
     def check(self, geoms: Sequence[int]) -> None:
-        """Refuse user attributes of these geoms that are no constants."""
-        wrong = (g for g in geoms if self._users.get(g) and not _valid(self._users[g], CONTACT))
-        self._refuse("user", (label("geom", self._mj.geom(g).name, g) for g in wrong))
+        """Refuse user attributes of these geoms that are no constants, and forget them."""
+        wrong = [g for g in geoms if self._users.get(g) and not _valid(self._users[g], CONTACT)]
+        self._refuse("user", [owned(self._mj, "geom", g) for g in wrong])
+        for geom in wrong:
+            del self._users[geom]
 
     def of(self, two: Touching, what: str) -> tuple[float, ...]:
         """Return the constants of a pair: its own, or the mean of those that its geoms have of their own, or the usual.
 
-        Raises:
-            ValueError: without any; `what` says who touches whom.
+        Without any they are refused; `what` says who touches whom.
         """
         if two.pair in self._pairs:
             return self._pairs[two.pair]
@@ -84,9 +93,6 @@ class Laws:
         if own:
             return tuple(np.mean(own, axis=0).tolist())
         if self._usual is None:
-            raise ValueError(
-                f"{self._refuse.path}: {what}, so contact needs constants: "
-                '<custom><numeric name="contact" data="ke kd kf mu"/></custom>, the geom\'s user="ke kd kf mu", or '
-                "contact=(ke, kd, kf, mu)"
-            )
+            self._refuse.need("contact", what)
+            return 0.0, 0.0, 0.0, 0.0
         return self._usual

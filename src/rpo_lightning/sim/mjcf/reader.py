@@ -3,12 +3,14 @@
 Poses, defaults, units and includes are MuJoCo's business: they come from the compiled model. An explicit `<inertial>` is
 taken literally from the file instead, because the reference's inertias are unphysical and the compiler would "repair" them.
 What MJCF has no word for stands in `<custom>`: `<numeric name="contact" data="ke kd kf mu"/>`, "contact NAME" for an
-explicit pair, `<numeric name="limit" data="ke kd stop_kd"/>`, `<text name="friction" data="smooth"/>`, "free_velocity" as
-"world", "damping" as "explicit". A plane is the ground. The first keyframe is the start pose.
+explicit pair, `<numeric name="limit" data="ke kd stop_kd"/>`, "equality" as "ke kd", "friction_width" [rad/s or m/s],
+"own_base" as 1; `<text name="friction" data="smooth"/>`, "free_velocity" as "world", "damping" as "explicit". A plane is the
+ground. The first keyframe is the start pose.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,17 +22,21 @@ import torch
 
 from rpo_lightning.sim.contact import FRICTIONS
 from rpo_lightning.sim.convert import from_mujoco
+from rpo_lightning.sim.mjcf.actuators import read_actuators
+from rpo_lightning.sim.mjcf.constraints import EQUALITY, read_equalities, read_tendons
 from rpo_lightning.sim.mjcf.contacts import read_contacts
 from rpo_lightning.sim.mjcf.frames import IDENTITY, Place, matrix, xyzw
 from rpo_lightning.sim.mjcf.ground import find_ground, level
 from rpo_lightning.sim.mjcf.laws import CONTACT, Laws, constants
-from rpo_lightning.sim.mjcf.motors import motors
-from rpo_lightning.sim.mjcf.refusals import Refusals, check_model, check_spec, obey_flags
+from rpo_lightning.sim.mjcf.notices import notices
+from rpo_lightning.sim.mjcf.refusals import Refusals, check_model, check_spec, obey_flags, owned
 from rpo_lightning.sim.mjcf.touching import touching
 from rpo_lightning.sim.model import DAMPINGS, FREE_VELOCITIES, Joint, Link, Model
 from rpo_lightning.sim.quaternions import quat_product
 
 __all__ = ["load_mjcf"]
+
+log = logging.getLogger("rpo_lightning")
 
 _LIMIT = ("ke", "kd")
 _ALWAYS_FROM_GEOM = 1  # inertiafromgeom="true"
@@ -49,8 +55,10 @@ def load_mjcf(
     drop: Sequence[str] = (),
     friction: str | None = None,
     mesh_vertices: int = 32,
+    equality: Sequence[float] | None = None,
+    friction_width: float | None = None,
 ) -> Model:
-    """Read a robot from an MJCF file.
+    """Read a robot from an MJCF or URDF file.
 
     Bodies without a joint are merged into their parent; a body with several joints becomes a chain of links.
 
@@ -61,12 +69,15 @@ def load_mjcf(
         drop: what to leave out although it acts in MuJoCo, by the keys of `rpo_lightning.sim.mjcf.REFUSED`; "self": contact
             of links with each other.
         friction: "bound" or "smooth", instead of the file's; without either, "bound".
-        mesh_vertices: the most vertices that the convex hull of a mesh may have if it touches planes.
+        mesh_vertices: how many vertices of its convex hull stand for a mesh that touches planes, at most.
+        equality: (ke, kd) of the springs that stand for constraints between joints or bodies, for angles [N m/rad,
+            N m s/rad] and lengths [N/m, N s/m] alike, instead of the file's; without either such constraints are refused.
+        friction_width: of `Model`, instead of the file's; without either, its default.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if MuJoCo cannot read it, for constants that make no sense, or for what the engine does not simulate,
-            by name.
+            all of it at once, by name.
     """
     path = Path(path)
     refuse = Refusals(path, drop)
@@ -82,17 +93,26 @@ def load_mjcf(
         return constants(numerics[name], f"{path}: <numeric name={name!r}>", *fields) if name in numerics else None
 
     usual, stops = law("contact", contact, CONTACT), law("limit", limit, _LIMIT, "stop_kd")
+    springs = law("equality", equality, EQUALITY)
+    width = law("friction_width", None if friction_width is None else [friction_width], ("width",))
     with _named(path):
         compiled = spec.compile()
     obey_flags(compiled)
-    model = _Reader(spec, compiled, Laws(spec, compiled, numerics, usual, refuse), stops, mesh_vertices, refuse).model()
+    laws = Laws(spec, compiled, numerics, usual, refuse)
+    obstructed = bool(np.any(numerics.get("own_base", 0.0)))
+    model = _Reader(spec, compiled, laws, stops, springs, mesh_vertices, obstructed, refuse).model()
     texts = {text.name: text.data for text in spec.texts}
     model.friction = texts.get("friction", FRICTIONS[0]) if friction is None else friction
     model.free_velocity = texts.get("free_velocity", FREE_VELOCITIES[0])
     model.damping = texts.get("damping", DAMPINGS[0])
+    model.friction_width = width[0] if width else model.friction_width
     for name, choices in (("friction", FRICTIONS), ("free_velocity", FREE_VELOCITIES), ("damping", DAMPINGS)):
         if (value := getattr(model, name)) not in choices:
             raise ValueError(f"{path}: {name} must be {' or '.join(map(repr, choices))}, got {value!r}")
+    lossy = [k.name for k in model.links if k.joint is Joint.FREE and (k.damping or k.armature or k.frictionloss)]
+    if lossy and model.free_velocity == "world":
+        losses = "damping, armature or friction loss"
+        raise ValueError(f"{path}: free joint {lossy[0]!r} has {losses}, for which free_velocity must be 'body'")
     return model
 
 
@@ -109,7 +129,12 @@ def _named(path: Path) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise ValueError(f"{path}: MuJoCo cannot read it: {' '.join(str(error).split())}") from error
+        message = f"{path}: MuJoCo cannot read it: {' '.join(str(error).split())}"
+        if path.suffix == ".urdf" and "file" in message.rpartition(": ")[2]:
+            message += (
+                '; meshes are .stl or .obj beside it, or where <mujoco><compiler meshdir="..."/></mujoco> in <robot> says'
+            )
+        raise ValueError(message) from error
 
 
 class _Reader:
@@ -119,13 +144,16 @@ class _Reader:
         compiled: Any,
         laws: Laws,
         limit: tuple[float, ...] | None,
+        equality: tuple[float, ...] | None,
         mesh_vertices: int,
+        obstructed: bool,
         refuse: Refusals,
     ) -> None:
         self.spec, self.mj, self.laws, self.limit, self.refuse = spec, compiled, laws, limit, refuse
-        self.mesh_vertices = mesh_vertices
+        self.equality, self.mesh_vertices, self.obstructed = equality, mesh_vertices, obstructed
         self.bodies = {b.id: b for b in spec.bodies}
         self.links: list[Link] = []
+        self.joints: list[int] = []  # the link of each joint
         self.places = {0: Place(-1, np.zeros(3), IDENTITY)}
         self.literal_scale = self._literal_scale()
 
@@ -141,17 +169,26 @@ class _Reader:
         mj, refuse = self.mj, self.refuse
         if mj.njnt == 0:
             raise ValueError(f"{refuse.path}: the file has no joint, so nothing can move")
-        check_model(self.spec, mj, refuse)
+        touches = touching(mj)
+        check_model(self.spec, mj, touches, refuse)
         for body in range(1, mj.nbody):
             self._add_body(body)
-        touches = touching(mj)
         plane = find_ground(mj, self.places, touches)
-        contacts, geoms, pairs = read_contacts(mj, self.places, touches, plane, self.laws, self.mesh_vertices, refuse)
+        contacts, geoms, pairs = read_contacts(
+            mj, self.places, touches, plane, self.laws, self.mesh_vertices, self.obstructed, refuse
+        )
+        actuators = read_actuators(mj, self.places, refuse)
+        tendons = read_tendons(mj, self.limit, refuse)
+        couplings, ties = read_equalities(mj, self.places, self.joints, self.equality, refuse)
+        refuse.check(sum(link.mass for link in self.links))
         gravity, (up, ground) = np.array(mj.opt.gravity), level(mj, self.places, plane)
-        model = Model(self.links, contacts, gravity, up, ground, motors(mj, refuse), geoms=geoms, pairs=pairs)
+        model = Model(self.links, contacts, gravity, up, ground, actuators, geoms=geoms, pairs=pairs)
+        model.tendons, model.couplings, model.ties = tendons, couplings, ties
         qpos = torch.tensor(mj.key_qpos[0] if mj.nkey else mj.qpos0)
         start, _ = from_mujoco(model, qpos[None], torch.zeros(1, mj.nv, dtype=torch.float64))
         model.start = start[0].numpy()
+        for line in notices(mj, model, touches, refuse):
+            log.warning(f"{refuse.path}: {line}")
         return model
 
     def _add_body(self, body: int) -> None:
@@ -176,21 +213,25 @@ class _Reader:
         mj, dof = self.mj, int(self.mj.jnt_dofadr[joint])
         name = mj.joint(joint).name or mj.body(body).name or f"joint {joint}"
         link = Link(name=name, parent=parent, joint=kind, pos=np.array(pos), quat=np.array(quat))
+        link.damping, link.armature = float(mj.dof_damping[dof]), float(mj.dof_armature[dof])
+        link.frictionloss = float(mj.dof_frictionloss[dof])
         if kind is not Joint.FREE:
-            link.damping, link.armature = float(mj.dof_damping[dof]), float(mj.dof_armature[dof])
             link.limit_ke, link.limit_kd, link.stop_kd = self.limit or (0.0, 0.0, 0.0)
+            link.stiffness = float(mj.jnt_stiffness[joint])
+            if mj.jnt_limited[joint]:
+                if self.limit is None:
+                    self.refuse.need("limit", owned(mj, "joint", joint))
+                # MuJoCo's limits push from their margin on
+                low, high = (mj.jnt_range[joint] + mj.jnt_margin[joint] * np.array([1.0, -1.0])).tolist()
+                link.lower, link.upper = (-np.inf if kind is Joint.BALL else low), high
         if kind in (Joint.REVOLUTE, Joint.PRISMATIC):
             link.axis = np.array(mj.jnt_axis[joint])
             link.ref = float(mj.qpos0[mj.jnt_qposadr[joint]])
-            link.stiffness = float(mj.jnt_stiffness[joint])
             link.target = float(mj.qpos_spring[mj.jnt_qposadr[joint]])
-            if mj.jnt_limited[joint]:
-                if self.limit is None:
-                    raise ValueError(
-                        f"{self.refuse.path}: joint {name!r} is limited, so limits need constants: "
-                        '<custom><numeric name="limit" data="ke kd"/></custom>, or limit=(ke, kd)'
-                    )
-                link.lower, link.upper = map(float, mj.jnt_range[joint])
+            if mj.jnt_actfrclimited[joint]:
+                low, high = mj.jnt_actfrcrange[joint].tolist()
+                link.force_range = low, high
+        self.joints.append(len(self.links))
         self.links.append(link)
         return len(self.links) - 1
 
@@ -212,7 +253,11 @@ class _Reader:
             mass, com = float(self.mj.body_mass[body]), self.mj.body_ipos[body]
             turn, inertia = xyzw(self.mj.body_iquat[body]), np.diag(self.mj.body_inertia[body])
         axes = matrix(quat_product(place.quat, turn))
-        _merge(self.links[place.link], mass, place.pos + matrix(place.quat) @ com, axes @ inertia @ axes.T)
+        link, centre = self.links[place.link], place.pos + matrix(place.quat) @ com
+        _merge(link, mass, centre, axes @ inertia @ axes.T)
+        if (lifted := mass * float(self.mj.body_gravcomp[body])) != 0.0:
+            link.lift_com = (link.lifted * link.lift_com + lifted * centre) / (link.lifted + lifted)
+            link.lifted += lifted
 
 
 def _merge(link: Link, mass: float, com: np.ndarray, inertia: np.ndarray) -> None:

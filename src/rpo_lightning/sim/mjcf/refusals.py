@@ -8,51 +8,82 @@ solimp, condim, friction, priority: the contact law of the engine has its own co
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import mujoco
 import numpy as np
 
-__all__ = ["REFUSED", "SIMULATED", "Refusals", "check_model", "check_spec", "label", "obey_flags", "since"]
+from rpo_lightning.sim.mjcf.touching import Touching
+
+__all__ = [
+    "REFUSED",
+    "SIMULATED",
+    "Refusals",
+    "Refused",
+    "check_model",
+    "check_spec",
+    "label",
+    "obey_flags",
+    "owned",
+    "since",
+]
+
+
+class Refused(NamedTuple):
+    """What is not simulated, and what is left of the robot if it is dropped."""
+
+    what: str
+    dropped: str
+
 
 REFUSED = {
-    "actuator": "an actuator other than a plain motor on a hinge or slide (force = gear * ctrl, at once)",
-    "adhesion": "adhesion to the ground",
-    "align": "a free joint aligned with the body's inertia",
-    "ball-limit": "a limit of a ball joint",
-    "ball-spring": "a spring of a ball joint",
-    "ctrlrange": "a control range that is not symmetric",
-    "equality": "an equality constraint",
-    "flex": "a flexible body",
-    "fluid": "a fluid around the robot",
-    "forcerange": "a force limit within reach of the controls",
-    "free-joint": "stiffness, damping or armature of a free joint",
-    "frictionloss": "friction loss in a joint",
-    "geom": "contact of anything but spheres, capsules, boxes, cylinders, planes, one height field and small meshes",
-    "gravcomp": "gravity compensation",
-    "margin": "a margin or gap of a contact or limit",
-    "mocap": "a mocap body",
-    "nonlinear": "nonlinear stiffness or damping",
-    "pair-kind": "contact between shapes of two such kinds",
-    "keyframe": "a velocity in the first keyframe",
-    "plugin": "a plugin that acts on a body",
-    "springyield": "a spring that yields",
-    "surfacevel": "a moving surface",
-    "tendon": "a tendon",
-    "user": "a user attribute other than ke kd kf mu (ke > 0, the others >= 0) of a geom that touches something",
+    "actuator": Refused("an actuator with activation dynamics or another law or transmission", "it exerts no force"),
+    "adhesion": Refused("adhesion to the ground", "nothing sticks"),
+    "align": Refused("a free joint aligned with the body's inertia", "the joint's frame is the body's"),
+    "equality": Refused(
+        "a constraint between joints or bodies",
+        "nothing ties them; equality=(ke, kd) ties joints and bodies by stiff springs",
+    ),
+    "flex": Refused("a flexible body", "it is not there"),
+    "fluid": Refused("a fluid around the robot", "it moves in a vacuum"),
+    "forcerange": Refused("a force limit that actuators on a tendon or a site share with others", "no limit"),
+    "free-joint": Refused("a spring of a free joint", "no spring"),
+    "geom": Refused("a shape that is not simulated", "it touches nothing"),
+    "gravcomp": Refused("gravity compensation within the limit of actuators' force", "it is beyond that limit"),
+    "mocap": Refused("a mocap body that touches or holds something", "it stays where the file puts it, as an obstacle"),
+    "nonlinear": Refused("nonlinear stiffness or damping", "the linear part alone"),
+    "pair-kind": Refused("contact between shapes of two such kinds", "they pass through each other"),
+    "keyframe": Refused("a velocity in the first keyframe", "the start is at rest"),
+    "plugin": Refused("a plugin that acts on a body", "it does nothing"),
+    "springyield": Refused("a spring that yields", "it does not yield"),
+    "surfacevel": Refused("a moving surface", "it rests"),
+    "tendon": Refused("a tendon that is led through space and pulls, or has an inertia", "it does nothing"),
+    "user": Refused(
+        "a user attribute other than ke kd kf mu (ke > 0, the others >= 0) of a geom that touches something",
+        "the constants of all geoms count",
+    ),
 }
-"""Key of `drop`, and what it stands for. What is dropped is left out; the bodies and joints it acted on stay."""
+"""Key of `drop`, what it stands for, and what its dropping does. The bodies and joints it acted on stay."""
 
 SIMULATED = {"self": "contact of links with each other"}
 """Keys of `drop` for what the engine does simulate."""
 
 _KEYS = {**REFUSED, **SIMULATED}
+_NEEDED = {
+    "contact": 'contact=(ke, kd, kf, mu), <numeric name="contact" data="ke kd kf mu"/> or user="ke kd kf mu" of a geom',
+    "limit": 'limit=(ke, kd) or (ke, kd, stop_kd), or <numeric name="limit" data="ke kd"/>',
+}
+_BODY = mujoco.mjtObj.mjOBJ_BODY
+_NAMED = 4  # of each kind; more are counted
 
 
 class Refusals:
-    """Raises for what a file asks for and the engine cannot do, unless it is among the keys in `drop`.
+    """Collects what a file asks for and the engine cannot do, unless it is among the keys in `drop`.
+
+    Attributes: `path` of the file, `drop`.
 
     Raises:
         ValueError: for a key that does not exist.
@@ -60,6 +91,8 @@ class Refusals:
 
     def __init__(self, path: Path, drop: Sequence[str]) -> None:
         self.path, self.drop = path, [drop] if isinstance(drop, str) else list(drop)
+        self._refused: dict[str, list[str]] = {}
+        self._needed: dict[str, list[str]] = {}
         for key in self.drop:
             if key not in _KEYS:
                 near = difflib.get_close_matches(key, _KEYS, n=1, cutoff=0.0)[0]
@@ -68,19 +101,58 @@ class Refusals:
                 )
 
     def __call__(self, key: str, found: Iterable[str]) -> None:
-        """Raise for what `found` names, if it names anything."""
-        found = list(found)
-        if found and key not in self.drop:
-            names = ", ".join(found[:4]) + (f" and {len(found) - 4} more" if len(found) > 4 else "")
-            raise ValueError(
-                f"{self.path}: {REFUSED[key]} is not simulated (found in {names}); "
-                f'remove it from the file, or drop it knowingly with drop=["{key}"]'
-            )
+        """Refuse what `found` names, if it names anything; the reader goes on as if it were dropped."""
+        if key not in self.drop and (found := list(found)):
+            self._refused.setdefault(key, []).extend(found)
+
+    def need(self, constants: str, who: str) -> None:
+        """Refuse to go without "contact" or "limit" constants; `who` says what needs them."""
+        self._needed.setdefault(constants, []).append(who)
+
+    def check(self, mass: float) -> None:
+        """Raise for everything at once; `mass` of all that moves [kg] gives constants to begin with.
+
+        Raises:
+            ValueError: if anything was refused or is needed.
+        """
+        if not self._refused and not self._needed:
+            return
+        lines = [f"{self.path}: it cannot be simulated as it is."]
+        for key, found in self._refused.items():
+            what, dropped = REFUSED[key]
+            lines.append(f"{key}: {what} is not simulated ({len(found)}: {listed(found)}); dropped, {dropped}")
+        for key, found in self._needed.items():
+            lines.append(f"{key}: there are no constants, {_NEEDED[key]} ({len(found)}: {listed(found)})")
+        paste, begin = [], ""
+        if self._refused:
+            paste.append(f"drop=[{', '.join(json.dumps(key) for key in (*self.drop, *self._refused))}]")
+        if self._needed:
+            begin = " (constants to begin with, by the robot's mass; check-env judges them)"
+            mass = mass if mass > 0.0 else 1.0
+            laws = {"contact": (1e3 * mass, 1e3 * mass, 10.0 * mass, 0.8), "limit": (50.0 * mass, 0.0, 0.5 * mass)}
+            paste += [f"{key}=({', '.join(map(_rounded, laws[key]))})" for key in laws if key in self._needed]
+        lines.append(f"Change the file, or load it with{begin}: {', '.join(paste)}")
+        raise ValueError("\n  ".join(lines))
+
+
+def _rounded(x: float) -> str:
+    return f"{float(f'{x:.1g}'):g}"
+
+
+def listed(found: Sequence[str]) -> str:
+    """Return the first names, and how many more there are."""
+    return ", ".join(found[:_NAMED]) + (f" and {len(found) - _NAMED} more" if len(found) > _NAMED else "")
 
 
 def label(kind: str, name: str, index: int) -> str:
     """Return how an error names an element of the file."""
     return f"{kind} {name!r}" if name else f"{kind} number {index}"
+
+
+def owned(mj: Any, kind: str, index: int) -> str:
+    """Return how an error names a geom or joint and the body it is of."""
+    body = int({"geom": mj.geom_bodyid, "joint": mj.jnt_bodyid}[kind][index])
+    return f"{label(kind, getattr(mj, kind)(index).name, index)} of {label('body', mj.body(body).name, body)}"
 
 
 def since(mj: Any, name: str, *shape: int) -> np.ndarray:
@@ -98,15 +170,17 @@ def obey_flags(mj: Any) -> None:
     if off(bit.mjDSBL_GRAVITY):
         mj.opt.gravity[:] = 0.0
     if off(bit.mjDSBL_SPRING):
-        mj.jnt_stiffness[:] = 0.0
+        mj.jnt_stiffness[:] = mj.tendon_stiffness[:] = 0.0
     if off(bit.mjDSBL_DAMPER):
-        mj.dof_damping[:] = 0.0
+        mj.dof_damping[:] = mj.tendon_damping[:] = 0.0
     if off(bit.mjDSBL_CLAMPCTRL):
         mj.actuator_ctrllimited[:] = 0
     if off(bit.mjDSBL_LIMIT, bit.mjDSBL_CONSTRAINT):
-        mj.jnt_limited[:] = 0
+        mj.jnt_limited[:] = mj.tendon_limited[:] = 0
     if off(bit.mjDSBL_FRICTIONLOSS, bit.mjDSBL_CONSTRAINT):
-        mj.dof_frictionloss[:] = 0.0
+        mj.dof_frictionloss[:] = mj.tendon_frictionloss[:] = 0.0
+    if off(bit.mjDSBL_EQUALITY, bit.mjDSBL_CONSTRAINT):
+        mj.eq_active0[:] = 0
 
 
 def check_spec(spec: Any, refuse: Refusals) -> None:
@@ -118,41 +192,46 @@ def check_spec(spec: Any, refuse: Refusals) -> None:
         and not joint.parent.bodies  # MuJoCo aligns no other
         and (joint.align == 1 or (joint.align == 2 and spec.compiler.alignfree))
     ]
-    refuse("align", (f"joint {joint.name!r}" for joint in aligned))
+    refuse("align", (f"joint {joint.name!r} of body {joint.parent.name!r}" for joint in aligned))
     for joint in aligned:
         joint.align = 0
 
 
-def check_model(spec: Any, mj: Any, refuse: Refusals) -> None:
-    """Refuse bodies, joints, constraints and surroundings that are not simulated; geoms and actuators have their own."""
-    kind = mujoco.mjtJoint
+def check_model(spec: Any, mj: Any, touches: Iterable[Touching], refuse: Refusals) -> None:
+    """Refuse bodies, joints and surroundings that are not simulated; geoms, actuators and constraints have their own."""
 
     def joints(where: np.ndarray) -> list[str]:
-        return [label("joint", mj.joint(i).name, i) for i in np.flatnonzero(where).tolist()]
+        return [owned(mj, "joint", i) for i in np.flatnonzero(where).tolist()]
 
     def of_dofs(where: np.ndarray) -> np.ndarray:
         return np.isin(np.arange(mj.njnt), mj.dof_jntid[where])
 
-    def bodies(where: np.ndarray) -> list[str]:
+    def bodies(where: np.ndarray | list[bool]) -> list[str]:
         return [label("body", mj.body(i).name, i) for i in np.flatnonzero(where).tolist()]
 
-    ball, free = mj.jnt_type == kind.mjJNT_BALL, mj.jnt_type == kind.mjJNT_FREE
-    limited, sprung = mj.jnt_limited != 0, mj.jnt_stiffness != 0.0
-    lossy = (mj.dof_damping != 0.0) | (mj.dof_armature != 0.0)
+    free, sprung = mj.jnt_type == mujoco.mjtJoint.mjJNT_FREE, mj.jnt_stiffness != 0.0
     bent = np.any(since(mj, "jnt_stiffnesspoly", mj.njnt, 1) != 0.0, axis=1)
     bent |= of_dofs(np.any(since(mj, "dof_dampingpoly", mj.nv, 1) != 0.0, axis=1))
-    refuse("equality", (label("equality", e.name, i) for i, e in enumerate(spec.equalities)))
-    refuse("tendon", (label("tendon", t.name, i) for i, t in enumerate(spec.tendons)))
+    counted = (since(mj, "jnt_actgravcomp", mj.njnt) != 0) & (mj.jnt_actfrclimited != 0) & bool(mj.body_gravcomp.any())
     refuse("flex", (label("flex", f.name, i) for i, f in enumerate(spec.flexes)))
-    refuse("mocap", bodies(mj.body_mocapid >= 0))
+    touched = {int(mj.geom_bodyid[geom]) for two in touches for geom in two[:2]}
+    tied = {
+        int(body) for ends in (mj.eq_obj1id, mj.eq_obj2id) for body in ends[(mj.eq_objtype == _BODY) & (mj.eq_active0 != 0)]
+    }
+    # what hangs on it has no joint of its own
+    refuse("mocap", bodies([m >= 0 and bool((touched | tied) & _carried(mj, b)) for b, m in enumerate(mj.body_mocapid)]))
     refuse("plugin", bodies(mj.body_plugin >= 0))
-    refuse("gravcomp", bodies(mj.body_gravcomp != 0.0))
+    refuse("gravcomp", joints(counted))
     refuse("fluid", (f"option {name}" for name in ("density", "viscosity") if getattr(mj.opt, name) != 0.0))
-    refuse("frictionloss", joints(of_dofs(mj.dof_frictionloss != 0.0)))
-    refuse("ball-limit", joints(ball & limited))
-    refuse("ball-spring", joints(ball & sprung))
-    refuse("free-joint", joints(free & (sprung | of_dofs(lossy))))
+    refuse("free-joint", joints(free & sprung))
     refuse("nonlinear", joints(bent))
     refuse("springyield", joints(since(mj, "jnt_springyield", mj.njnt) != 0.0))
-    refuse("margin", joints(limited & (mj.jnt_margin != 0.0)))
     refuse("keyframe", [label("keyframe", mj.key(0).name, 0)] if mj.nkey and np.any(mj.key_qvel[0] != 0.0) else [])
+
+
+def _carried(mj: Any, body: int) -> set[int]:
+    found = {body}
+    for other in range(body + 1, mj.nbody):
+        if int(mj.body_parentid[other]) in found:
+            found.add(other)
+    return found

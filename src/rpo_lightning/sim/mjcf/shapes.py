@@ -12,7 +12,10 @@ import numpy as np
 from rpo_lightning.sim.mjcf.frames import Place, matrix
 from rpo_lightning.sim.model import Geom
 
-__all__ = ["hull", "kind", "place", "points", "shapes"]
+_DIRECTIONS = 2000
+_ROUND = np.array([1.0, 0.0, 0.0])
+
+__all__ = ["hull", "kind", "place", "points", "shapes", "thinned"]
 
 
 def kind(mj: Any, geom: int) -> str:
@@ -51,18 +54,41 @@ def hull(mj: Any, geom: int) -> np.ndarray:
     return vertices[mj.mesh_graph[graph + 2 + count : graph + 2 + 2 * count]]
 
 
-def shapes(mj: Any, places: Mapping[int, Place], geom: int) -> list[Geom]:
-    """Return what stands for a geom in pairs: itself, or a sphere of radius 0 at each vertex of a mesh's hull."""
+def thinned(vertices: np.ndarray, count: int) -> tuple[np.ndarray, float]:
+    """Return at most `count` vertices (V, 3) that reach almost as far in all directions, and how far they fall short [m]."""
+    if len(vertices) <= count:
+        return vertices, 0.0
+    turns = np.arange(_DIRECTIONS)
+    heights, angles = 1.0 - (2.0 * turns + 1.0) / _DIRECTIONS, turns * np.pi * (3.0 - np.sqrt(5.0))
+    around = np.sqrt(1.0 - heights**2)
+    reach = vertices @ np.stack([around * np.cos(angles), around * np.sin(angles), heights])
+    furthest, kept = reach.argmax(axis=0), [int(reach[:, 0].argmax())]
+    gap = reach.max(axis=0) - reach[kept[0]]
+    while len(kept) < count and gap.max() > 0.0:
+        kept.append(int(furthest[gap.argmax()]))
+        gap = np.minimum(gap, reach.max(axis=0) - reach[kept[-1]])
+    return vertices[kept], float(gap.max())
+
+
+def shapes(mj: Any, places: Mapping[int, Place], geom: int, margin: float, mesh_vertices: int) -> list[Geom]:
+    """Return what stands for a geom in pairs: itself, or a sphere of radius 0 at vertices of a mesh's hull.
+
+    A surface is moved outwards by `margin` [m]: exactly, but for the edges of boxes and cylinders, and ellipsoids.
+    """
     name, what, at = mj.geom(geom).name or f"geom {geom}", kind(mj, geom), place(mj, places, geom)
     if what == "mesh":
-        centres = at.pos + hull(mj, geom) @ matrix(at.quat).T
-        return [Geom(f"{name} vertex {i}", "sphere", at.link, centre) for i, centre in enumerate(centres)]
+        centres = at.pos + thinned(hull(mj, geom), mesh_vertices)[0] @ matrix(at.quat).T
+        return [
+            Geom(f"{name} vertex {i}", "sphere", at.link, centre, size=margin * _ROUND) for i, centre in enumerate(centres)
+        ]
     size, heights = mj.geom_size[geom].copy(), np.zeros((0, 0))
     if what == "plane":
-        size = np.zeros(3)
-    elif what == "hfield":
+        return [Geom(name, what, at.link, at.pos + margin * matrix(at.quat)[:, 2], at.quat)]
+    if what == "hfield":
         field = mj.geom_dataid[geom]
         size, shape = np.array([*mj.hfield_size[field][:2], 0.0]), (mj.hfield_nrow[field], mj.hfield_ncol[field])
-        start = mj.hfield_adr[field]
-        heights = mj.hfield_size[field][2] * mj.hfield_data[start : start + shape[0] * shape[1]].reshape(shape).astype(float)
+        start, steep = mj.hfield_adr[field], mj.hfield_size[field][2]
+        heights = margin + steep * mj.hfield_data[start : start + shape[0] * shape[1]].reshape(shape).astype(float)
+    else:
+        size += margin * {"sphere": _ROUND, "capsule": _ROUND, "cylinder": np.array([1.0, 1.0, 0.0])}.get(what, np.ones(3))
     return [Geom(name, what, at.link, at.pos, at.quat, size, heights)]

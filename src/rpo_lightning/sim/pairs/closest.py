@@ -5,7 +5,7 @@ Each function takes the two shapes and one row of its kind's parts, and returns 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rpo_lightning.sim.algebra import Vector, cross, vector
 from rpo_lightning.sim.expressions import Scalar, frozen, maximum, minimum, recip, sqrt, where_less
@@ -17,9 +17,11 @@ __all__ = [
     "apart",
     "capsule_box",
     "capsule_capsule",
+    "capsule_cylinder",
     "clamp",
     "corner",
     "cylinder_plane",
+    "ellipsoid_plane",
     "end",
     "middle",
     "on_plane",
@@ -101,6 +103,14 @@ def cylinder_plane(cylinder: Shape, plane: Shape, part: Sequence[Scalar]) -> lis
     return on_plane(point, 0.0, plane)
 
 
+def ellipsoid_plane(ellipsoid: Shape, plane: Shape, part: Sequence[Scalar]) -> list[Spot]:
+    """Touch at the point of an ellipsoid that is furthest down."""
+    normal, squares = plane.axes[:, 2], vector([half * half for half in ellipsoid.size])
+    direction = ellipsoid.axes.T @ normal
+    reach = sqrt(direction @ (squares * direction))
+    return on_plane(ellipsoid.centre - ellipsoid.axes @ (squares * direction * recip(reach)), 0.0, plane)
+
+
 # ---- round against round -----------------------------------------------------------------------------------------------
 
 
@@ -167,21 +177,21 @@ def _signed_distance(point: Sequence[Scalar], half: Sequence[Scalar]) -> tuple[S
     return distance, [where_less(inside, square, o, i) for o, i in zip(outward, inward, strict=True)]
 
 
-def _against(point: Vector, radius: Scalar, distance: Scalar, normal: Vector, weight: Scalar = 1.0) -> Spot:
+def _against(point: Vector, radius: Scalar, distance: Scalar, normal: Vector, weight: Scalar) -> Spot:
     """Touch with a sphere around `point` a surface at signed `distance` from it."""
     gap = distance - radius
     middle = point - normal * (0.5 * (radius + distance))
     return Spot(middle, middle, where_less(gap, 0.0, -gap, 0.0), normal, weight)
 
 
-def _ball_in_box(point: Vector, radius: Scalar, box: Shape, weight: Scalar = 1.0) -> Spot:
+def _ball_in_box(point: Vector, radius: Scalar, weight: Scalar, box: Shape) -> Spot:
     distance, direction = _signed_distance([*(box.axes.T @ (point - box.centre))], [*box.size])
     return _against(point, radius, distance, box.axes @ vector(direction), weight)
 
 
 def sphere_box(sphere: Shape, box: Shape, part: Sequence[Scalar]) -> list[Spot]:
     """Touch the nearest point of the box; a centre inside is pushed out of the nearest face."""
-    return [_ball_in_box(sphere.centre, sphere.size[0], box)]
+    return [_ball_in_box(sphere.centre, sphere.size[0], 1.0, box)]
 
 
 def capsule_box(capsule: Shape, box: Shape, part: Sequence[Scalar]) -> list[Spot]:
@@ -190,19 +200,32 @@ def capsule_box(capsule: Shape, box: Shape, part: Sequence[Scalar]) -> list[Spot
     The point between counts less the nearer it is to an end, so that nothing jumps when an end takes over.
     """
     step = capsule.axes[:, 2] * capsule.size[1]
-    between = _nearest_fraction(box.axes.T @ (capsule.centre - box.centre), box.axes.T @ step, [*box.size])
-    ends = [_ball_in_box(capsule.centre + sign * step, capsule.size[0], box) for sign in (-1.0, 1.0)]
-    return [*ends, _ball_in_box(capsule.centre + between * step, capsule.size[0], box, 1.0 - between * between)]
+    slope = _slope_to_box(box.axes.T @ (capsule.centre - box.centre), box.axes.T @ step, [*box.size])
+    return _along(capsule, step, _nearest_fraction(slope, 4, 3), box, _ball_in_box)
 
 
-def _nearest_fraction(middle: Vector, step: Vector, half: Sequence[Scalar]) -> Scalar:
-    """Return u in [-1, 1] for which middle + u step is nearest to a box; of many, the one nearest to the middle.
+def capsule_cylinder(capsule: Shape, cylinder: Shape, part: Sequence[Scalar]) -> list[Spot]:
+    """Touch as a box is touched: with the spheres at both ends, and the point between that is nearest to the cylinder."""
+    step = capsule.axes[:, 2] * capsule.size[1]
+    middle, along = cylinder.axes.T @ (capsule.centre - cylinder.centre), cylinder.axes.T @ step
+    between = _nearest_fraction(_slope_to_cylinder(middle, along, cylinder.size[0], cylinder.size[1]), 5, 5)
+    return _along(capsule, step, between, cylinder, _ball_in_cylinder)
 
-    The squared distance has a piecewise linear, growing derivative. Bisection finds its zero but for 1 / 16; three Newton
-    steps then meet it, exact from the zero's own piece on. Only the last is differentiated, which is exact as well.
-    """
-    length = step @ step
-    slack = 1e-3 * length  # in favour of the middle
+
+def _along(
+    capsule: Shape, step: Vector, between: Scalar, other: Shape, press: Callable[[Vector, Scalar, Scalar, Shape], Spot]
+) -> list[Spot]:
+    ends = [press(capsule.centre + sign * step, capsule.size[0], 1.0, other) for sign in (-1.0, 1.0)]
+    return [*ends, press(capsule.centre + between * step, capsule.size[0], 1.0 - between * between, other)]
+
+
+_Slope = Callable[[Scalar], tuple[Scalar, Scalar]]
+_SLACK = 1e-3  # in favour of the middle, of the squared length
+
+
+def _slope_to_box(middle: Vector, step: Vector, half: Sequence[Scalar]) -> _Slope:
+    """Return the derivative, halved, of the squared distance of middle + u step from a box, and the derivative's."""
+    slack = _SLACK * (step @ step)
 
     def slope(u: Scalar) -> tuple[Scalar, Scalar]:
         value, curvature = slack * u, slack
@@ -213,23 +236,54 @@ def _nearest_fraction(middle: Vector, step: Vector, half: Sequence[Scalar]) -> S
             curvature = curvature + where_less(h * h, at * at, s * s, 0.0)
         return value, curvature
 
+    return slope
+
+
+def _slope_to_cylinder(middle: Vector, step: Vector, radius: Scalar, half: Scalar) -> _Slope:
+    """Return the same for a cylinder along z."""
+    slack = 0.1 * _SLACK * (step @ step)  # the side is curved: more would tilt the normal
+
+    def slope(u: Scalar) -> tuple[Scalar, Scalar]:
+        at = middle + u * step
+        inverse = recip(sqrt(maximum(at[0] * at[0] + at[1] * at[1], _TINY * _TINY)))
+        away = (at[0] * step[0] + at[1] * step[1]) * inverse  # the distance from the axis grows so fast
+        excess = maximum((at[0] * at[0] + at[1] * at[1]) * inverse - radius, 0.0)
+        curvature = away * away + excess * inverse * (step[0] * step[0] + step[1] * step[1] - away * away)
+        above = at[2] - clamp(at[2], -half, half)
+        value = slack * u + away * excess + step[2] * above
+        curvature = where_less(0.0, excess, curvature, 0.0) + where_less(half * half, at[2] * at[2], step[2] * step[2], 0.0)
+        return value, slack + curvature
+
+    return slope
+
+
+def _nearest_fraction(slope: _Slope, halvings: int, steps: int) -> Scalar:
+    """Return u in [-1, 1] for which a point of a segment is nearest to a shape; of many, the one nearest to the middle.
+
+    The squared distance has a growing derivative, for a box a piecewise linear one. Bisection finds its zero but for
+    1 / 2^halvings; Newton steps then meet it. Only the last is differentiated, which is exact as well.
+    """
     u: Scalar = 0.0
     width = 0.5
-    for _ in range(4):
+    for _ in range(halvings):
         value, _curvature = slope(u)
         u = u + where_less(value, 0.0, width, -width)
         width *= 0.5
-    for last in (False, False, True):
+    for left in range(steps - 1, -1, -1):
         u = frozen(u)
         value, curvature = slope(u)
         u = u - value * recip(curvature)
-        u = clamp(u, -1.0, 1.0) if last else frozen(clamp(u, -1.0, 1.0))
+        u = frozen(clamp(u, -1.0, 1.0)) if left else clamp(u, -1.0, 1.0)
     return u
 
 
 def sphere_cylinder(sphere: Shape, cylinder: Shape, part: Sequence[Scalar]) -> list[Spot]:
     """Touch the nearest point of a solid cylinder: its side, a cap or a rim."""
-    axis, between = cylinder.axes[:, 2], sphere.centre - cylinder.centre
+    return [_ball_in_cylinder(sphere.centre, sphere.size[0], 1.0, cylinder)]
+
+
+def _ball_in_cylinder(point: Vector, radius: Scalar, weight: Scalar, cylinder: Shape) -> Spot:
+    axis, between = cylinder.axes[:, 2], point - cylinder.centre
     along = axis @ between
     across = between - along * axis
     near = across @ across
@@ -240,4 +294,4 @@ def sphere_cylinder(sphere: Shape, cylinder: Shape, part: Sequence[Scalar]) -> l
     distance_out = sqrt(maximum(near, _TINY * _TINY))
     radial: Vector = recip(distance_out) * across
     distance, (out, up) = _signed_distance([distance_out, along], [cylinder.size[0], cylinder.size[1]])
-    return [_against(sphere.centre, sphere.size[0], distance, out * radial + up * axis)]
+    return _against(point, radius, distance, out * radial + up * axis, weight)

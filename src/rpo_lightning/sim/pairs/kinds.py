@@ -60,12 +60,14 @@ _EXACT = {
     ("sphere", "hfield"): Kind(_pressed(height_field.on_field, closest.middle), apart=()),
     ("capsule", "capsule"): Kind(closest.capsule_capsule),
     ("capsule", "box"): Kind(closest.capsule_box),
+    ("capsule", "cylinder"): Kind(closest.capsule_cylinder),
     ("capsule", "plane"): Kind(_pressed(closest.on_plane, closest.end), _ENDS, (closest.plane_apart,)),
     ("capsule", "hfield"): Kind(_pressed(height_field.on_field, closest.end), _ENDS, ()),
     ("box", "box"): Kind(box_box),
     ("box", "plane"): Kind(_pressed(closest.on_plane, closest.corner), _CORNERS, (closest.plane_apart,)),
     ("box", "hfield"): Kind(_pressed(height_field.on_field, closest.corner), _CORNERS, ()),
     ("cylinder", "plane"): Kind(closest.cylinder_plane, _RIMS, (closest.plane_apart,)),
+    ("ellipsoid", "plane"): Kind(closest.ellipsoid_plane, apart=(closest.plane_apart,)),
 }
 
 KINDS: dict[str, dict[tuple[str, str], Kind]] = {

@@ -77,6 +77,8 @@ def reach(geom: Geom) -> float:
     """Return the radius of the smallest sphere around a geom's centre that holds it [m]; planes and fields have none."""
     if geom.kind == "sphere":
         return float(geom.size[0])
+    if geom.kind == "ellipsoid":
+        return float(np.max(geom.size))
     if geom.kind == "capsule":
         return float(geom.size[0] + geom.size[1])
     if geom.kind == "box":
