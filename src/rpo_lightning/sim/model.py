@@ -184,6 +184,11 @@ class Model:
         """Whether the adjoint of a step needs the state it ended in: `dynamics.outer_rates` depends on it."""
         return self.free_velocity == "body" and any(link.joint is Joint.FREE for link in self.links)
 
+    @property
+    def as_reference(self) -> bool:
+        """Whether the same operations in the same order are wanted as the recorded runs had: the cheapest are not."""
+        return self.free_velocity == "world"
+
     def digest(self) -> str:
         """Return what is equal for two models exactly if the same equations describe their motion."""
         words = [self.law, self.friction, self.detection, self.free_velocity, *(geom.kind for geom in self.geoms)]
