@@ -8,14 +8,16 @@ registers or on the stack. The only thing written besides the result is the traj
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 
 from rpo_lightning.sim import dynamics, factorization
 from rpo_lightning.sim.algebra import Vector, vector
-from rpo_lightning.sim.expressions import Expr, Scalar, Trace, block, emit, emit_stage, gradient
+from rpo_lightning.sim.expressions import Expr, Scalar, Trace, gradient
 from rpo_lightning.sim.model import Model
 from rpo_lightning.sim.pairs import Loops
 from rpo_lightning.sim.pairs.shapes import BODY
+from rpo_lightning.sim.pieces import Stage, emit
 from rpo_lightning.sim.signatures import LOCALS, SIGNATURES
 
 __all__ = ["LANES", "source"]
@@ -34,7 +36,7 @@ const int lanes = CPU_WIDTH, width = CPU_WIDTH, block = b, first_lane = 0;
 auto square_root = [](lane x) -> lane { return __builtin_elementwise_sqrt(x); };
 auto at = [](lane& x, int l) -> float& { return reinterpret_cast<float*>(&x)[l]; };
 #endif
-const float rounder = 12582912.0f;  // adding and subtracting 1.5 * 2^23 rounds to an integer
+constexpr float rounder = 12582912.0f;  // adding and subtracting 1.5 * 2^23 rounds to an integer
 auto nearest = [&](lane x) -> lane { return (x + rounder) - rounder; };
 // x = k pi + r with |r| <= pi / 2, pi in three parts so that k pi is exact; then Taylor series in r
 auto turns = [&](lane x) -> lane { return nearest(x * 0.318309886f); };
@@ -85,6 +87,7 @@ _RECORD = """{
     }"""
 
 _DT = "(lane)(dt)"
+_MANY_ENTRIES = 300  # of a mass matrix: more are factored in loops, whose text does not grow with them
 
 
 class _Writer:
@@ -97,6 +100,7 @@ class _Writer:
         self.matrix = dynamics.mass_matrix(model, self.q, _point(trace))
         self.entries = sorted(self.matrix)
         self.loops = Loops(model) if model.pairs else None
+        self.emit = functools.partial(emit, cut=not model.as_reference)
 
     def constants(self) -> str:
         sizes = {"NQ": self.model.nq, "ND": self.model.nd, "NH": len(self.entries)}
@@ -154,14 +158,18 @@ class _Writer:
 
     def factor(self) -> str:
         """Return code for q, o -> f, the factor of the mass matrix."""
+        if len(self.entries) > _MANY_ENTRIES and not self.model.as_reference:
+            matrix = factorization.with_armature(self.model, self.matrix)
+            filled = self.emit(_assign("f", [matrix[e] for e in self.entries]))
+            return f"{{\n{filled}{factorization.factor_loops(self.entries)}}}\n"
         factors = factorization.factorize(self.model, self.matrix)
-        return emit(_assign("f", [factors[e] for e in self.entries]))
+        return self.emit(_assign("f", [factors[e] for e in self.entries]))
 
     def factor_adjoint(self) -> str:
         """Return code for q, o, gh -> gq +=, through the mass matrix."""
-        seeds = self.q[0].trace.inputs("gh", len(self.entries))
-        grads = gradient([self.matrix[e] for e in self.entries], seeds, self.q)
-        return emit(_assign("gq", grads), accumulate=True)
+        trace = self.q[0].trace
+        grads = gradient([self.matrix[e] for e in self.entries], trace.inputs("gh", len(self.entries)), self.q)
+        return self.emit(_sums(trace, "gq", grads))
 
     def accelerate(self) -> str:
         """Return code for q, qd, u, f, o -> a."""
@@ -174,11 +182,13 @@ class _Writer:
         trace, q, qd, u, factors = self._symbols()
         tau = dynamics.bias_force(self.model, q, qd, u, _point(trace), self._touched(trace))
         x, push = factorization.solve(factors, tau), factorization.solve(factors, trace.inputs("ga", self.model.nd))
-        before, declared, grads = self._pull_back(trace, q, qd, u, tau, push)
+        before, grads = self._pull_back(trace, q, qd, u, tau, push)
         nq, nd = self.model.nq, self.model.nd
+        sums = (
+            _sums(trace, "gq", grads[:nq]) | _sums(trace, "gqd", grads[nq : nq + nd]) | _sums(trace, "gu", grads[nq + nd :])
+        )
         matrix = factorization.mass_matrix_gradient(self.entries, x, push)
-        outputs = _assign("gq", grads[:nq]) | _assign("gqd", grads[nq : nq + nd]) | _assign("gu", grads[nq + nd :])
-        return block(before + emit_stage(outputs | _assign("gh", matrix), declared, accumulate=True))
+        return self.emit(*before, sums | _sums(trace, "gh", matrix))
 
     def substep(self) -> str:
         """Return code for q, qd, u, f, o, dt -> q, qd one substep later."""
@@ -200,12 +210,11 @@ class _Writer:
         seeds = trace.inputs("gq", nq) + trace.inputs("gqd", nd)
         direct = gradient(new_q + new_qd, seeds, [*q, *qd, *x])
         push = factorization.solve(factors, direct[nq + nd :])
-        before, declared, through = self._pull_back(trace, q, qd, u, tau, push)
+        before, through = self._pull_back(trace, q, qd, u, tau, push)
         total = [one + two for one, two in zip(direct[: nq + nd], through[: nq + nd], strict=True)]
         matrix = factorization.mass_matrix_gradient(self.entries, x, push)
-        added = _assign("gu", through[nq + nd :]) | _assign("gh", matrix)
-        sums = {name: trace.input(name) + value for name, value in added.items()}
-        return block(before + emit_stage(_assign("gq", total[:nq]) | _assign("gqd", total[nq:]) | sums, declared))
+        sums = _sums(trace, "gu", through[nq + nd :]) | _sums(trace, "gh", matrix)
+        return self.emit(*before, _assign("gq", total[:nq]) | _assign("gqd", total[nq:]) | sums)
 
     def _touched(self, trace: Trace) -> dict[int, tuple[Vector, Vector]]:
         """Return what the loops over pairs leave in `bw`: (torque, force) by link."""
@@ -222,26 +231,24 @@ class _Writer:
     def _forward(self, trace: Trace, q: Sequence[Scalar], qd: Sequence[Scalar], outputs: dict[str, Scalar]) -> str:
         """Return code for `outputs`, after that for the pairs' wrenches, which they read."""
         if self.loops is None:
-            return emit(outputs)
-        declared: set[int] = set()
-        return block(emit_stage(self._poses(trace, q, qd), declared) + self.loops.forward() + emit_stage(outputs, declared))
+            return self.emit(outputs)
+        return self.emit(self._poses(trace, q, qd), self.loops.forward(), outputs)
 
     def _pull_back(
         self, trace: Trace, q: list[Expr], qd: list[Expr], u: list[Expr], tau: list[Scalar], push: list[Scalar]
-    ) -> tuple[str, set[int], list[Scalar]]:
-        """Return the cotangent of q, qd, u, given that of tau, after code that has to run before, and what that declares."""
+    ) -> tuple[list[Stage], list[Scalar]]:
+        """Return stages that have to run before, and the cotangent of q, qd, u, given that of tau."""
         direct: list[Scalar] = [*q, *qd, *u]
         if self.loops is None:
-            return "", set(), gradient(tau, push, direct)
-        declared: set[int] = set()
+            return [], gradient(tau, push, direct)
         poses = self._poses(trace, q, qd)
         wrenches: list[Scalar] = [x for body in self.loops.inputs(trace, "bw", 6) for x in body]
         moved = [x for body in self.loops.inputs(trace, "gp", BODY) for x in body]
         grads = gradient(tau, push, direct + wrenches)
         through = gradient(list(poses.values()), moved, [*q, *qd]) + [0.0] * len(u)
-        before = emit_stage(poses, declared) + self.loops.forward(adjoint=True)
-        before += emit_stage(_assign("gw", grads[len(direct) :]), declared) + self.loops.backward()
-        return before, declared, [one + two for one, two in zip(grads, through, strict=False)]
+        seeds = _assign("gw", grads[len(direct) :])
+        before: list[Stage] = [poses, self.loops.forward(adjoint=True), seeds, self.loops.backward()]
+        return before, [one + two for one, two in zip(grads, through, strict=False)]
 
     def _symbols(self) -> tuple[Trace, list[Expr], list[Expr], list[Expr], factorization.Matrix]:
         trace, nd = Trace(), self.model.nd

@@ -8,7 +8,7 @@ from typing import TypeAlias
 from rpo_lightning.sim.expressions import Scalar, recip
 from rpo_lightning.sim.model import Joint, Model
 
-__all__ = ["Matrix", "factorize", "mass_matrix_gradient", "solve"]
+__all__ = ["Matrix", "factor_loops", "factorize", "mass_matrix_gradient", "solve", "with_armature"]
 
 Matrix: TypeAlias = dict[tuple[int, int], Scalar]
 """Entries (row, column) with column <= row; what is missing is zero."""
@@ -19,10 +19,7 @@ def factorize(model: Model, matrix: Matrix) -> Matrix:
 
     Returns the entries of L below its unit diagonal and, on the diagonal, 1 / D.
     """
-    h = dict(matrix)
-    for index, link in enumerate(model.links):
-        for dof in range(model.qd_start[index], model.qd_start[index + 1]):
-            h[dof, dof] = h[dof, dof] + (link.armature if link.joint is not Joint.FREE else 0.0)
+    h = with_armature(model, matrix)
     columns = _row_columns(h)
     for k in range(model.nd - 1, -1, -1):
         h[k, k] = recip(h[k, k])
@@ -33,6 +30,41 @@ def factorize(model: Model, matrix: Matrix) -> Matrix:
                     h[i, j] = h[i, j] - factor * h[k, j]
             h[k, i] = factor
     return h
+
+
+def with_armature(model: Model, matrix: Matrix) -> Matrix:
+    """Return the mass matrix and what the joints' rotors add to its diagonal."""
+    h = dict(matrix)
+    for index, link in enumerate(model.links):
+        for dof in range(model.qd_start[index], model.qd_start[index + 1]):
+            h[dof, dof] = h[dof, dof] + (link.armature if link.joint is not Joint.FREE else 0.0)
+    return h
+
+
+_LOOPS = """{{
+#pragma clang fp contract(fast)
+static const int row[] = {{{rows}}}, column[] = {{{columns}}};
+for (int k = ND - 1; k >= 0; --k) {{
+    lane* below = f + row[k];
+    const int n = row[k + 1] - row[k] - 1;
+    const lane inverse = (lane)(1.0f) / below[n];
+    for (int i = n - 1; i >= 0; --i) {{
+        lane* other = f + row[column[row[k] + i]];  // its columns are the first of row k
+        const lane factor = below[i] * inverse;
+        for (int j = 0; j <= i; ++j) other[j] -= factor * below[j];
+        below[i] = factor;
+    }}
+    below[n] = inverse;
+}}
+}}
+"""
+
+
+def factor_loops(entries: Sequence[tuple[int, int]]) -> str:
+    """Return `factorize` as C that turns `f` in place: from the entries, armature included, in their order."""
+    rows = [k for k, (row, _) in enumerate(entries) if k == 0 or row != entries[k - 1][0]]
+    numbers = ", ".join(map(str, [*rows, len(entries)])), ", ".join(str(column) for _, column in entries)
+    return _LOOPS.format(rows=numbers[0], columns=numbers[1])
 
 
 def _row_columns(matrix: Matrix) -> dict[int, list[int]]:
