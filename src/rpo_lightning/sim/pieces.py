@@ -20,7 +20,7 @@ Stage: TypeAlias = Mapping[str, Scalar] | str
 WHOLE = 16000
 """Statements of the longest block that is left whole where it may be cut."""
 
-PIECE = 2000
+PIECE = 500
 """Statements of the longest piece; the shortest has half as many."""
 
 _ARRAY = re.compile(r"(\w+)\[\d+\]")
