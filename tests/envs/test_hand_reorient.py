@@ -50,7 +50,7 @@ def test_mujoco_draws_the_file():
 def test_joints_are_in_the_order_of_the_reference():
     model = make().model
     assert [link.name for link in model.links] == [*(f"joint_{body}" for body in BODIES[:16]), "cube"]
-    assert model.actuators == [(dof, 2.0) for dof in range(16)]
+    assert [(a.moment, a.gain * a.control[1]) for a in model.actuators] == [([(dof, 2.0)], 1.0) for dof in range(16)]
     hinges = model.links[:16]
     assert {(h.armature, h.limit_ke, h.limit_kd, h.stop_kd, h.damping) for h in hinges} == {(0.001, 100.0, 0.0, 10.0, 0.0)}
     assert model.links[16].armature == 0.0

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import torch
 
-from rpo_lightning.sim import Geom, Joint, Link, Model, Pair, dynamics, factorization, pairs
+from rpo_lightning.sim import Geom, Joint, Link, Model, Pair, dynamics, pairs
 from rpo_lightning.sim.algebra import rotation
 
 SIZES = {
@@ -52,20 +52,6 @@ def scene(first: str, second: str, seed: int, **changes: object) -> Model:
         ),
     ]
     return Model(links, geoms=geoms, pairs=[Pair(0, 1, 3000.0, 500.0, 30.0, 0.7)], **changes)  # type: ignore[arg-type]
-
-
-def acceleration(model: Model, q: torch.Tensor, qd: torch.Tensor, force: torch.Tensor) -> torch.Tensor:
-    """Accelerations in double precision, pairs row by row."""
-    out = []
-    heights = next((geom.heights for geom in model.geoms if geom.kind == "hfield"), np.zeros((1, 1)))
-    for a, b, c in zip(*(t.double().tolist() for t in (q, qd, force)), strict=True):
-        origin = dynamics.reference_point(model, a)
-        b = dynamics.inner_rates(model, a, b, origin)
-        factors = factorization.factorize(model, dynamics.mass_matrix(model, a, origin))
-        found = pairs.wrenches(model, dynamics.bodies(model, a, b, origin), dynamics.world(origin), heights)
-        tau = dynamics.bias_force(model, a, b, c, origin, dict(enumerate(found)))
-        out.append(dynamics.outer_acceleration(model, a, b, factorization.solve(factors, tau), origin))
-    return torch.tensor(out, dtype=torch.float64)
 
 
 def touching(model: Model, num_envs: int, seed: int, depth: float = 0.03) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

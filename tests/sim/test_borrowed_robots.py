@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from rpo_lightning.sim import Joint, Simulator, load_mjcf, to_mujoco
-from tests.sim import mujoco_witness, trees
-from tests.sim.test_dynamics import double_precision_acceleration
+from tests.sim import double, mujoco_witness, trees
 
 GYMNASIUM, DM_CONTROL = "gymnasium/envs/mujoco/assets", "dm_control/suite"
 CONTACT, LIMIT = (2e4, 2e3, 1e3, 0.8), (100.0, 1.0)
@@ -74,7 +73,7 @@ def test_accelerations_equal_mujocos(robot):
     q, qd, force = trees.state(model, ENVS, seed=1)
     force = 10.0 * force
     expected = mujoco_witness.acceleration(witness, model, q, qd, force)
-    exact = double_precision_acceleration(model, q, qd, force)
+    exact = double.acceleration(model, q, qd, force)
     torch.testing.assert_close(exact, expected, rtol=1e-8, atol=1e-8 * expected.abs().max().item())
     compiled = Simulator(model, ENVS, threads=1).acceleration(q.float(), qd.float(), force.float()).double()
     error = (compiled - expected).norm(dim=1) / expected.norm(dim=1)
@@ -89,8 +88,9 @@ def test_a_unit_of_action_is_the_end_of_mujocos_control_range(robot):
     data.ctrl[:] = action * mj.actuator_ctrlrange[:, 1]
     mujoco.mj_forward(mj, data)
     force = np.zeros(model.nd)
-    for (dof, strength), share in zip(model.actuators, action, strict=True):
-        force[dof] = strength * share
+    for actuator, share in zip(model.actuators, action, strict=True):
+        ((dof, gear),) = actuator.moment
+        force[dof] = gear * actuator.gain * actuator.control[1] * share
     np.testing.assert_allclose(force, data.qfrc_actuator, rtol=1e-12)
     assert np.count_nonzero(force) == mj.nu
 

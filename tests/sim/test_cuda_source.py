@@ -41,6 +41,7 @@ def test_one_thread_per_environment_gives_the_same_as_vector_registers(scenario)
     threads = math.ceil(N / width) * width
     trajectory = torch.zeros(threads * (SUBSTEPS + robot.records_end) * (robot.nq + robot.nd))
     out = torch.zeros_like(q), torch.zeros_like(qd)
+    none = torch.zeros(N, 0)
     grads = torch.zeros_like(q), torch.zeros_like(qd), torch.zeros_like(force)
 
     def launch(name, tensors, *scalars):
@@ -49,8 +50,8 @@ def test_one_thread_per_environment_gives_the_same_as_vector_registers(scenario)
 
     sizes = DT, SUBSTEPS, INTERVAL, 1
     terrain = simulator.terrain
-    launch("step", (q, qd, force, terrain, trajectory, *out), 1, *sizes)
-    launch("step_adjoint", (adj_q, adj_qd, force, terrain, trajectory, *grads), *sizes)
+    launch("step", (q, qd, force, none, none, terrain, trajectory, *out), 1, *sizes)
+    launch("step_adjoint", (adj_q, adj_qd, force, none, none, terrain, trajectory, *grads, none, none), *sizes)
     for ours, theirs in zip((*out, *grads), (*expected, *expected_grads), strict=True):
         torch.testing.assert_close(ours, theirs.detach(), rtol=1e-4, atol=1e-4 * theirs.abs().max().item())
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 import warp as wp
 
-from rpo_lightning.sim import Simulator, codegen, dynamics, factorization, kernels
-from tests.sim import mujoco_witness, trees
+from rpo_lightning.sim import Simulator, codegen, dynamics, kernels
+from tests.sim import double, mujoco_witness, trees
 
 TREES = [
     ["free", "hinge", "slide", "ball"],
@@ -21,33 +21,6 @@ TREES = [
 ]
 
 
-def double_precision_acceleration(model, q, qd, force):
-    q, qd, force = (t.double().tolist() for t in (q, qd, force))
-    out = []
-    for a, b, c in zip(q, qd, force, strict=True):
-        origin = dynamics.reference_point(model, a)
-        b = dynamics.inner_rates(model, a, b, origin)
-        factors = factorization.factorize(model, dynamics.mass_matrix(model, a, origin))
-        x = factorization.solve(factors, dynamics.bias_force(model, a, b, c, origin))
-        out.append(dynamics.outer_acceleration(model, a, b, x, origin))
-    return torch.tensor(out, dtype=torch.float64)
-
-
-def double_precision_step(model, q, qd, force, dt, substeps, interval):
-    q, qd, force = (t.double().tolist() for t in (q, qd, force))
-    out = []
-    for a, b, c in zip(q, qd, force, strict=True):
-        origin = dynamics.reference_point(model, a)
-        b = dynamics.inner_rates(model, a, b, origin)
-        for s in range(substeps):
-            if s % interval == 0:
-                factors = factorization.factorize(model, dynamics.mass_matrix(model, a, origin))
-            x = factorization.solve(factors, dynamics.bias_force(model, a, b, c, origin))
-            a, b = dynamics.integrate(model, a, b, x, dt / substeps, origin)
-        out.append(list(a) + dynamics.outer_rates(model, a, b, origin))
-    return torch.tensor(out, dtype=torch.float64)
-
-
 @pytest.mark.parametrize("kinds", TREES, ids=" ".join)
 @pytest.mark.parametrize("gravity", ["0 -9.81 0", "1 2 -9"])
 def test_accelerations_equal_mujocos(tmp_path, kinds, gravity):
@@ -56,7 +29,7 @@ def test_accelerations_equal_mujocos(tmp_path, kinds, gravity):
     q, qd, force = trees.state(model, 8, seed=1)
     witness = mujoco_witness.without_constraints(mujoco.MjModel.from_xml_string(xml))
     expected = mujoco_witness.acceleration(witness, model, q, qd, force)
-    exact = double_precision_acceleration(model, q, qd, force)
+    exact = double.acceleration(model, q, qd, force)
     torch.testing.assert_close(exact, expected, rtol=1e-8, atol=1e-8 * expected.abs().max().item())
     compiled = Simulator(model, 8, threads=1).acceleration(q.float(), qd.float(), force.float()).double()
     error = (compiled - expected).norm(dim=1) / expected.norm(dim=1)
@@ -69,7 +42,7 @@ def test_a_step_equals_double_precision(tmp_path, kinds):
     assert model.contacts
     q, qd, force = trees.state(model, 18, seed=2, scale=0.4)
     new_q, new_qd = Simulator(model, 18, 0.02, 8, 3, threads=1).step(q.float(), qd.float(), force.float())
-    expected = double_precision_step(model, q, qd, force, 0.02, 8, 3)
+    expected = double.step(model, q, qd, force, 0.02, 8, 3)
     torch.testing.assert_close(torch.cat([new_q, new_qd], 1).double(), expected, rtol=2e-4, atol=2e-4)
 
 
@@ -152,7 +125,7 @@ def test_digits_survive_height(tmp_path):
     force = torch.zeros(5, model.nd)
     force[:, 6] = 0.1
     compiled = Simulator(model, 5, threads=1).acceleration(q, torch.zeros(5, model.nd), force)[:, 6]
-    exact = double_precision_acceleration(model, q, torch.zeros(5, model.nd), force)[:, 6]
+    exact = double.acceleration(model, q, torch.zeros(5, model.nd), force)[:, 6]
     torch.testing.assert_close(compiled.double(), exact, rtol=1e-4, atol=0)
 
 
@@ -161,7 +134,7 @@ def test_sine_and_cosine_of_many_turns(function):
     body = f"lane x[1], y[1]; load(x, q_in.data, 1); y[0] = {function}(x[0]); store(y, out.data, 1);"
     x = torch.linspace(-600.0, 600.0, 20001)
     y = torch.zeros_like(x)
-    arrays = [wp.from_torch(t) for t in (x, x, x, x, y)]
+    arrays = [wp.from_torch(t) for t in (x, x, x, x, x, x, y)]
     kernel = kernels.build("acceleration", codegen._PRELUDE + body)
     wp.launch(kernel, dim=math.ceil(len(x) / codegen.LANES["cpu"]), inputs=[*arrays, len(x), 0, 1], device="cpu")
     expected = {"sine": torch.sin, "cosine": torch.cos}[function](x.double())
@@ -219,3 +192,15 @@ def test_a_spinning_ball_keeps_its_speed(tmp_path):
     speed = qd[0, 3:] + torch.linalg.cross(qd[0, :3], q[0, :3])
     torch.testing.assert_close(speed, torch.tensor([1.0, 0.0, 0.0]), rtol=0, atol=1e-4)
     torch.testing.assert_close(q[0, :3], torch.tensor([3.0, 0.0, 0.0]), rtol=0, atol=1e-3)
+
+
+def test_angle_of_a_point_in_the_first_quadrant():
+    body = "lane x[1], y[1]; load(x, q_in.data, 1); load(y, qd_in.data, 1); y[0] = angle(y[0], x[0]); store(y, out.data, 1);"
+    turned = torch.linspace(0.0, math.pi / 2, 4001, dtype=torch.float64)
+    size = torch.logspace(-6.0, 3.0, 4001, dtype=torch.float64)[torch.randperm(4001)]
+    x, y = (size * torch.cos(turned)).clamp(min=0.0).float(), (size * torch.sin(turned)).float()
+    out = torch.zeros_like(x)
+    kernel = kernels.build("acceleration", codegen._PRELUDE + body)
+    arrays = [wp.from_torch(t) for t in (x, y, x, x, x, x, out)]
+    wp.launch(kernel, dim=math.ceil(len(x) / codegen.LANES["cpu"]), inputs=[*arrays, len(x), 0, 1], device="cpu")
+    torch.testing.assert_close(out.double(), torch.atan2(y.double(), x.double()), rtol=3e-7, atol=1e-9)

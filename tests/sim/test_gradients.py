@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from rpo_lightning.sim import Simulator
-from tests.sim import trees
-from tests.sim.test_dynamics import TREES, double_precision_acceleration
+from tests.sim import double, trees
+from tests.sim.test_dynamics import TREES
 
 ENVS = 8
 
@@ -65,7 +65,7 @@ def test_acceleration_equals_central_differences_in_double_precision(tmp_path, k
         ends = []
         for sign in (1.0, -1.0):
             ends_at = moved([t.double() for t in state], index, sign * 1e-6 * direction)
-            ends.append((weight * double_precision_acceleration(model, *ends_at)).sum(1))
+            ends.append((weight * double.acceleration(model, *ends_at)).sum(1))
         expected = (ends[0] - ends[1]) / 2e-6
         error = (grad.double() * direction).sum(1) - expected
         assert (error.abs() / (grad.norm(dim=1) * direction.norm(dim=1))).max() < 1e-3

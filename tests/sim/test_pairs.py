@@ -12,7 +12,7 @@ import torch
 from rpo_lightning.sim import Contact, Geom, Joint, Link, Model, Pair, Simulator, codegen, pairs
 from rpo_lightning.sim.algebra import rotation
 from rpo_lightning.sim.pairs import loops
-from tests.sim import scenes
+from tests.sim import double, scenes
 
 N = 20
 ALL = [(detection, *kinds) for detection, table in pairs.KINDS.items() for kinds in table]
@@ -35,8 +35,8 @@ def touching(request):
 
 def test_the_kernel_computes_what_the_rows_do_in_double_precision(touching):
     model, state = touching
-    exact = scenes.acceleration(model, *state)
-    pressed = (exact - scenes.acceleration(without_pairs(model), *state)).norm(dim=1) > 1e-3
+    exact = double.acceleration(model, *state)
+    pressed = (exact - double.acceleration(without_pairs(model), *state)).norm(dim=1) > 1e-3
     assert pressed.sum() >= N // 2
     compiled = Simulator(model, N, threads=1).acceleration(*state).double()
     assert ((compiled - exact).norm(dim=1) / exact.norm(dim=1)).max() < 1e-4
@@ -54,7 +54,7 @@ def differences(model, state, allowed=0):
             ends = []
             for sign in (1.0, -1.0):
                 moved = [t.double() + (sign * step * direction if i == index else 0.0) for i, t in enumerate(state)]
-                ends.append((weight * scenes.acceleration(model, *moved)).sum(1))
+                ends.append((weight * double.acceleration(model, *moved)).sum(1))
             expected = (ends[0] - ends[1]) / (2.0 * step)
             errors.append(((grad.double() * direction).sum(1) - expected).abs() / (grad.norm(dim=1) * direction.norm(dim=1)))
         error = torch.stack(errors).amin(0)
@@ -71,7 +71,7 @@ def test_gradients_equal_central_differences(touching):
 def test_the_other_laws_have_exact_gradients(law, friction):
     model = scenes.scene("sphere", "capsule", seed=3, law=law, friction=friction)
     state = scenes.touching(model, N, seed=4)
-    exact = scenes.acceleration(model, *state)
+    exact = double.acceleration(model, *state)
     compiled = Simulator(model, N, threads=1).acceleration(*state).double()
     assert ((compiled - exact).norm(dim=1) / exact.norm(dim=1)).max() < 1e-4
     differences(model, state)
@@ -125,9 +125,9 @@ def test_leaving_out_what_is_apart_changes_no_bit(detection, monkeypatch):
     adjoint = torch.randn(2 * N, model.nq), torch.randn(2 * N, model.nd)
 
     def results(bounded):
-        monkeypatch.setattr(codegen, "Loops", lambda robot: loops.Loops(robot, bounded))
+        monkeypatch.setattr(codegen, "Loops", lambda *robot: loops.Loops(*robot, bounded))
         kernels = {name: codegen.source(name, model) for name in ("step", "step_adjoint")}
-        monkeypatch.setattr("rpo_lightning.sim.simulator._source", lambda name, _robot: kernels[name])
+        monkeypatch.setattr("rpo_lightning.sim.simulator._source", lambda name, *_robot: kernels[name])
         inputs = [t.clone().requires_grad_() for t in (q, qd, force)]
         out = Simulator(model, 2 * N, 0.004, 4, 2, threads=1).step(*inputs)
         return kernels, (*out, *torch.autograd.grad(out, inputs, adjoint))

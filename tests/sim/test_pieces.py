@@ -7,8 +7,9 @@ import warp as wp
 
 from rpo_lightning.sim import Simulator, codegen, dynamics, kernels, pieces, simulator
 from rpo_lightning.sim.expressions import Trace
-from tests.sim import scenes, trees
-from tests.sim.test_dynamics import TREES, double_precision_acceleration
+from rpo_lightning.sim.signatures import SIGNATURES
+from tests.sim import double, scenes, trees
+from tests.sim.test_dynamics import TREES
 
 N = 18
 
@@ -24,23 +25,19 @@ def cut(monkeypatch):
 
 def step_and_gradients(model, state):
     inputs = [t.float().requires_grad_() for t in state]
-    sim = Simulator(model, N, 0.02, 4, 2, threads=1)
-    out = [*sim.step(*inputs), sim.acceleration(*inputs)]
+    out = Simulator(model, N, 0.02, 4, 2, threads=1).step(*inputs)
     weights = [torch.arange(t.numel()).reshape(t.shape).cos() for t in out]
-    return [
-        t.detach()
-        for t in (*out, *torch.autograd.grad(out[:2], inputs, weights[:2]), *torch.autograd.grad(out[2], inputs, weights[2]))
-    ]
+    return [t.detach() for t in (*out, *torch.autograd.grad(out, inputs, weights))]
 
 
-@pytest.mark.parametrize("what", [*TREES[:2], "crowd"], ids=" ".join)
+@pytest.mark.parametrize("what", ["tree", "two bodies that touch"])
 def test_pieces_and_loops_compute_what_whole_blocks_do(what, tmp_path, request):
-    if what == "crowd":
-        model = scenes.crowd()
-        state = scenes.touching(model, N, seed=3)
-    else:
-        model = trees.load(tmp_path, trees.text(what, seed=3, ground=True, limits=True))
+    if what == "tree":
+        model = trees.load(tmp_path, trees.text(TREES[1], seed=3, ground=True, limits=True))
         state = trees.state(model, N, seed=2, scale=0.4)
+    else:
+        model = scenes.scene("sphere", "sphere", seed=2)
+        state = scenes.touching(model, N, seed=3)
     whole = step_and_gradients(model, state)
     request.getfixturevalue("cut")
     source = codegen.source("step_adjoint", model)
@@ -50,11 +47,10 @@ def test_pieces_and_loops_compute_what_whole_blocks_do(what, tmp_path, request):
 
 
 def test_a_robot_with_many_joints_moves_as_in_double_precision(tmp_path):
-    kinds = ["free", *["hinge"] * 30]
-    model = trees.load(tmp_path, trees.text(kinds, seed=5, ground=True))
-    assert len(dynamics.mass_matrix(model, model.start.tolist(), np.zeros(3, dtype=object))) > codegen._MANY_ENTRIES
+    model = trees.load(tmp_path, trees.text(["free", *["hinge"] * 33], seed=5, ground=True))
+    assert "static const int row" in codegen.source("acceleration", model)
     state = trees.state(model, N, seed=2, scale=0.2)
-    expected = double_precision_acceleration(model, *state)
+    expected = double.acceleration(model, *state)
     found = Simulator(model, N, threads=1).acceleration(*(t.float() for t in state)).double()
     assert ((found - expected).norm(dim=1) / expected.norm(dim=1)).max() < 1e-4
 
@@ -102,8 +98,9 @@ def run(block):
     text = "typedef float lane;\nlane q[3], u[3];\nfor (int i = 0; i < 3; ++i) { q[i] = i + 1; u[i] = i + 4; }\n"
     text += block + "for (int i = 0; i < 3; ++i) { out.data[i] = q[i]; out.data[3 + i] = u[i]; }"
     wp.init()
-    x, out = wp.from_torch(torch.zeros(1)), torch.zeros(6)
-    wp.launch(kernels.build("acceleration", text), dim=1, inputs=[x, x, x, x, wp.from_torch(out), 1, 0, 1], device="cpu")
+    signature, nothing, out = SIGNATURES["acceleration"], wp.from_torch(torch.zeros(1)), torch.zeros(6)
+    arrays, scalars = [nothing] * (len(signature.arrays) - 1), [1] * len(signature.scalars)
+    wp.launch(kernels.build("acceleration", text), dim=1, inputs=[*arrays, wp.from_torch(out), 1, 0, *scalars], device="cpu")
     return out
 
 

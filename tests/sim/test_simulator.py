@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from rpo_lightning.sim import Joint, Simulator, from_mujoco, to_mujoco
+from rpo_lightning.sim import Actuator, Joint, Simulator, from_mujoco, to_mujoco
 from tests.sim import scenes, trees
 from tests.sim.test_dynamics import TREES
 
@@ -96,12 +96,25 @@ def test_a_model_is_read_when_the_simulator_is_made(robot):
 
 def test_the_digest_knows_everything_that_moves_a_robot(robot):
     twin = copy.deepcopy(robot)
-    twin.links[0].name, twin.actuators, twin.start = "other", [(0, 1.0)], robot.start + 1.0
+    twin.links[0].name, twin.actuators, twin.start = "other", [Actuator("a", [(0, 1.0)])], robot.start + 1.0
     assert twin.digest() == robot.digest()
     digests = {robot.digest()}
     places = [*((link, name) for link in (0, 1) for name in vars(robot.links[0])), *((-1, name) for name in vars(robot))]
     places += [(2, name) for name in vars(robot.contacts[0])]
-    kept = {"name", "links", "contacts", "actuators", "start", "q_start", "qd_start", "geoms", "pairs"}
+    kept = {
+        "name",
+        "links",
+        "contacts",
+        "actuators",
+        "start",
+        "q_start",
+        "qd_start",
+        "geoms",
+        "pairs",
+        "tendons",
+        "couplings",
+        "ties",
+    }
     places = [place for place in places if place[1] not in kept]
     for place, name in places:
         changed = copy.deepcopy(robot)
@@ -109,6 +122,8 @@ def test_the_digest_knows_everything_that_moves_a_robot(robot):
         old = getattr(item, name)
         if isinstance(old, str):
             new = old + "!"
+        elif isinstance(old, tuple):
+            new = (-1.0, 1.0)
         elif isinstance(old, list):
             new = old[::-1]
         else:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from rpo_lightning.envs.arguments import check_tensor, checked_progress
 from rpo_lightning.envs.base import BaseEnv, Reached, Reward, below
+from rpo_lightning.envs.drive import Drive
 from rpo_lightning.envs.model_files import beside
 from rpo_lightning.envs.starts import StartBank, Starts
 from rpo_lightning.sim import Model, Simulator, load_mjcf
@@ -49,6 +50,7 @@ class ArticulatedEnv(BaseEnv):
     dt: ClassVar[float] = 1.0 / 60.0
     substeps: ClassVar[int] = 16
     mass_matrix_interval: ClassVar[int] = 16
+    action_scale: ClassVar[float | None] = None
     differentiable: ClassVar[bool] = True
 
     def __init__(self, num_envs: int, device: str | torch.device = "cpu", seed: int = 0, **options: Any) -> None:
@@ -63,9 +65,7 @@ class ArticulatedEnv(BaseEnv):
         self.simulator = Simulator(
             self.model, num_envs, self.dt, self.substeps, self.mass_matrix_interval, self.device, self.options["threads"]
         )
-        dofs, gears = zip(*self.model.actuators, strict=True)
-        self._actuated = torch.tensor(dofs, device=self.device)
-        self._gears = torch.tensor(gears, device=self.device)
+        self._drive = Drive(self.model, self.simulator.controls, self.action_scale, self.device)
         self.start_q = torch.tensor(self.model.start, dtype=torch.float32, device=self.device).expand(num_envs, -1)
         self.q, self.qd = self.start_q, self.start_q.new_zeros(num_envs, self.model.nd)
         self._slots = self.start_q.new_zeros(num_envs, self.action_dim)
@@ -219,8 +219,7 @@ class ArticulatedEnv(BaseEnv):
         before = self._all_seen(self._obs, self._privileged)
         before, clipped = before.view_as(before), action.clamp(-1.0, 1.0)
         self._judged_on = before, clipped
-        force = torch.zeros_like(self.qd).index_copy(1, self._actuated, clipped * self._gears)
-        self.q, self.qd = self.simulator.step(self.q, self.qd, force)
+        self.q, self.qd = self.simulator.step(self.q, self.qd, *self._drive(clipped))
         self._slots = clipped if self.options["observe_action"] else torch.zeros_like(clipped)
         obs = self.observe(self.q, self.qd, self._slots)
         privileged = self._privileged  # of width 0, or else

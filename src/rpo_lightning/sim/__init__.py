@@ -3,18 +3,22 @@
 from rpo_lightning.sim.convert import from_mujoco, to_mujoco
 from rpo_lightning.sim.kernels import quiet
 from rpo_lightning.sim.mjcf import load_mjcf
-from rpo_lightning.sim.model import Contact, Geom, Joint, Link, Model, Pair
+from rpo_lightning.sim.model import Actuator, Contact, Coupling, Geom, Joint, Link, Model, Pair, Tendon, Tie
 from rpo_lightning.sim.quaternions import quat_multiply, quat_rotate
 from rpo_lightning.sim.simulator import Simulator, resolve_device
 
 __all__ = [
+    "Actuator",
     "Contact",
+    "Coupling",
     "Geom",
     "Joint",
     "Link",
     "Model",
     "Pair",
     "Simulator",
+    "Tendon",
+    "Tie",
     "from_mujoco",
     "load_mjcf",
     "quat_multiply",

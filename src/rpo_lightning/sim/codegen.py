@@ -9,7 +9,7 @@ registers or on the stack. The only thing written besides the result is the traj
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from rpo_lightning.sim import dynamics, factorization
 from rpo_lightning.sim.algebra import Vector, vector
@@ -17,8 +17,10 @@ from rpo_lightning.sim.expressions import Expr, Scalar, Trace, gradient
 from rpo_lightning.sim.model import Model
 from rpo_lightning.sim.pairs import Loops
 from rpo_lightning.sim.pairs.shapes import BODY
+from rpo_lightning.sim.parameters import Parameters
 from rpo_lightning.sim.pieces import Stage, emit
 from rpo_lightning.sim.signatures import LOCALS, SIGNATURES
+from rpo_lightning.sim.springs import implicit_damping
 
 __all__ = ["LANES", "source"]
 
@@ -59,6 +61,17 @@ auto cosine = [&](lane x) -> lane {
     p = p * s + 2.48015873e-5f; p = p * s - 1.38888889e-3f; p = p * s + 4.16666667e-2f; p = p * s - 0.5f;
     return sign(k) * (s * p + 1.0f);
 };
+// atan2 of two numbers >= 0: the smaller by the larger, turned back by pi / 8, then a polynomial
+auto angle = [&](lane y, lane x) -> lane {
+    const lane small = y < x ? y : x, large = y < x ? x : y;
+    const lane whole = small / large, turned = (small - large) / (small + large);
+    const lane t = whole < 0.414213562f ? whole : turned, s = t * t;
+    lane p = s * -6.03324169e-2f + 1.05728145e-1f;
+    p = p * s - 1.423998292e-1f; p = p * s + 1.999821080e-1f; p = p * s - 3.333330749e-1f;
+    const lane part = t + t * s * p;
+    const lane up = whole < 0.414213562f ? part : part + 0.785398163f;
+    return y < x ? up : 1.570796327f - up;
+};
 const int first = block * width + first_lane;
 auto load = [&](lane* to, const float* from, int size) {
     for (int l = 0; l < lanes; ++l) {
@@ -93,18 +106,41 @@ _MANY_ENTRIES = 300  # of a mass matrix: more are factored in loops, whose text 
 class _Writer:
     """Collects C text for one model; every method adds a block that reads and writes the named local arrays."""
 
-    def __init__(self, model: Model) -> None:
-        self.model = model
-        trace = Trace()
+    def __init__(self, model: Model, parameters: Parameters) -> None:
+        self.model, self.parameters = model, parameters
+        self.controls = len(model.actuators) if model.controls or parameters.drive else 0
+        self.trace = trace = Trace()
         self.q = trace.inputs("q", model.nq)
-        self.matrix = dynamics.mass_matrix(model, self.q, _point(trace))
+        self.matrix = dynamics.mass_matrix(self._robot(trace), self.q, _point(trace))
         self.entries = sorted(self.matrix)
-        self.loops = Loops(model) if model.pairs else None
+        self.loops = Loops(model, parameters) if model.pairs else None
         self.emit = functools.partial(emit, cut=not model.as_reference)
 
+    def sizes(self) -> dict[str, int]:
+        """Return the lengths of local arrays."""
+        model = self.model
+        return {"NQ": model.nq, "ND": model.nd, "NH": len(self.entries), "NU": self.controls, "NP": self.parameters.size}
+
     def constants(self) -> str:
-        sizes = {"NQ": self.model.nq, "ND": self.model.nd, "NH": len(self.entries)}
-        return "".join(f"const int {name} = {value};\n" for name, value in sizes.items())
+        return "".join(f"const int {name} = {value};\n" for name, value in self.sizes().items())
+
+    def zero(self, *names: str) -> str:
+        """Return code that sets local arrays to 0."""
+        there = ((name, LOCALS[name]) for name in names if self.sizes().get(LOCALS[name], 1))
+        return "".join(f"for (int i = 0; i < {size}; ++i) {name}[i] = (lane)(0.0f);\n" for name, size in there)
+
+    def _robot(self, trace: Trace) -> Model:
+        """Return the robot with its parameters as symbols of a trace."""
+        return self.parameters.applied(self.model, trace.inputs("par", self.parameters.size))
+
+    def _inputs(self, trace: Trace) -> list[Expr]:
+        """Return the symbols of what is constant in a step and has a cotangent: force, controls, parameters."""
+        counts = {"u": self.model.nd, "c": self.controls, "par": self.parameters.size}
+        return [symbol for name, count in counts.items() for symbol in trace.inputs(name, count)]
+
+    def _input_cotangents(self, values: Sequence[Scalar]) -> dict[str, Scalar]:
+        nd, end = self.model.nd, self.model.nd + self.controls
+        return _assign("gu", values[:nd]) | _assign("gc", values[nd:end]) | _assign("gpar", values[end:])
 
     def origin(self) -> str:
         """Return code for q -> o, the reference point: a constant of the step, as the physics does not depend on it."""
@@ -142,79 +178,91 @@ class _Writer:
         a, seeds = trace.inputs("a", nd), trace.inputs("ga", nd)
         shifted = dynamics.outer_acceleration(self.model, q, qd, a, _point(trace))
         grads = gradient(shifted, seeds, [*q, *qd, *a])
-        return emit(
-            _sums(trace, "gq", grads[:nq]) | _sums(trace, "gqd", grads[nq : nq + nd]) | _assign("ga", grads[nq + nd :])
-        )
+        sums = _assign("gq", grads[:nq]) | _assign("gqd", grads[nq : nq + nd])
+        return emit(_sums(trace, sums) | _assign("ga", grads[nq + nd :]))
 
     def _rates_adjoint(self, change: Callable[..., list[Scalar]]) -> str:
         trace, q, qd = self._state()
         seeds = trace.inputs("gqd", self.model.nd)
         grads = gradient(change(self.model, q, qd, _point(trace)), seeds, [*q, *qd])
-        return emit(_sums(trace, "gq", grads[: self.model.nq]) | _assign("gqd", grads[self.model.nq :]))
+        return emit(_sums(trace, _assign("gq", grads[: self.model.nq])) | _assign("gqd", grads[self.model.nq :]))
 
     def _state(self) -> tuple[Trace, list[Expr], list[Expr]]:
         trace = Trace()
         return trace, trace.inputs("q", self.model.nq), trace.inputs("qd", self.model.nd)
 
-    def factor(self) -> str:
-        """Return code for q, o -> f, the factor of the mass matrix."""
+    def factor(self, dt: str = "") -> str:
+        """Return code for q, qd, c, par, o -> f, the factor of the mass matrix, with the damping of steps of `dt` in it."""
+        matrix = self._diagonal(dt)
         if len(self.entries) > _MANY_ENTRIES and not self.model.as_reference:
-            matrix = factorization.with_armature(self.model, self.matrix)
             filled = self.emit(_assign("f", [matrix[e] for e in self.entries]))
             return f"{{\n{filled}{factorization.factor_loops(self.entries)}}}\n"
-        factors = factorization.factorize(self.model, self.matrix)
+        factors = factorization.factorize(matrix)
         return self.emit(_assign("f", [factors[e] for e in self.entries]))
 
-    def factor_adjoint(self) -> str:
-        """Return code for q, o, gh -> gq +=, through the mass matrix."""
-        trace = self.q[0].trace
-        grads = gradient([self.matrix[e] for e in self.entries], trace.inputs("gh", len(self.entries)), self.q)
-        return self.emit(_sums(trace, "gq", grads))
+    def factor_adjoint(self, dt: str = "") -> str:
+        """Return code for q, qd, c, par, o, gh -> gq, gpar +=, through the mass matrix."""
+        trace, matrix, nq = self.trace, self._diagonal(dt), self.model.nq
+        inputs = self.q + trace.inputs("par", self.parameters.size)
+        grads = gradient([matrix[e] for e in self.entries], trace.inputs("gh", len(self.entries)), inputs)
+        return self.emit(_sums(trace, _assign("gq", grads[:nq]) | _assign("gpar", grads[nq:])))
+
+    def _diagonal(self, dt: str) -> factorization.Matrix:
+        """Return the mass matrix with armature and, for steps of `dt`, the damping that is taken implicitly."""
+        model, trace = self._robot(self.trace), self.trace
+        damping: list[Scalar] = [0.0] * model.nd
+        if dt and model.damping == "implicit":
+            step, qd, control = trace.input(dt), trace.inputs("qd", model.nd), trace.inputs("c", self.controls)
+            damping = [step * d for d in implicit_damping(model, self.q, qd, control)]
+        return factorization.with_diagonal(model, self.matrix, damping)
 
     def accelerate(self) -> str:
-        """Return code for q, qd, u, f, o -> a."""
-        trace, q, qd, u, factors = self._symbols()
-        tau = dynamics.bias_force(self.model, q, qd, u, _point(trace), self._touched(trace))
+        """Return code for q, qd, u, c, par, f, o -> a."""
+        trace, q, qd, inputs, factors = self._symbols()
+        tau = self._bias(trace, q, qd, inputs)
         return self._forward(trace, q, qd, _assign("a", factorization.solve(factors, tau)))
 
     def accelerate_adjoint(self) -> str:
-        """Return code for q, qd, u, f, o, ga -> gq, gqd, gu, gh (all +=)."""
-        trace, q, qd, u, factors = self._symbols()
-        tau = dynamics.bias_force(self.model, q, qd, u, _point(trace), self._touched(trace))
+        """Return code for q, qd, u, c, par, f, o, ga -> gq, gqd, gu, gc, gpar, gh (all +=)."""
+        trace, q, qd, inputs, factors = self._symbols()
+        tau = self._bias(trace, q, qd, inputs)
         x, push = factorization.solve(factors, tau), factorization.solve(factors, trace.inputs("ga", self.model.nd))
-        before, grads = self._pull_back(trace, q, qd, u, tau, push)
+        before, grads = self._pull_back(trace, q, qd, inputs, tau, push)
         nq, nd = self.model.nq, self.model.nd
-        sums = (
-            _sums(trace, "gq", grads[:nq]) | _sums(trace, "gqd", grads[nq : nq + nd]) | _sums(trace, "gu", grads[nq + nd :])
-        )
         matrix = factorization.mass_matrix_gradient(self.entries, x, push)
-        return self.emit(*before, sums | _sums(trace, "gh", matrix))
+        outputs = _assign("gq", grads[:nq]) | _assign("gqd", grads[nq : nq + nd])
+        outputs |= self._input_cotangents(grads[nq + nd :]) | _assign("gh", matrix)
+        return self.emit(*before, _sums(trace, outputs))
 
     def substep(self) -> str:
-        """Return code for q, qd, u, f, o, dt -> q, qd one substep later."""
-        trace, q, qd, u, factors = self._symbols()
-        origin = _point(trace)
-        x = factorization.solve(factors, dynamics.bias_force(self.model, q, qd, u, origin, self._touched(trace)))
-        new_q, new_qd = dynamics.integrate(self.model, q, qd, x, trace.input(_DT), origin)
+        """Return code for q, qd, u, c, par, f, o, dt -> q, qd one substep later."""
+        trace, q, qd, inputs, factors = self._symbols()
+        x = factorization.solve(factors, self._bias(trace, q, qd, inputs))
+        new_q, new_qd = dynamics.integrate(self.model, q, qd, x, trace.input(_DT), _point(trace))
         return self._forward(trace, q, qd, _assign("q", new_q) | _assign("qd", new_qd))
 
     def substep_adjoint(self) -> str:
-        """Return code for gq, gqd of the new state -> of the old one; gu, gh +=."""
-        trace, q, qd, u, factors = self._symbols()
-        origin, model = _point(trace), self.model
+        """Return code for gq, gqd of the new state -> of the old one; gu, gc, gpar, gh +=."""
+        trace, q, qd, inputs, factors = self._symbols()
+        model = self.model
         nq, nd = model.nq, model.nd
-        tau = dynamics.bias_force(model, q, qd, u, origin, self._touched(trace))
+        tau = self._bias(trace, q, qd, inputs)
         x = factorization.solve(factors, tau)
-        new_q, new_qd = dynamics.integrate(model, q, qd, x, trace.input(_DT), origin)
+        new_q, new_qd = dynamics.integrate(model, q, qd, x, trace.input(_DT), _point(trace))
         # the gradient stops at x, because the solve has an adjoint of its own
         seeds = trace.inputs("gq", nq) + trace.inputs("gqd", nd)
         direct = gradient(new_q + new_qd, seeds, [*q, *qd, *x])
         push = factorization.solve(factors, direct[nq + nd :])
-        before, through = self._pull_back(trace, q, qd, u, tau, push)
+        before, through = self._pull_back(trace, q, qd, inputs, tau, push)
         total = [one + two for one, two in zip(direct[: nq + nd], through[: nq + nd], strict=True)]
         matrix = factorization.mass_matrix_gradient(self.entries, x, push)
-        sums = _sums(trace, "gu", through[nq + nd :]) | _sums(trace, "gh", matrix)
+        sums = _sums(trace, self._input_cotangents(through[nq + nd :]) | _assign("gh", matrix))
         return self.emit(*before, _assign("gq", total[:nq]) | _assign("gqd", total[nq:]) | sums)
+
+    def _bias(self, trace: Trace, q: list[Expr], qd: list[Expr], inputs: list[Expr]) -> list[Scalar]:
+        nd = self.model.nd
+        force, control = inputs[:nd], inputs[nd : nd + self.controls]
+        return dynamics.bias_force(self._robot(trace), q, qd, force, _point(trace), self._touched(trace), control)
 
     def _touched(self, trace: Trace) -> dict[int, tuple[Vector, Vector]]:
         """Return what the loops over pairs leave in `bw`: (torque, force) by link."""
@@ -235,62 +283,61 @@ class _Writer:
         return self.emit(self._poses(trace, q, qd), self.loops.forward(), outputs)
 
     def _pull_back(
-        self, trace: Trace, q: list[Expr], qd: list[Expr], u: list[Expr], tau: list[Scalar], push: list[Scalar]
+        self, trace: Trace, q: list[Expr], qd: list[Expr], inputs: list[Expr], tau: list[Scalar], push: list[Scalar]
     ) -> tuple[list[Stage], list[Scalar]]:
-        """Return stages that have to run before, and the cotangent of q, qd, u, given that of tau."""
-        direct: list[Scalar] = [*q, *qd, *u]
+        """Return stages that have to run before, and the cotangent of q, qd, inputs, given tau's."""
+        direct: list[Scalar] = [*q, *qd, *inputs]
         if self.loops is None:
             return [], gradient(tau, push, direct)
         poses = self._poses(trace, q, qd)
         wrenches: list[Scalar] = [x for body in self.loops.inputs(trace, "bw", 6) for x in body]
         moved = [x for body in self.loops.inputs(trace, "gp", BODY) for x in body]
         grads = gradient(tau, push, direct + wrenches)
-        through = gradient(list(poses.values()), moved, [*q, *qd]) + [0.0] * len(u)
+        through = gradient(list(poses.values()), moved, [*q, *qd]) + [0.0] * len(inputs)
         seeds = _assign("gw", grads[len(direct) :])
         before: list[Stage] = [poses, self.loops.forward(adjoint=True), seeds, self.loops.backward()]
         return before, [one + two for one, two in zip(grads, through, strict=False)]
 
     def _symbols(self) -> tuple[Trace, list[Expr], list[Expr], list[Expr], factorization.Matrix]:
-        trace, nd = Trace(), self.model.nd
+        trace, model = Trace(), self.model
         factors: factorization.Matrix = dict(zip(self.entries, trace.inputs("f", len(self.entries)), strict=True))
-        return trace, trace.inputs("q", self.model.nq), trace.inputs("qd", nd), trace.inputs("u", nd), factors
+        return trace, trace.inputs("q", model.nq), trace.inputs("qd", model.nd), self._inputs(trace), factors
 
 
 def _point(trace: Trace) -> Vector:
     return vector(trace.inputs("o", 3))
 
 
-def _sums(trace: Trace, name: str, values: Sequence[Scalar]) -> dict[str, Scalar]:
-    """Return what adds values to an array, where they are not constantly zero."""
-    added = {f"{name}[{i}]": value for i, value in enumerate(values)}
-    return {entry: trace.input(entry) + value for entry, value in added.items() if isinstance(value, Expr)}
+def _sums(trace: Trace, added: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """Return what adds to variables instead of overwriting them, where that is not constantly zero."""
+    return {name: trace.input(name) + value for name, value in added.items() if isinstance(value, Expr)}
 
 
 def _assign(name: str, values: Sequence[Scalar]) -> dict[str, Scalar]:
     return {f"{name}[{i}]": value for i, value in enumerate(values)}
 
 
-def source(name: str, model: Model) -> str:
-    """Return the C text of a kernel of `SIGNATURES` for one block of environments.
+def source(name: str, model: Model, parameters: Sequence[str] = ()) -> str:
+    """Return the C text of a kernel of `SIGNATURES` for one block of environments, with `parameters` as arguments.
 
     `step` advances by `substeps` substeps of `dt` and records their states if `record`; `step_adjoint` pulls the cotangents
     of its result back to its inputs, from the recorded trajectory. `acceleration` computes the joint accelerations, and
     `acceleration_adjoint` pulls theirs back. The step sizes are arguments, so that another one is the same machine code.
     """
-    signature, writer = SIGNATURES[name], _Writer(model)
+    signature, writer = SIGNATURES[name], _Writer(model, Parameters(model, parameters))
     head = _PRELUDE + writer.constants()
     if "trajectory" in signature.passes:
         head += _TRAJECTORY.replace("ROWS", "(substeps + 1)" if model.records_end else "substeps")
     if writer.loops is not None:
         head += writer.loops.declare(adjoint=name.endswith("adjoint"))
-    return head + signature.prologue() + _BODIES[name](writer) + signature.epilogue()
+    return head + signature.prologue(writer.sizes()) + _BODIES[name](writer) + signature.epilogue(writer.sizes())
 
 
 def _step(w: _Writer) -> str:
     last = f"if (record) {_RECORD.replace('row(s)', 'row(substeps)')}\n" if w.model.records_end else ""
     return f"""{w.origin()}{w.enter()}
 for (int s = 0; s < substeps; ++s) {{
-    if (s % interval == 0) {w.factor()}
+    if (s % interval == 0) {w.factor(_DT)}
     if (record) {_RECORD}
     {w.substep()}
 }}
@@ -306,15 +353,15 @@ def _step_adjoint(w: _Writer) -> str:
     for (int i = 0; i < ND; ++i) qd[i] = from[(NQ + i) * stride];
 }};
 {first}restore(0);
-{w.origin()}{then}{_zero("gu")}
+{w.origin()}{then}{w.zero("gu", "gc", "gpar")}
 for (int s = substeps - 1; s >= 0; --s) {{
     if (s == substeps - 1 || (s + 1) % interval == 0) {{
         restore(s - s % interval);
-        {w.factor()}{_zero("gh")}
+        {w.factor(_DT)}{w.zero("gh")}
     }}
     restore(s);
     {w.substep_adjoint()}
-    if (s % interval == 0) {w.factor_adjoint()}
+    if (s % interval == 0) {w.factor_adjoint(_DT)}
 }}
 {w.enter_adjoint()}
 """
@@ -326,12 +373,8 @@ def _acceleration(w: _Writer) -> str:
 
 def _acceleration_adjoint(w: _Writer) -> str:
     first = w.accelerate() if w.model.records_end else ""  # `leave_accelerated` depends on it
-    return f"""{_zero("gq", "gqd", "gu", "gh")}{w.origin()}{w.enter()}{w.factor()}
+    return f"""{w.zero("gq", "gqd", "gu", "gc", "gpar", "gh")}{w.origin()}{w.enter()}{w.factor()}
 {first}{w.leave_accelerated_adjoint()}{w.accelerate_adjoint()}{w.factor_adjoint()}{w.enter_adjoint()}"""
-
-
-def _zero(*names: str) -> str:
-    return "".join(f"for (int i = 0; i < {LOCALS[name]}; ++i) {name}[i] = (lane)(0.0f);\n" for name in names)
 
 
 _BODIES = {

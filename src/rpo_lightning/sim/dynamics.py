@@ -13,13 +13,15 @@ from types import MappingProxyType
 
 import numpy as np
 
+from rpo_lightning.sim.actuation import actuator_wrench, generalized_forces
 from rpo_lightning.sim.algebra import ZERO, Vector, cross, normalized, rotation, vector
 from rpo_lightning.sim.contact import contact_force, contact_points
-from rpo_lightning.sim.expressions import Scalar, cos, nearest, sin, where_less
+from rpo_lightning.sim.expressions import Scalar, cos, nearest, sin
 from rpo_lightning.sim.factorization import Matrix
 from rpo_lightning.sim.model import Joint, Link, Model
 from rpo_lightning.sim.pairs.shapes import Body
 from rpo_lightning.sim.quaternions import quat_product
+from rpo_lightning.sim.springs import joint_force, linked_forces, tie_wrench
 
 __all__ = [
     "bias_force",
@@ -45,6 +47,7 @@ class _Frame:
 
 
 _UNIT = [vector(row) for row in np.eye(3)]
+_STILL: list[Scalar] = [0.0, 0.0, 0.0, 1.0]
 
 
 def _kinematics(model: Model, q: Sequence[Scalar], origin: Vector) -> list[_Frame]:
@@ -179,11 +182,13 @@ def bias_force(
     force: Sequence[Scalar],
     origin: Vector,
     touched: Mapping[int, tuple[Vector, Vector]] = MappingProxyType({}),
+    control: Sequence[Scalar] = (),
 ) -> list[Scalar]:
-    """Return tau (nd,): applied force, springs, dampers, limits, minus gravity, contact, Coriolis and centrifugal terms.
+    """Return tau (nd,): applied force, actuators, springs, dampers, minus gravity, contact, Coriolis and centrifugal terms.
 
     The joint accelerations solve `mass_matrix() qdd = tau`. Recursive Newton-Euler with zero joint accelerations. Contact
     with the ground is found here; that of `Model.pairs` is given: `touched` has (torque, force) on links, about `origin`.
+    `control` has an entry for each actuator, or none.
     """
     frames = _kinematics(model, q, origin)
     twists: list[tuple[Vector, Vector]] = []
@@ -209,29 +214,49 @@ def bias_force(
         weight = link.mass * vector(model.gravity)
         torque = torque + cross(w, spin) + cross(v, momentum) - cross(x, weight)
         wrenches.append((torque, push + cross(w, momentum) - weight))
+        if link.lifted:
+            x, push = frame.position + frame.rotation @ vector(link.lift_com), -link.lifted * vector(model.gravity)
+            _press(wrenches, index, cross(x, push), push)
     positions, rotations = [f.position for f in frames], [f.rotation for f in frames]
     for touch in contact_points(model, positions, rotations, twists, origin):
         pressed = contact_force(touch.depth, touch.normal, touch.velocity, touch.material, model.law, model.friction)
-        torque, push = wrenches[touch.link]
-        wrenches[touch.link] = (torque - cross(touch.point, pressed), push - pressed)
+        _press(wrenches, touch.link, cross(touch.point, pressed), pressed)
     for index, (turn, force_on) in touched.items():
-        torque, push = wrenches[index]
-        wrenches[index] = (torque - turn, push - force_on)
+        _press(wrenches, index, turn, force_on)
+
+    for actuator, value in zip(model.actuators, control, strict=False):
+        if actuator.link >= 0:
+            frame = frames[actuator.link]
+            _press(wrenches, actuator.link, *actuator_wrench(actuator, value, frame.position, frame.rotation))
+    found = [Body(f.position, f.rotation, *twist) for f, twist in zip(frames, twists, strict=True)]
+    for tie in model.ties:
+        (one, quat_one), (two, quat_two) = (
+            (found[link], frames[link].quat) if link >= 0 else (world(origin), _STILL) for link in (tie.first, tie.second)
+        )
+        turn_one, turn_two, push_one = tie_wrench(tie, one, two, quat_one, quat_two)
+        _press(wrenches, tie.first, turn_one, push_one)
+        _press(wrenches, tie.second, turn_two, -1.0 * push_one)
 
     tau = _inner_forces(model, q, force, origin)
     for index in range(len(model.links) - 1, -1, -1):
         link, frame, (torque, push) = model.links[index], frames[index], wrenches[index]
         for dof, (angular, linear) in enumerate(frame.columns, model.qd_start[index]):
             tau[dof] = tau[dof] - (angular @ torque + linear @ push)
-            if link.joint is not Joint.FREE:
-                tau[dof] = tau[dof] - (link.damping + link.limit_kd) * qd[dof]
-        if link.joint in (Joint.REVOLUTE, Joint.PRISMATIC):
-            dof, value = model.qd_start[index], q[model.q_start[index]]
-            tau[dof] = tau[dof] - link.stiffness * (value - link.target) + _limit_force(link, value, qd[dof])
+        joint_force(model, index, q, qd, tau)
         if link.parent >= 0:
             parent = wrenches[link.parent]
             wrenches[link.parent] = (parent[0] + torque, parent[1] + push)
+    linked_forces(model, q, qd, tau)
+    if control:
+        tau = [one + two for one, two in zip(tau, generalized_forces(model, q, qd, control), strict=True)]
     return tau
+
+
+def _press(wrenches: list[tuple[Vector, Vector]], link: int, turn: Vector, push: Vector) -> None:
+    """Take what acts on a link off the wrench it needs."""
+    if link >= 0:
+        torque, force = wrenches[link]
+        wrenches[link] = (torque - turn, force - push)
 
 
 def _inner_forces(model: Model, q: Sequence[Scalar], force: Sequence[Scalar], origin: Vector) -> list[Scalar]:
@@ -244,16 +269,6 @@ def _inner_forces(model: Model, q: Sequence[Scalar], force: Sequence[Scalar], or
             turn, push = vector(force[start : start + 3]), vector(force[start + 3 : start + 6])
             out[start : start + 3] = turn - cross(place, push)
     return out
-
-
-def _limit_force(link: Link, value: Scalar, rate: Scalar) -> Scalar:
-    total: Scalar = 0.0
-    brake = link.stop_kd * rate
-    if link.limit_ke and np.isfinite(link.lower):
-        total = total + where_less(value, link.lower, link.limit_ke * (link.lower - value) - brake, 0.0)
-    if link.limit_ke and np.isfinite(link.upper):
-        total = total + where_less(link.upper, value, link.limit_ke * (link.upper - value) - brake, 0.0)
-    return total
 
 
 def mass_matrix(model: Model, q: Sequence[Scalar], origin: Vector) -> Matrix:

@@ -18,6 +18,7 @@ __all__ = [
     "Expr",
     "Scalar",
     "Trace",
+    "angle",
     "block",
     "cos",
     "emit_stage",
@@ -144,6 +145,13 @@ def cos(x: Scalar) -> Scalar:
     return x.trace.node("cos", (x,)) if isinstance(x, Expr) else math.cos(x)
 
 
+def angle(y: Scalar, x: Scalar) -> Scalar:
+    """Return the angle of the point (x, y) from the x axis [rad]; neither may be negative, nor both 0."""
+    if isinstance(x, Expr) or isinstance(y, Expr):
+        return (x if isinstance(x, Expr) else y).trace.node("angle", (y, x))  # type: ignore[union-attr]
+    return math.atan2(y, x)
+
+
 def nearest(x: Scalar) -> Scalar:
     """Return x rounded to an integer; its derivative is taken as 0."""
     return x.trace.node("nearest", (x,)) if isinstance(x, Expr) else float(round(x))
@@ -223,6 +231,11 @@ def _backward(node: Expr, g: Scalar, accumulate: Callable[[Scalar, Scalar], None
         accumulate(args[0], g * cos(args[0]))
     elif op == "cos":
         accumulate(args[0], -(g * sin(args[0])))
+    elif op == "angle":
+        y, x = args
+        square = recip(x * x + y * y)
+        accumulate(y, g * (x * square))
+        accumulate(x, -(g * (y * square)))
     elif op == "where":
         a, b, then, otherwise = args
         if isinstance(then, Expr):
@@ -240,6 +253,7 @@ _FORMATS = {
     "sqrt": "square_root({})",
     "sin": "sine({})",
     "cos": "cosine({})",
+    "angle": "angle({}, {})",
     "nearest": "nearest({})",
     "frozen": "{}",
     "height": "height({}, {})",

@@ -6,22 +6,31 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from rpo_lightning.sim.expressions import Scalar, recip
-from rpo_lightning.sim.model import Joint, Model
+from rpo_lightning.sim.model import Model
 
-__all__ = ["Matrix", "factor_loops", "factorize", "mass_matrix_gradient", "solve", "with_armature"]
+__all__ = ["Matrix", "factor_loops", "factorize", "mass_matrix_gradient", "solve", "with_diagonal"]
 
 Matrix: TypeAlias = dict[tuple[int, int], Scalar]
 """Entries (row, column) with column <= row; what is missing is zero."""
 
 
-def factorize(model: Model, matrix: Matrix) -> Matrix:
-    """Factor `matrix + armature` = L^T D L, leaves first, which keeps the tree's sparsity (Featherstone 2008, 6.5).
+def with_diagonal(model: Model, matrix: Matrix, damping: Sequence[Scalar]) -> Matrix:
+    """Return a mass matrix with the joints' armature and what implicit damping adds, (nd,), on its diagonal."""
+    out = dict(matrix)
+    for index, link in enumerate(model.links):
+        for dof in range(model.qd_start[index], model.qd_start[index + 1]):
+            out[dof, dof] = out[dof, dof] + link.armature + damping[dof]
+    return out
+
+
+def factorize(matrix: Matrix) -> Matrix:
+    """Factor a matrix = L^T D L, leaves first, which keeps the tree's sparsity (Featherstone 2008, 6.5).
 
     Returns the entries of L below its unit diagonal and, on the diagonal, 1 / D.
     """
-    h = with_armature(model, matrix)
+    h, count = dict(matrix), 1 + max(row for row, _ in matrix)
     columns = _row_columns(h)
-    for k in range(model.nd - 1, -1, -1):
+    for k in range(count - 1, -1, -1):
         h[k, k] = recip(h[k, k])
         for i in reversed(columns[k]):
             factor = h[k, i] * h[k, k]
@@ -29,15 +38,6 @@ def factorize(model: Model, matrix: Matrix) -> Matrix:
                 if j <= i:
                     h[i, j] = h[i, j] - factor * h[k, j]
             h[k, i] = factor
-    return h
-
-
-def with_armature(model: Model, matrix: Matrix) -> Matrix:
-    """Return the mass matrix and what the joints' rotors add to its diagonal."""
-    h = dict(matrix)
-    for index, link in enumerate(model.links):
-        for dof in range(model.qd_start[index], model.qd_start[index + 1]):
-            h[dof, dof] = h[dof, dof] + (link.armature if link.joint is not Joint.FREE else 0.0)
     return h
 
 

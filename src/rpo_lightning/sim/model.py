@@ -8,9 +8,23 @@ from hashlib import sha256
 
 import numpy as np
 
-__all__ = ["FREE_VELOCITIES", "Contact", "Geom", "Joint", "Link", "Model", "Pair"]
+__all__ = [
+    "DAMPINGS",
+    "FREE_VELOCITIES",
+    "Actuator",
+    "Contact",
+    "Coupling",
+    "Geom",
+    "Joint",
+    "Link",
+    "Model",
+    "Pair",
+    "Tendon",
+    "Tie",
+]
 
 FREE_VELOCITIES = ("body", "world")
+DAMPINGS = ("implicit", "explicit")
 
 
 class Joint(IntEnum):
@@ -42,10 +56,13 @@ class Link:
         pos, quat: joint frame in the parent link's frame, [m] and xyzw.
         mass, com, inertia: [kg], (3,) [m] in the link frame, (3, 3) about the centre of mass in link axes [kg m^2].
         ref: q at which the joint is in the pose of the file (revolute, prismatic); limits and target are values of q.
-        lower, upper: limits, [rad] or [m]; infinite if there are none.
+        lower, upper: limits, [rad] or [m]; infinite if there are none. Of a ball joint `upper` is the largest angle [rad].
         limit_ke, limit_kd: stiffness beyond the limits; damping that always acts [N m/rad, N m s/rad or N/m, N s/m].
         stop_kd: damping that acts beyond the limits only.
-        stiffness, target, damping: spring towards `target`, viscous damping. armature: added to the mass matrix.
+        stiffness, target, damping: spring towards `target` (a ball joint's towards no rotation), viscous damping.
+        armature: added to the mass matrix. frictionloss: dry friction in the joint [N m or N].
+        force_range: what the sum of the actuators' forces on the joint is clamped to [N m or N].
+        lifted, lift_com: mass whose weight is compensated [kg], and its centre (3,) [m].
     """
 
     name: str
@@ -67,6 +84,99 @@ class Link:
     target: float = 0.0
     damping: float = 0.0
     armature: float = 0.0
+    frictionloss: float = 0.0
+    force_range: tuple[float, float] = (-np.inf, np.inf)
+    lifted: float = 0.0
+    lift_com: np.ndarray = field(default_factory=lambda: np.zeros(3))
+
+
+@dataclass
+class Actuator:
+    """Force from a control: `clamp(gain * control + bias . (1, length, velocity), *force_range)`.
+
+    Attributes:
+        moment: (dof, coefficient) of each degree of freedom that it acts on; the length is the sum of coefficient times
+            coordinate (revolute, prismatic), its force on a dof is coefficient times force.
+        gain, bias: [N m or N] for each unit of control, and for 1, length and velocity.
+        control: the controls that actions -1 and 1 stand for.
+        force_range: limits of its force.
+        link, point, push, turn: instead of `moment` a link, -1 if there is none, a point on it (3,) [m], and force and
+            torque (3,) in the link's axes for each unit of force; such an actuator has no length.
+    """
+
+    name: str
+    moment: list[tuple[int, float]] = field(default_factory=list)
+    gain: float = 1.0
+    bias: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    control: tuple[float, float] = (-1.0, 1.0)
+    force_range: tuple[float, float] = (-np.inf, np.inf)
+    link: int = -1
+    point: np.ndarray = field(default_factory=lambda: np.zeros(3))
+    push: np.ndarray = field(default_factory=lambda: np.zeros(3))
+    turn: np.ndarray = field(default_factory=lambda: np.zeros(3))
+
+
+@dataclass
+class Tendon:
+    """A length that is linear in coordinates (revolute, prismatic), with a spring, damper, limits and dry friction along it.
+
+    Attributes:
+        moment: (dof, coefficient). rest: (2,) lengths between which the spring is slack [m].
+        The others as those of `Link`, along the length [N/m, N s/m, N].
+    """
+
+    name: str
+    moment: list[tuple[int, float]]
+    stiffness: float = 0.0
+    rest: tuple[float, float] = (0.0, 0.0)
+    damping: float = 0.0
+    frictionloss: float = 0.0
+    lower: float = -np.inf
+    upper: float = np.inf
+    limit_ke: float = 0.0
+    stop_kd: float = 0.0
+
+
+@dataclass
+class Coupling:
+    """A stiff spring that keeps one coordinate at a polynomial of another: q1 = c0 + c1 x + ... + c4 x^4, x = q2 - ref.
+
+    Attributes:
+        first, second: links with one coordinate each; `second` -1 for none.
+        coefficients: (5,), c0 with the first coordinate's reference in it. ref: of the second coordinate.
+        ke, kd: stiffness and damping [N m/rad, N m s/rad or N/m, N s/m].
+    """
+
+    name: str
+    first: int
+    second: int
+    coefficients: tuple[float, float, float, float, float]
+    ref: float
+    ke: float
+    kd: float
+
+
+@dataclass
+class Tie:
+    """A stiff spring that keeps two points of links together, and if it is a weld their axes.
+
+    Attributes:
+        first, second: links, -1 for the world. first_point, second_point: (3,) in them [m].
+        quat: of the second link's axes seen from the first's, xyzw.
+        ke, kd: stiffness and damping of the points [N/m, N s/m]. turn_ke, turn_kd: of the axes [N m/rad, N m s/rad], 0 for
+            points only.
+    """
+
+    name: str
+    first: int
+    second: int
+    first_point: np.ndarray
+    second_point: np.ndarray
+    ke: float
+    kd: float
+    quat: np.ndarray = field(default_factory=lambda: np.array([0.0, 0.0, 0.0, 1.0]))
+    turn_ke: float = 0.0
+    turn_kd: float = 0.0
 
 
 @dataclass
@@ -127,12 +237,14 @@ class Model:
     Attributes:
         contacts: points that touch the ground plane. geoms, pairs: shapes, and which of them touch each other besides.
         up: (3,) unit normal of the ground plane. ground: its height along `up` [m].
-        actuators: (dof, gear) of each actuator, [N m] or [N] per unit of action, in the file's order.
+        actuators: in the file's order. tendons, couplings, ties: springs besides those of the links.
         start: (nq,) start pose; without one, joints at their `ref` and quaternions at identity.
         law: of contact, by `sim.contact.LAWS`. friction: "bound" or "smooth". detection: "exact", or "rewarped" with the
             defects of that simulator.
         free_velocity: what a free joint's motion is solved for: "body", or "world" as the reference does it, see
             `dynamics.inner_rates`.
+        damping: of joints, "implicit" in the velocity, stable for any step, or "explicit" as the reference does it.
+        friction_width: the speed beyond which friction loss is nearly dry [rad/s or m/s]; below, it is viscous.
         mass_links: whose inertia counts in the mass matrix for each link; its own, but for one simulator's defect.
     """
 
@@ -141,14 +253,19 @@ class Model:
     gravity: np.ndarray = field(default_factory=lambda: np.array([0.0, -9.81, 0.0]))
     up: np.ndarray = field(default_factory=lambda: np.array([0.0, 1.0, 0.0]))
     ground: float = 0.0
-    actuators: list[tuple[int, float]] = field(default_factory=list)
+    actuators: list[Actuator] = field(default_factory=list)
     start: np.ndarray = field(default_factory=lambda: np.zeros(0))
     geoms: list[Geom] = field(default_factory=list)
     pairs: list[Pair] = field(default_factory=list)
+    tendons: list[Tendon] = field(default_factory=list)
+    couplings: list[Coupling] = field(default_factory=list)
+    ties: list[Tie] = field(default_factory=list)
     law: str = "depth"
     friction: str = "bound"
     detection: str = "exact"
     free_velocity: str = "body"
+    damping: str = "implicit"
+    friction_width: float = 0.1
     mass_links: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -189,15 +306,38 @@ class Model:
         """Whether the same operations in the same order are wanted as the recorded runs had: the cheapest are not."""
         return self.free_velocity == "world"
 
+    @property
+    def controls(self) -> int:
+        """Number of controls that a step takes: of all actuators, or none if they are motors, whose force is constant in it.
+
+        What depends on the state, is clamped or acts on a link is computed in every substep.
+        """
+        return 0 if all(self._is_motor(actuator) for actuator in self.actuators) else len(self.actuators)
+
+    def _is_motor(self, actuator: Actuator) -> bool:
+        ranges = [actuator.force_range, *(link.force_range for link in self.links)]
+        free = not np.isfinite(ranges).any()
+        return free and not any(actuator.bias) and actuator.link < 0
+
     def digest(self) -> str:
         """Return what is equal for two models exactly if the same equations describe their motion."""
-        words = [self.law, self.friction, self.detection, self.free_velocity, *(geom.kind for geom in self.geoms)]
-        parts = [np.asarray([self.ground, *self.gravity, *self.up]), np.asarray(self.mass_links)]
-        for item in (*self.links, *self.contacts, *self.geoms, *self.pairs):
-            parts += [np.asarray(value) for name, value in vars(item).items() if name not in ("name", "kind", "heights")]
+        words = [self.law, self.friction, self.detection, self.free_velocity, self.damping]
+        words += [geom.kind for geom in self.geoms]
+        parts = [np.asarray([self.ground, self.friction_width, *self.gravity, *self.up]), np.asarray(self.mass_links)]
+        driven = self.actuators if self.controls else []
+        for item in (
+            *self.links, *self.contacts, *self.geoms, *self.pairs, *driven, *self.tendons, *self.couplings, *self.ties
+        ):  # fmt: skip
+            parts += [
+                np.asarray(value) for name, value in vars(item).items() if name not in ("name", "kind", "heights", "control")
+            ]
         numbers = b"".join(np.append(part.ravel(), part.size).astype(float).tobytes() for part in parts)
         shapes = [geom.heights.shape for geom in self.geoms]  # the heights themselves are an argument
         return sha256(repr((words, shapes)).encode() + numbers).hexdigest()
+
+    def coordinate(self, dof: int) -> int:
+        """Return the entry of q that a degree of freedom of a revolute or prismatic joint moves."""
+        return self.q_start[self.qd_start.index(dof)]
 
     def coordinates(self, link: int) -> slice:
         """Return the entries of q that belong to a link's joint."""

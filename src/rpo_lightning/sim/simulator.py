@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 from itertools import pairwise
@@ -16,6 +17,7 @@ import warp as wp
 
 from rpo_lightning.sim import codegen, kernels
 from rpo_lightning.sim.model import Model
+from rpo_lightning.sim.parameters import Parameters
 
 __all__ = ["Simulator", "resolve_device"]
 
@@ -57,9 +59,11 @@ class Simulator:
         threads: CPU threads that share the environments; None: as many as torch uses, which is all cores by default.
         terrain: (1 or N, rows, columns) heights of the robot's height field, one for all environments or one for each [m];
             None: those of its file.
+        parameters: constants of the robot that become inputs of `step`, by the names of `sim.parameters`.
 
     Raises:
-        ValueError: for counts below one, a terrain of another shape, or a CUDA device that is not there.
+        ValueError: for counts below one, a terrain of another shape, parameters that do not exist, or a CUDA device that is
+            not there.
     """
 
     def __init__(
@@ -72,6 +76,7 @@ class Simulator:
         device: str | torch.device = "cpu",
         threads: int | None = None,
         terrain: torch.Tensor | None = None,
+        parameters: Sequence[str] = (),
     ) -> None:
         threads = torch.get_num_threads() if threads is None else threads
         for name, value in (("num_envs", num_envs), ("substeps", substeps), ("threads", threads)):
@@ -87,6 +92,8 @@ class Simulator:
         self.terrain = _checked_terrain(model, num_envs, terrain).to(self.device)
         self._terrains = len(self.terrain)
         self._step_sizes = dt / substeps, substeps, mass_matrix_interval, self._terrains
+        self.parameters = Parameters(model, parameters)
+        self.controls = len(model.actuators) if model.controls or self.parameters.drive else 0
         self._robot = copy.deepcopy(model)  # traced at the first use of a kernel, when the caller's may have changed
         self._kernels: dict[str, wp.Kernel] = {}
         width = codegen.LANES[self.device.type]
@@ -94,38 +101,73 @@ class Simulator:
         self._trajectory_size = self._blocks * width * (substeps + model.records_end) * (model.nq + model.nd)
         self._shares = _split(self._blocks, min(threads, self._blocks) if self.device.type == "cpu" else 1)
 
-    def step(self, q: torch.Tensor, qd: torch.Tensor, force: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return (q, qd) after one step of `dt` under a constant generalised force.
+    def step(
+        self,
+        q: torch.Tensor,
+        qd: torch.Tensor,
+        force: torch.Tensor,
+        control: torch.Tensor | None = None,
+        parameters: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return (q, qd) after one step of `dt` under a constant generalised force and constant controls.
 
         Args:
             q: (N, nq) coordinates [m, rad, unit quaternions xyzw].
             qd: (N, nd) rates; of a free joint the twist about the world origin.
             force: (N, nd) [N m or N].
+            control: (N, controls) of the actuators; None: 0. Where `controls` is 0 all are motors, and `force` has theirs.
+            parameters: (N, k) or (k,), in the order of `parameters.names`; None: those of the robot.
         """
-        self._check(q=q, qd=qd, force=force)
-        return _Step.apply(self, torch.is_grad_enabled(), q, qd, force)
+        return _Step.apply(self, torch.is_grad_enabled(), *self._inputs(q, qd, force, control, parameters))
 
-    def acceleration(self, q: torch.Tensor, qd: torch.Tensor, force: torch.Tensor) -> torch.Tensor:
-        """Return the rates' time derivative (N, nd) in a state, with a fresh mass matrix."""
-        self._check(q=q, qd=qd, force=force)
-        return _Acceleration.apply(self, q, qd, force)
+    def acceleration(
+        self,
+        q: torch.Tensor,
+        qd: torch.Tensor,
+        force: torch.Tensor,
+        control: torch.Tensor | None = None,
+        parameters: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Return the rates' time derivative (N, nd) in a state, with a fresh mass matrix; arguments as of `step`."""
+        return _Acceleration.apply(self, *self._inputs(q, qd, force, control, parameters))
 
-    def _kernel(self, name: str) -> wp.Kernel:
-        if name not in self._kernels:
-            kernel = kernels.build(name, _source(name, self._robot))
-            # now, and not at the first launch, where several threads would compile the same module
-            kernels.load(kernel, self.device, _CUDA_BLOCK if self.device.type == "cuda" else None)
-            self._kernels[name] = kernel
-        return self._kernels[name]
+    def default_parameters(self) -> torch.Tensor:
+        """Return the parameters (k,) as the robot has them."""
+        return torch.as_tensor(self.parameters.values, dtype=torch.float32, device=self.device)
 
-    def _check(self, **tensors: torch.Tensor) -> None:
-        for name, tensor in tensors.items():
-            shape = (self.num_envs, self.model.nq if name == "q" else self.model.nd)
+    def _inputs(
+        self,
+        q: torch.Tensor,
+        qd: torch.Tensor,
+        force: torch.Tensor,
+        control: torch.Tensor | None,
+        parameters: torch.Tensor | None,
+    ) -> tuple[torch.Tensor, ...]:
+        if control is None:
+            control = force.new_zeros(self.num_envs, self.controls)
+        if parameters is None:
+            parameters = self.default_parameters()
+        if parameters.ndim == 1:
+            parameters = parameters.expand(self.num_envs, -1)
+        widths = {"q": self.model.nq, "qd": self.model.nd, "force": self.model.nd}
+        widths |= {"control": self.controls, "parameters": self.parameters.size}
+        given = q, qd, force, control, parameters
+        for (name, width), tensor in zip(widths.items(), given, strict=True):
+            shape = (self.num_envs, width)
             if tuple(tensor.shape) != shape or tensor.dtype != torch.float32 or tensor.device != self.device:
                 raise ValueError(
                     f"{name} must be a float32 tensor of shape {shape} on {self.device}, "
                     f"got {tensor.dtype} {tuple(tensor.shape)} on {tensor.device}"
                 )
+        return given
+
+    def _kernel(self, name: str) -> wp.Kernel:
+        if name not in self._kernels:
+            kernel = kernels.build(name, _source(name, self._robot, self.parameters.names))
+            # now, and not at the first launch, where several threads would compile the same module
+            kernels.load(kernel, self.device, _CUDA_BLOCK if self.device.type == "cuda" else None)
+            self._kernels[name] = kernel
+        return self._kernels[name]
 
     def _launch(self, name: str, tensors: tuple[torch.Tensor, ...], *scalars: float) -> None:
         kernel = self._kernel(name)
@@ -182,60 +224,61 @@ if hasattr(os, "register_at_fork"):  # a forked child inherits the pool but not 
     os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
-_sources: dict[tuple[str, str], str] = {}
+_sources: dict[tuple, str] = {}
 
 
-def _source(name: str, model: Model) -> str:
+def _source(name: str, model: Model, parameters: tuple[str, ...]) -> str:
     """Return a kernel's text; tracing takes some tenths of a second, so equal robots share it."""
-    key = name, model.digest()
+    key = name, model.digest(), parameters
     if key not in _sources:
-        _sources[key] = codegen.source(name, model)
+        _sources[key] = codegen.source(name, model, parameters)
     return _sources[key]
 
 
 class _Step(torch.autograd.Function):
-    """Keeps the force and the substep states of the forward pass, nothing else."""
+    """Keeps force, controls, parameters and the substep states of the forward pass, nothing else."""
 
     @staticmethod
-    def forward(ctx: Any, simulator: Simulator, grad: bool, q: torch.Tensor, qd: torch.Tensor, force: torch.Tensor) -> Any:
+    def forward(ctx: Any, simulator: Simulator, grad: bool, *given: torch.Tensor) -> Any:
         record = grad and any(ctx.needs_input_grad)
-        q, qd, force = (t.detach().contiguous() for t in (q, qd, force))
+        q, qd, *inputs = (t.detach().contiguous() for t in given)
         trajectory = q.new_empty(simulator._trajectory_size if record else 0)
         out = torch.empty_like(q), torch.empty_like(qd)
-        simulator._launch("step", (q, qd, force, simulator.terrain, trajectory, *out), int(record), *simulator._step_sizes)
+        arrays = (q, qd, *inputs, simulator.terrain, trajectory, *out)
+        simulator._launch("step", arrays, int(record), *simulator._step_sizes)
         if record:
             ctx.simulator = simulator
-            ctx.save_for_backward(force, trajectory)
+            ctx.save_for_backward(*inputs, trajectory)
         return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, adj_q: torch.Tensor, adj_qd: torch.Tensor) -> Any:
-        force, trajectory = ctx.saved_tensors
+        *inputs, trajectory = ctx.saved_tensors
         adj_q, adj_qd = adj_q.detach().contiguous(), adj_qd.detach().contiguous()
-        grads = torch.empty_like(adj_q), torch.empty_like(adj_qd), torch.empty_like(adj_qd)
+        grads = [torch.empty_like(t) for t in (adj_q, adj_qd, *inputs)]
         simulator = ctx.simulator
-        arrays = adj_q, adj_qd, force, simulator.terrain, trajectory, *grads
+        arrays = (adj_q, adj_qd, *inputs, simulator.terrain, trajectory, *grads)
         simulator._launch("step_adjoint", arrays, *simulator._step_sizes)
         return None, None, *grads
 
 
 class _Acceleration(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, simulator: Simulator, q: torch.Tensor, qd: torch.Tensor, force: torch.Tensor) -> Any:
-        q, qd, force = (t.detach().contiguous() for t in (q, qd, force))
-        out = torch.empty_like(qd)
-        simulator._launch("acceleration", (q, qd, force, simulator.terrain, out), simulator._terrains)
+    def forward(ctx: Any, simulator: Simulator, *given: torch.Tensor) -> Any:
+        given = tuple(t.detach().contiguous() for t in given)
+        out = torch.empty_like(given[1])
+        simulator._launch("acceleration", (*given, simulator.terrain, out), simulator._terrains)
         ctx.simulator = simulator
-        ctx.save_for_backward(q, qd, force)
+        ctx.save_for_backward(*given)
         return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, adj: torch.Tensor) -> Any:
-        q, qd, force = ctx.saved_tensors
-        grads = torch.empty_like(q), torch.empty_like(qd), torch.empty_like(force)
+        given = ctx.saved_tensors
+        grads = [torch.empty_like(t) for t in given]
         simulator = ctx.simulator
-        arrays = q, qd, force, adj.detach().contiguous(), simulator.terrain, *grads
+        arrays = (*given, adj.detach().contiguous(), simulator.terrain, *grads)
         simulator._launch("acceleration_adjoint", arrays, simulator._terrains)
         return None, *grads

@@ -8,12 +8,13 @@ import mujoco
 import numpy as np
 
 from rpo_lightning.sim.mjcf.refusals import Refusals, label, since
+from rpo_lightning.sim.model import Actuator
 
 __all__ = ["motors"]
 
 
-def motors(mj: Any, refuse: Refusals) -> list[tuple[int, float]]:
-    """Return (dof, force of one unit of action [N m or N]) of every motor, in the file's order.
+def motors(mj: Any, refuse: Refusals) -> list[Actuator]:
+    """Return every motor, in the file's order.
 
     One unit of action is the end of the control range -c ... c; without a range it is one unit of control.
 
@@ -35,7 +36,12 @@ def motors(mj: Any, refuse: Refusals) -> list[tuple[int, float]]:
     for index, dof in enumerate(dofs):
         if dof in dofs[:index]:
             raise ValueError(f"{refuse.path}: {names[kept[index]]} is the second on its joint; keep one motor per joint")
-    return [(int(dof), float(force[a])) for dof, a in zip(dofs, kept, strict=True)]
+    found = []
+    for dof, a in zip(dofs.tolist(), kept.tolist(), strict=True):
+        reach = float(ranges[a, 1]) if limited[a] and not lopsided[a] else 1.0
+        gear, gain = float(mj.actuator_gear[a, 0]), float(mj.actuator_gainprm[a, 0])
+        found.append(Actuator(mj.actuator(a).name or f"actuator {a}", [(dof, gear)], gain, control=(-reach, reach)))
+    return found
 
 
 def _plain(mj: Any) -> np.ndarray:

@@ -3,8 +3,8 @@
 Poses, defaults, units and includes are MuJoCo's business: they come from the compiled model. An explicit `<inertial>` is
 taken literally from the file instead, because the reference's inertias are unphysical and the compiler would "repair" them.
 What MJCF has no word for stands in `<custom>`: `<numeric name="contact" data="ke kd kf mu"/>`, "contact NAME" for an
-explicit pair, `<numeric name="limit" data="ke kd stop_kd"/>`, `<text name="friction" data="smooth"/>`,
-`<text name="free_velocity" data="world"/>`. A plane is the ground. The first keyframe is the start pose.
+explicit pair, `<numeric name="limit" data="ke kd stop_kd"/>`, `<text name="friction" data="smooth"/>`, "free_velocity" as
+"world", "damping" as "explicit". A plane is the ground. The first keyframe is the start pose.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from rpo_lightning.sim.mjcf.laws import CONTACT, Laws, constants
 from rpo_lightning.sim.mjcf.motors import motors
 from rpo_lightning.sim.mjcf.refusals import Refusals, check_model, check_spec, obey_flags
 from rpo_lightning.sim.mjcf.touching import touching
-from rpo_lightning.sim.model import FREE_VELOCITIES, Joint, Link, Model
+from rpo_lightning.sim.model import DAMPINGS, FREE_VELOCITIES, Joint, Link, Model
 from rpo_lightning.sim.quaternions import quat_product
 
 __all__ = ["load_mjcf"]
@@ -89,7 +89,8 @@ def load_mjcf(
     texts = {text.name: text.data for text in spec.texts}
     model.friction = texts.get("friction", FRICTIONS[0]) if friction is None else friction
     model.free_velocity = texts.get("free_velocity", FREE_VELOCITIES[0])
-    for name, choices in (("friction", FRICTIONS), ("free_velocity", FREE_VELOCITIES)):
+    model.damping = texts.get("damping", DAMPINGS[0])
+    for name, choices in (("friction", FRICTIONS), ("free_velocity", FREE_VELOCITIES), ("damping", DAMPINGS)):
         if (value := getattr(model, name)) not in choices:
             raise ValueError(f"{path}: {name} must be {' or '.join(map(repr, choices))}, got {value!r}")
     return model

@@ -16,6 +16,7 @@ from rpo_lightning.sim.expressions import Expr, Scalar, Trace, block, emit_stage
 from rpo_lightning.sim.model import Model
 from rpo_lightning.sim.pairs.shapes import BODY, Body
 from rpo_lightning.sim.pairs.wrenches import Table, pair_shapes, pair_wrench, tables
+from rpo_lightning.sim.parameters import Parameters
 
 __all__ = ["APART", "Loops"]
 
@@ -33,11 +34,12 @@ class Loops:
 
     Args:
         model: the robot.
+        parameters: those that are arguments of its kernels, in the local arrays `par` and, of cotangents, `gpar`.
         bounded: leave out what is apart; False only to show that this changes nothing.
     """
 
-    def __init__(self, model: Model, bounded: bool = True) -> None:
-        self.model, self.bounded = model, bounded
+    def __init__(self, model: Model, parameters: Parameters, bounded: bool = True) -> None:
+        self.model, self.parameters, self.bounded = model, parameters, bounded
         self.tables = tables(model)
         self.links = sorted({int(link) for table in self.tables for link in table.links.ravel()})
         self.grid = next((table.grid for table in self.tables if table.grid[0]), (0, 0))
@@ -84,7 +86,7 @@ class Loops:
         return f"for (int i = 0; i < {width * len(self.links)}; ++i) {name}[i] = (lane)(0.0f);\n"
 
     def _press(self, index: int, table: Table, listed: bool) -> str:
-        pair, declared, count = _Pair(self.model, table), set[int](), len(table.kind.parts)
+        pair, declared, count = _Pair(self.model, table, self.parameters), set[int](), len(table.kind.parts)
         outputs = _added("to_one", "to_two", pair.wrench)
         gap = table.kind.part_apart(*pair.shapes, pair.part) if table.kind.part_apart is not None else 0.0
         text = _names(index, table)
@@ -103,9 +105,12 @@ class Loops:
         return head + f"for (int p = 0; p < {len(table.rows)}; ++p) {{\n{block(text)}}}\n"
 
     def _pull(self, index: int, table: Table) -> str:
-        pair, count = _Pair(self.model, table), len(table.kind.parts)
+        pair, count = _Pair(self.model, table, self.parameters), len(table.kind.parts)
         seeds = pair.trace.inputs("done", 6) + pair.trace.inputs("undone", 6)
-        outputs = _added("to_one", "to_two", gradient(pair.wrench, seeds, [*pair.one, *pair.two]))
+        grads = gradient(pair.wrench, seeds, [*pair.one, *pair.two, *pair.scales])
+        outputs = _added("to_one", "to_two", grads[: 2 * BODY])
+        scaled = enumerate(grads[2 * BODY :])
+        outputs |= {f"gpar[{i}]": x for i, x in scaled if isinstance(x, Expr)}
         text = f"const int p = touching_{index}[k] / {count}, e = touching_{index}[k] % {count};\n"
         text += _names(index, table) + _part_name(index, table)
         text += "const lane *done = gw + 6 * pair[0], *undone = gw + 6 * pair[1];\n"
@@ -125,10 +130,11 @@ class Loops:
 class _Pair:
     """One pair of a kind, traced: its row of constants, one part of it, its bodies, where they touch and what that does."""
 
-    def __init__(self, model: Model, table: Table) -> None:
+    def __init__(self, model: Model, table: Table, parameters: Parameters) -> None:
         self.trace = trace = Trace()
         self.part = _symbols(trace, "of_part", table.kind.parts)
         self.one, self.two = trace.inputs("one", BODY), trace.inputs("two", BODY)
+        self.scales = trace.inputs("par", parameters.size)
         row, bodies = _symbols(trace, "of_pair", table.rows), (Body.unflatten(self.one), Body.unflatten(self.two))
 
         def look(i: Scalar, j: Scalar) -> Scalar:
@@ -136,7 +142,8 @@ class _Pair:
 
         self.shapes = pair_shapes(table, row, *bodies, look)
         self.spots = table.kind.touch(*self.shapes, self.part)
-        self.wrench = [x for vector in pair_wrench(model, row, self.spots, *bodies) for x in vector]
+        factors = parameters.contact_factors(self.scales)
+        self.wrench = [x for vector in pair_wrench(model, row, self.spots, *bodies, factors) for x in vector]
 
 
 def _names(index: int, table: Table) -> str:

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from rpo_lightning.sim.algebra import ZERO, Vector, cross, vector
-from rpo_lightning.sim.contact import contact_force
+from rpo_lightning.sim.contact import Material, contact_force
 from rpo_lightning.sim.expressions import Scalar
 from rpo_lightning.sim.model import Model
 from rpo_lightning.sim.pairs.kinds import KINDS, Kind
 from rpo_lightning.sim.pairs.shapes import Body, Shape, Spot, constants, placed, split
 
 __all__ = ["Table", "pair_shapes", "pair_wrench", "tables", "wrenches"]
+
+_AS_THEY_ARE = Material(1.0, 1.0, 1.0, 1.0)
 
 Heights = Callable[[Scalar, Scalar], Scalar]
 
@@ -69,13 +71,22 @@ def pair_shapes(table: Table, row: Sequence[Scalar], first: Body, second: Body, 
 
 
 def pair_wrench(
-    model: Model, row: Sequence[Scalar], spots: Sequence[Spot], first: Body, second: Body
+    model: Model,
+    row: Sequence[Scalar],
+    spots: Sequence[Spot],
+    first: Body,
+    second: Body,
+    factors: Material = _AS_THEY_ARE,
 ) -> tuple[Vector, Vector, Vector, Vector]:
-    """Return torque and force (3,) on the first body and on the second, about the reference point [N m, N]."""
+    """Return torque and force (3,) on the first body and on the second, about the reference point [N m, N].
+
+    The constants of `row` are multiplied by `factors`.
+    """
+    material = Material(*(constant * factor for constant, factor in zip(split(row)[2], factors, strict=True)))
     total = [ZERO, ZERO, ZERO, ZERO]
     for spot in spots:
         velocity = first.linear + cross(first.angular, spot.first) - second.linear - cross(second.angular, spot.second)
-        force = contact_force(spot.depth, spot.normal, velocity, split(row)[2], model.law, model.friction) * spot.weight
+        force = contact_force(spot.depth, spot.normal, velocity, material, model.law, model.friction) * spot.weight
         added = cross(spot.first, force), force, -1.0 * cross(spot.second, force), -1.0 * force
         total = [one + two for one, two in zip(total, added, strict=True)]
     return total[0], total[1], total[2], total[3]

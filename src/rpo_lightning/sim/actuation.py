@@ -1,0 +1,79 @@
+"""Forces of actuators: affine in control, length and velocity, clamped, and clamped again by the joint they act on.
+
+Source: MuJoCo's documentation, "Computation", actuation model without activation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from rpo_lightning.sim.algebra import Vector, cross, vector
+from rpo_lightning.sim.expressions import Scalar, maximum, minimum, where_less
+from rpo_lightning.sim.model import Actuator, Model
+
+__all__ = ["actuator_wrench", "clamp", "generalized_forces", "servo_damping"]
+
+
+def generalized_forces(model: Model, q: Sequence[Scalar], qd: Sequence[Scalar], control: Sequence[Scalar]) -> list[Scalar]:
+    """Return the actuators' force (nd,) on joints [N m or N]; those that act on links are `actuator_wrench`'s."""
+    total: list[Scalar] = [0.0] * model.nd
+    for actuator, value in zip(model.actuators, control, strict=True):
+        if actuator.link < 0:
+            force = clamp(_unclamped(model, actuator, q, qd, value), *actuator.force_range)
+            for dof, coefficient in actuator.moment:
+                total[dof] = total[dof] + coefficient * force
+    for index, link in enumerate(model.links):
+        for dof in range(model.qd_start[index], model.qd_start[index + 1]):
+            total[dof] = clamp(total[dof], *link.force_range)
+    return total
+
+
+def actuator_wrench(actuator: Actuator, control: Scalar, position: Vector, rotation: np.ndarray) -> tuple[Vector, Vector]:
+    """Return torque and force (3,) of an actuator on its link [N m, N], about the origin of `position`.
+
+    Args:
+        actuator: one with a link.
+        control: its control.
+        position: (3,) of the link's frame [m].
+        rotation: (3, 3) of it.
+    """
+    force = clamp(actuator.gain * control + actuator.bias[0], *actuator.force_range)
+    push = (rotation @ vector(actuator.push)) * force
+    return (rotation @ vector(actuator.turn)) * force + cross(position + rotation @ vector(actuator.point), push), push
+
+
+def servo_damping(model: Model, q: Sequence[Scalar], qd: Sequence[Scalar], control: Sequence[Scalar]) -> list[Scalar]:
+    """Return the damping (nd,) that servos add to the joint they act on while neither they nor the joint are at a limit."""
+    damping: list[Scalar] = [0.0] * model.nd
+    for actuator, value in zip(model.actuators, control, strict=True):
+        if len(actuator.moment) == 1 and actuator.bias[2] != 0.0:
+            (dof, coefficient), *_ = actuator.moment
+            force = _unclamped(model, actuator, q, qd, value)
+            braking = -1.0 * actuator.bias[2] * (coefficient * coefficient)
+            damping[dof] = damping[dof] + _within(force, actuator.force_range, braking)
+    return damping
+
+
+def clamp(x: Scalar, low: float, high: float) -> Scalar:
+    """Return x, not below `low` and not above `high`."""
+    x = x if high == np.inf else minimum(x, high)
+    return x if low == -np.inf else maximum(x, low)
+
+
+def _unclamped(model: Model, actuator: Actuator, q: Sequence[Scalar], qd: Sequence[Scalar], control: Scalar) -> Scalar:
+    constant, by_length, by_velocity = actuator.bias
+    total = actuator.gain * control + constant
+    for dof, coefficient in actuator.moment:
+        if by_length != 0.0:
+            total = total + by_length * (coefficient * q[model.coordinate(dof)])
+        if by_velocity != 0.0:
+            total = total + by_velocity * (coefficient * qd[dof])
+    return total
+
+
+def _within(x: Scalar, bounds: tuple[float, float], value: Scalar) -> Scalar:
+    low, high = bounds
+    value = value if low == -np.inf else where_less(low, x, value, 0.0)
+    return value if high == np.inf else where_less(x, high, value, 0.0)
