@@ -5,7 +5,7 @@ import pytest
 import torch
 import warp as wp
 
-from rpo_lightning.sim import Simulator, codegen, dynamics, kernels, pieces, simulator
+from rpo_lightning.sim import Simulator, codegen, kernels, pieces, simulator
 from rpo_lightning.sim.expressions import Trace
 from rpo_lightning.sim.signatures import SIGNATURES
 from tests.sim import double, scenes, trees
@@ -53,19 +53,6 @@ def test_a_robot_with_many_joints_moves_as_in_double_precision(tmp_path):
     expected = double.acceleration(model, *state)
     found = Simulator(model, N, threads=1).acceleration(*(t.float() for t in state)).double()
     assert ((found - expected).norm(dim=1) / expected.norm(dim=1)).max() < 1e-4
-
-
-@pytest.mark.parametrize("velocity", ["body", "world"])
-@pytest.mark.parametrize("kinds", TREES, ids=" ".join)
-def test_composite_bodies_have_the_mass_matrix_that_is_summed_over_links(kinds, velocity, tmp_path):
-    model = trees.load(tmp_path, trees.text(kinds, seed=6))
-    model.free_velocity = velocity
-    q = trees.state(model, 1, seed=1)[0][0].tolist()
-    frames = dynamics._kinematics(model, q, dynamics.reference_point(model, q))
-    summed, composite = dynamics._summed_mass_matrix(model, frames), dynamics._composite_mass_matrix(model, frames)
-    assert summed.keys() == composite.keys()
-    for entry, value in summed.items():
-        assert composite[entry] == pytest.approx(value, rel=1e-12, abs=1e-12)
 
 
 def test_pieces_compile_for_cuda(cut, tmp_path):

@@ -15,6 +15,7 @@ import numpy as np
 
 from rpo_lightning.sim.actuation import actuator_wrench, generalized_forces
 from rpo_lightning.sim.algebra import ZERO, Vector, cross, normalized, rotation, vector
+from rpo_lightning.sim.composite import Columns, composite_mass_matrix
 from rpo_lightning.sim.contact import contact_force, contact_points
 from rpo_lightning.sim.expressions import Scalar, cos, nearest, sin
 from rpo_lightning.sim.factorization import Matrix
@@ -272,65 +273,19 @@ def _inner_forces(model: Model, q: Sequence[Scalar], force: Sequence[Scalar], or
 
 
 def mass_matrix(model: Model, q: Sequence[Scalar], origin: Vector) -> Matrix:
-    """Return the lower half of the joint-space mass matrix without armature.
+    """Return the lower half of the joint-space mass matrix without armature, by composite bodies where nothing forbids it.
 
     Only entries of a dof with itself and its ancestors exist; all others are zero.
     """
     frames = _kinematics(model, q, origin)
     if model.as_reference or model.mass_links != list(range(len(model.links))):
         return _summed_mass_matrix(model, frames)
-    return _composite_mass_matrix(model, frames)
+    columns = [_own_columns(model, index, frame) for index, frame in enumerate(frames)]
+    return composite_mass_matrix(model, [f.position for f in frames], [f.rotation for f in frames], columns)
 
 
-def _composite_mass_matrix(model: Model, frames: list[_Frame]) -> Matrix:
-    """Return the mass matrix by composite rigid bodies, leaves to root: what a link carries is one body with it.
-
-    First moments, inertias and wrenches are about each link's own point, in world axes: no digits are lost far from it.
-    """
-    masses = [link.mass for link in model.links]
-    moments, inertias = [], []
-    for link, frame in zip(model.links, frames, strict=True):
-        c = link.com
-        moments.append(frame.rotation @ vector(link.mass * c))
-        about_point = link.inertia + link.mass * (c @ c * np.eye(3) - np.outer(c, c))
-        inertias.append(frame.rotation @ about_point.astype(object) @ frame.rotation.T)
-    offsets = [
-        f.position - frames[k.parent].position if k.parent >= 0 else ZERO for k, f in zip(model.links, frames, strict=True)
-    ]
-    entries: Matrix = {}
-    for index in range(len(model.links) - 1, -1, -1):
-        link = model.links[index]
-        for row, (w, v) in enumerate(_own_columns(model, index, frames[index]), model.qd_start[index]):
-            push = masses[index] * v + cross(w, moments[index])
-            turn = inertias[index] @ w + cross(moments[index], v)
-            ancestor = index
-            while ancestor >= 0:
-                for column, (angular, linear) in enumerate(
-                    _own_columns(model, ancestor, frames[ancestor]), model.qd_start[ancestor]
-                ):
-                    if column <= row:
-                        entries[row, column] = angular @ turn + linear @ push
-                turn = turn + cross(offsets[ancestor], push)
-                ancestor = model.links[ancestor].parent
-        if link.parent >= 0:
-            r, mass = offsets[index], masses[index]
-            shift = moments[index] + 0.5 * mass * r
-            masses[link.parent] += mass
-            moments[link.parent] = moments[link.parent] + moments[index] + mass * r
-            inertias[link.parent] = inertias[link.parent] + inertias[index] + _inertia_of_shift(shift, r)
-    return entries
-
-
-def _inertia_of_shift(moment: Vector, r: Vector) -> np.ndarray:
-    """Return 2 (moment . r) 1 - (moment r^T + r moment^T)."""
-    both = np.outer(moment, r)
-    diagonal = np.trace(both)
-    out = -(both + both.T)
-    return out + 2.0 * diagonal * np.eye(3)
-
-
-def _own_columns(model: Model, index: int, frame: _Frame) -> list[tuple[Vector, Vector]]:
-    """Return the twists a joint can add, about the link's own point."""
+def _own_columns(model: Model, index: int, frame: _Frame) -> Columns:
+    """Return the columns of a joint about the link's own point."""
     if model.links[index].joint is Joint.FREE and model.free_velocity == "world":
         return [(w, v + cross(w, frame.position)) for w, v in frame.columns]
     return [(w, v if w is ZERO else ZERO) for w, v in frame.columns]
