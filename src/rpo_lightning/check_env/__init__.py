@@ -16,6 +16,7 @@ from rpo_lightning.check_env.contact import check_contact
 from rpo_lightning.check_env.gradients import check_gradients
 from rpo_lightning.check_env.growth import check_growth
 from rpo_lightning.check_env.interface import allows_more, check_interface
+from rpo_lightning.check_env.joints import check_joints
 from rpo_lightning.check_env.report import Report, Section, Verdict
 from rpo_lightning.check_env.speed import check_speed
 from rpo_lightning.check_env.stability import check_stability
@@ -33,7 +34,7 @@ def check(
     pairs: bool = False,
     **options: Any,
 ) -> Report:
-    """Check an environment's interface, contact, stability, gradients, their growth and its speed.
+    """Check an environment's interface, contact, joints, stability, gradients, their growth and its speed.
 
     Args:
         env: a task, a class path or a class, called as `env(num_envs=, device=, seed=, **options)`.
@@ -66,6 +67,7 @@ def sections(
         return
     if subject.articulated:
         yield _filled("Contact", partial(check_contact, subject, pairs))
+        yield _filled("Joints", partial(check_joints, subject))
     yield _filled("Stability", partial(check_stability, subject))
     yield _filled("Gradients against finite differences", partial(check_gradients, subject, horizon))
     yield _filled("Gradient growth", partial(check_growth, subject, horizon))

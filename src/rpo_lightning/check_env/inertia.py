@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rpo_lightning.sim import Joint, Model
+from rpo_lightning.sim import Model
 from rpo_lightning.sim.algebra import ZERO, cross, vector
 from rpo_lightning.sim.dynamics import _kinematics, mass_matrix
 
@@ -29,9 +29,8 @@ class Pose:
         for (row, column), value in mass_matrix(model, coordinates, ZERO).items():
             self.inertia[row, column] = self.inertia[column, row] = float(value)  # type: ignore[arg-type]  # of floats
         for index, link in enumerate(model.links):
-            if link.joint is not Joint.FREE:
-                dofs = np.arange(model.nd)[model.dofs(index)]
-                self.inertia[dofs, dofs] += link.armature
+            dofs = np.arange(model.nd)[model.dofs(index)]
+            self.inertia[dofs, dofs] += link.armature
 
     def place(self, link: int, points: np.ndarray) -> np.ndarray:
         """Return where points (K, 3) of a link are in the world, (K, 3) [m]."""
@@ -48,6 +47,12 @@ class Pose:
                 columns[:, dof] = (v + cross(w, vector(point))).astype(float)
             link = self._model.links[link].parent
         return columns
+
+    def effective(self, dof: int) -> float:
+        """Return the inertia that a force on one degree of freedom meets while all others give way, 1 / (M^-1)_ii."""
+        row = np.zeros((1, self._model.nd))
+        row[0, dof] = 1.0
+        return 1.0 / self.response(row)
 
     def response(self, rows: np.ndarray) -> float:
         """Return the largest eigenvalue of R M^-1 R^T for rows R (K, nd): what pushing along them together accelerates."""

@@ -92,8 +92,8 @@ def step_size_error(subject: Subject) -> Tensor:
     |x - x'| / |x' - x_0| of x = (q, qd). The mass matrix is rebuilt as often per step as in the task.
     """
     cls: Any = subject.cls
-    finer = {"substeps": 2 * cls.substeps, "mass_matrix_interval": 2 * cls.mass_matrix_interval}
     start, reached = visited_state(subject), []
+    finer = {"substeps": 2 * cls.substeps, "mass_matrix_interval": 2 * subject.make().simulator.mass_matrix_interval}
     for made in (subject, replace(subject, cls=type(cls.__name__, (cls,), finer))):
         env = made.make_endless()
         load(env, start)

@@ -1,4 +1,4 @@
-"""`rpo-lightning fit | validate | test | predict | fabric | list | check-env`.
+"""`rpo-lightning fit | validate | test | predict | fabric | list | describe | check-env`.
 
 Only what a command needs is imported: help and the version are there at once.
 """
@@ -33,6 +33,7 @@ COMMANDS = {
     "predict": Command(commands.run, "Write the trajectories of a policy to a file."),
     "fabric": Command(commands.run, "Train with Lightning Fabric instead of the Trainer, from the same file."),
     "list": Command(commands.show_names, "Show tasks, algorithms, callbacks and presets."),
+    "describe": Command(commands.describe, "Show a robot file as the engine reads it, and constants that would fit it."),
     "check-env": Command(
         commands.check_env, "Check a task: interface, stability, gradients by finite differences, their growth, speed."
     ),

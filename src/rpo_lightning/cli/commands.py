@@ -5,7 +5,7 @@ from __future__ import annotations
 from rpo_lightning import console
 from rpo_lightning.interrupts import signals
 
-__all__ = ["check_env", "run", "show_names"]
+__all__ = ["check_env", "describe", "run", "show_names"]
 
 
 def run(command: str, options: list[str]) -> None:
@@ -28,6 +28,17 @@ def show_names(command: str, options: list[str]) -> None:
         console.fail(f"{command} takes no options, so not {options[0]}.", code=2)
     with console.one_line_errors():
         print(listing())
+
+
+def describe(command: str, options: list[str]) -> None:
+    """Print what a robot is to the engine."""
+    from rpo_lightning import describe as description
+    from rpo_lightning import sim
+    from rpo_lightning.cli import COMMANDS
+
+    sim.quiet()
+    with console.one_line_errors():
+        description.main(options, COMMANDS[command].summary)
 
 
 def check_env(command: str, options: list[str]) -> None:

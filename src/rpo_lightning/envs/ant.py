@@ -18,6 +18,7 @@ class Ant(FreeBaseEnv):
     obs_dim: ClassVar[int] = 37
     action_dim: ClassVar[int] = 8
     robot: ClassVar[str] = "ant.xml"
+    mass_matrix_interval: ClassVar[int] = 16
     termination_height: ClassVar[float] = 0.27
     up_weight: ClassVar[float] = 0.1
 

@@ -18,6 +18,7 @@ class Anymal(FreeBaseEnv):
     obs_dim: ClassVar[int] = 49
     action_dim: ClassVar[int] = 12
     robot: ClassVar[str] = "anymal.xml"
+    mass_matrix_interval: ClassVar[int] = 16
     termination_height: ClassVar[float] = 0.25
     up_weight: ClassVar[float] = 0.1
     action_weight: ClassVar[float] = -0.005

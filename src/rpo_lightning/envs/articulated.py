@@ -49,7 +49,7 @@ class ArticulatedEnv(BaseEnv):
     mesh_vertices: ClassVar[int] = 32
     dt: ClassVar[float] = 1.0 / 60.0
     substeps: ClassVar[int] = 16
-    mass_matrix_interval: ClassVar[int] = 16
+    mass_matrix_interval: ClassVar[int | None] = None
     action_scale: ClassVar[float | None] = None
     differentiable: ClassVar[bool] = True
 

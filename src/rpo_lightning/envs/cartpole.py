@@ -7,12 +7,12 @@ from typing import ClassVar
 
 import torch
 
-from rpo_lightning.envs.articulated import ArticulatedEnv
+from rpo_lightning.envs.reference_task import ReferenceTask
 
 __all__ = ["Cartpole"]
 
 
-class Cartpole(ArticulatedEnv):
+class Cartpole(ReferenceTask):
     """Swing the pole up; 5 observations, a force of up to 1000 N on the cart, never fails."""
 
     name: ClassVar[str] = "cartpole"

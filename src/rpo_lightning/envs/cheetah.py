@@ -18,6 +18,7 @@ class Cheetah(PlanarEnv):
     obs_dim: ClassVar[int] = 17
     action_dim: ClassVar[int] = 6
     robot: ClassVar[str] = "cheetah.xml"
+    mass_matrix_interval: ClassVar[int] = 16
     start_spread: ClassVar[float] = 0.1
     rate_spread: ClassVar[float] = 0.25
     action_weight: ClassVar[float] = -0.1

@@ -7,12 +7,12 @@ from typing import ClassVar
 
 import torch
 
-from rpo_lightning.envs.articulated import ArticulatedEnv
+from rpo_lightning.envs.reference_task import ReferenceTask
 
 __all__ = ["DoublePendulum"]
 
 
-class DoublePendulum(ArticulatedEnv):
+class DoublePendulum(ReferenceTask):
     """Hold both arms up; 6 observations, a torque of up to 1000 N m at the elbow, never fails."""
 
     name: ClassVar[str] = "double_pendulum"

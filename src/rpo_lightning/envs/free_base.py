@@ -7,13 +7,13 @@ from typing import ClassVar
 
 import torch
 
-from rpo_lightning.envs.articulated import ArticulatedEnv
+from rpo_lightning.envs.reference_task import ReferenceTask
 from rpo_lightning.sim import Joint, quat_multiply
 
 __all__ = ["FreeBaseEnv"]
 
 
-class FreeBaseEnv(ArticulatedEnv):
+class FreeBaseEnv(ReferenceTask):
     """A task whose robot has a free joint first, then hinges that are all actuated.
 
     Observation: height, base quaternion (xyzw), velocity of the base's origin, angular velocity (all in world axes), joint

@@ -6,12 +6,12 @@ from typing import ClassVar
 
 import torch
 
-from rpo_lightning.envs.articulated import ArticulatedEnv
+from rpo_lightning.envs.reference_task import ReferenceTask
 
 __all__ = ["PlanarEnv"]
 
 
-class PlanarEnv(ArticulatedEnv):
+class PlanarEnv(ReferenceTask):
     """A task whose robot has three unactuated root joints (forward, up, pitch).
 
     Observation: all coordinates but the forward position, then all velocities, unscaled.

@@ -1,0 +1,156 @@
+"""`rpo-lightning describe`: what a robot file or a task's robot is to the engine, and constants that would fit it."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rpo_lightning.check_env.joints import grips
+from rpo_lightning.check_env.suggest import suggest
+from rpo_lightning.sim import Actuator, Joint, Model, load_mjcf
+
+__all__ = ["described", "main", "robot"]
+
+_SUFFIXES = (".xml", ".mjcf", ".urdf")
+_ANY = (1.0, 0.0, 0.0, 0.0)  # constants of contact for a look at a file that has none
+
+
+def robot(name: str, drop: tuple[str, ...] = ()) -> tuple[Model, list[str], float, int]:
+    """Return a robot with what was said while it was read, and the step [s] and substeps it is simulated with.
+
+    Args:
+        name: a file, or a task whose robot is meant.
+        drop: as for `load_mjcf`, of a file.
+
+    Raises:
+        FileNotFoundError, ValueError: if it cannot be read, or is a task without a robot of this engine.
+    """
+    said: list[str] = []
+    catcher = logging.Handler(logging.WARNING)
+    catcher.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    log = logging.getLogger("rpo_lightning")
+    log.addHandler(catcher)
+    try:
+        if Path(name).suffix in _SUFFIXES:
+            return _file(name, drop), said, 1.0 / 60.0, 16
+        from rpo_lightning import envs
+        from rpo_lightning.envs.articulated import ArticulatedEnv
+
+        cls = envs.env_class(name)
+        if not issubclass(cls, ArticulatedEnv):
+            raise ValueError(f"{name} has no robot of this engine; choose a file ({', '.join(_SUFFIXES)}) or another task")
+        return cls.load_robot(), said, cls.dt, cls.substeps
+    finally:
+        log.removeHandler(catcher)
+
+
+def _file(name: str, drop: tuple[str, ...]) -> Model:
+    """Read a file, and if it lacks constants of contact or limits, with some that only the description sees."""
+    given: dict[str, Any] = {}
+    while True:
+        try:
+            return load_mjcf(name, drop=drop, **given)
+        except ValueError as error:
+            text = str(error)
+            missing = next(
+                (k for k in ("contact", "limit") if f"{k}s need constants" in text or f"{k} needs constants" in text), ""
+            )
+            if not missing or missing in given:
+                raise
+            given[missing] = _ANY if missing == "contact" else (1.0, 0.0)
+
+
+def described(model: Model, said: Iterable[str] = (), dt: float = 1.0 / 60.0, substeps: int = 16) -> str:
+    """Return links, joints, motors, contact and mass of a robot, what is strange about it, and constants that fit."""
+    mass = sum(link.mass for link in model.links)
+    points = Counter(model.links[contact.link].name for contact in model.contacts)
+    pairs = Counter(f"{model.geoms[p.first].kind}-{model.geoms[p.second].kind}" for p in model.pairs)
+    sections = [
+        f"{len(model.links)} links, {mass:.4g} kg; nq {model.nq}, nd {model.nd}, {len(model.actuators)} actuators",
+        _table(
+            "Joints", [("", "joint", "type", "under", "range", "mass", "damping", "armature", "friction"), *_joints(model)]
+        ),
+        _table("Actions, in [-1, 1]", [("", "actuator", "on", "control", "force"), *_actions(model)]),
+        _table("Points on the ground", [("link", "points"), *((name, str(n)) for name, n in points.items())]),
+        _table("Pairs of shapes", [("kinds", "pairs"), *((name, str(n)) for name, n in pairs.items())]),
+    ]
+    notes = [*said, *_strange(model)]
+    steep = sorted(grips(model, dt / substeps), key=lambda grip: -grip.steep)[:3]
+    notes += [f"{grip}; {grip.cure}, or raise substeps to {grip.substeps(substeps)}" for grip in steep if grip.steep > 2.0]
+    if notes:
+        sections.append("\n  ".join(["Mind", *notes]))
+    lines = suggest(model, dt, substeps).lines()
+    sections.append("\n  ".join([f"Constants that fit, for steps of {dt:.4g} s", *lines]))
+    return "\n\n".join(section for section in sections if section)
+
+
+def _joints(model: Model) -> Iterator[tuple[str, ...]]:
+    for index, link in enumerate(model.links):
+        unit = " m" if link.joint is Joint.PRISMATIC else " rad"
+        ends = f"{link.lower:.3g} ... {link.upper:.3g}{unit}" if np.isfinite([link.lower, link.upper]).any() else "-"
+        parent = model.links[link.parent].name if link.parent >= 0 else "world"
+        numbers = (link.mass, link.damping, link.armature, link.frictionloss)
+        yield str(index), link.name, link.joint.name.lower(), parent, ends, *(f"{x:.3g}" for x in numbers)
+
+
+def _actions(model: Model) -> Iterator[tuple[str, ...]]:
+    names = [
+        (link.name, " N" if link.joint is Joint.PRISMATIC else " N m")
+        for link in model.links
+        for _ in range(link.joint.dofs)
+    ]
+    for index, actuator in enumerate(model.actuators):
+        (scale, unit), on = (1.0, ""), " + ".join(f"{c:.3g} {names[dof][0]}" for dof, c in actuator.moment)
+        if len(actuator.moment) == 1:
+            ((dof, scale),) = actuator.moment
+            on, unit = names[dof]
+        elif actuator.link >= 0:
+            on = f"a point of {model.links[actuator.link].name}"
+        yield str(index), actuator.name, on, "{:.3g} ... {:.3g}".format(*actuator.control), _force(actuator, scale, unit)
+
+
+def _force(actuator: Actuator, scale: float, unit: str) -> str:
+    """Return the law of an actuator; on one joint as that of the joint's own coordinate and force."""
+    constant, by_length, by_velocity = actuator.bias
+    parts = [f"{scale * actuator.gain:.3g} control"]
+    terms = (scale * constant, ""), (scale**2 * by_length, " position"), (scale**2 * by_velocity, " velocity")
+    parts += [f"{x:+.3g}{name}" for x, name in terms if x]
+    low, high = sorted(scale * x for x in actuator.force_range)
+    return " ".join(parts) + (
+        f", within {low:.3g} ... {high:.3g}{unit}" if np.isfinite([low, high]).any() else unit and f" [{unit[1:]}]"
+    )
+
+
+def _strange(model: Model) -> Iterator[str]:
+    if not model.actuators:
+        yield "it has no motor: add actuators to the file, or in Python to `model.actuators`"
+    if any(link.joint is Joint.FREE for link in model.links) and not (model.contacts or model.pairs) and model.gravity.any():
+        yield "nothing of it can touch anything, so it falls for ever"
+
+
+def _table(title: str, rows: list[tuple[str, ...]]) -> str:
+    if len(rows) < 2:
+        return ""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return "\n  ".join([title, *lines])
+
+
+def main(arguments: list[str], description: str) -> None:
+    """Print the description of a robot.
+
+    Raises:
+        FileNotFoundError, ValueError: as `robot`. SystemExit: 2 for an unknown option, told in one line.
+    """
+    from rpo_lightning.cli.parser import FriendlyParser
+
+    parser = FriendlyParser(prog="rpo-lightning describe", description=description, allow_abbrev=False)
+    parser.add_argument("robot", type=str, help="An MJCF or URDF file, or a task.")
+    parser.add_argument("--drop", type=list[str], default=[], help='What to leave out: ["tendon", "equality"].')
+    given = parser.parse_args(arguments)
+    print(described(*robot(given.robot, tuple(given.drop))))

@@ -1,0 +1,50 @@
+"""What `rpo-lightning describe` says of a robot."""
+
+import numpy as np
+import pytest
+
+from rpo_lightning import cli
+from rpo_lightning.describe import described
+from rpo_lightning.sim import Actuator, Joint, Link, Model
+
+FILE = """<mujoco><worldbody><geom type="plane" size="1 1 1"/><body pos="0 0 1"><freejoint name="root"/>
+  <geom size="0.1" mass="2"/><body name="arm" pos="0.2 0 0"><joint name="j" axis="0 1 0" range="-30 90" limited="true"/>
+  <geom size="0.05" pos="0.1 0 0" mass="0.5"/></body></body></worldbody>
+  <actuator><motor name="m" joint="j" gear="3" ctrlrange="-2 2" ctrllimited="true"/></actuator></mujoco>"""
+
+
+def test_a_file_without_constants_is_described_with_constants_that_fit(tmp_path, capsys):
+    path = tmp_path / "robot.xml"
+    path.write_text(FILE)
+    cli.main(["describe", str(path)])
+    out = capsys.readouterr().out
+    assert "2 links, 2.5 kg; nq 8, nd 7, 1 actuators" in out
+    assert "1  j      revolute  root   -0.524 ... 1.57 rad" in out
+    assert "0  m         j   -2 ... 2  3 control [N m]" in out
+    assert "  root  1\n  j     1" in out
+    assert "contact = (" in out
+    assert "limit = (" in out
+
+
+def test_a_task_is_described_by_name(capsys):
+    cli.main(["describe", "cartpole"])
+    assert "nq 2, nd 2, 1 actuators" in capsys.readouterr().out
+
+
+def test_what_makes_it_useless_is_said():
+    text = described(Model([Link("base", -1, Joint.FREE, mass=1.0, inertia=np.eye(3))]))
+    assert "it has no motor" in text
+    assert "falls for ever" in text
+
+
+def test_the_law_of_a_servo_is_that_of_its_joint():
+    link = Link("j", -1, Joint.REVOLUTE, np.array([0.0, 0.0, 1.0]), mass=1.0, inertia=np.eye(3))
+    servo = Actuator("s", [(0, 2.0)], 50.0, (1.0, -50.0, -3.0), (-1.0, 1.0), (-10.0, 20.0))
+    text = described(Model([link], actuators=[servo]))
+    assert "100 control +2 -200 position -12 velocity, within -20 ... 40 N m" in text
+
+
+def test_a_task_without_a_robot_is_told_in_one_line(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["describe", "dmc/cartpole_swingup"])
+    assert "has no robot of this engine" in capsys.readouterr().err
