@@ -210,11 +210,18 @@ def bias_force(
             wrenches.append((ZERO, ZERO))
             continue
         x = frame.position + frame.rotation @ vector(link.com)
-        spin, momentum = _inertia_times(link, frame, x, w, v)
-        torque, push = _inertia_times(link, frame, x, a, b)
-        weight = link.mass * vector(model.gravity)
-        torque = torque + cross(w, spin) + cross(v, momentum) - cross(x, weight)
-        wrenches.append((torque, push + cross(w, momentum) - weight))
+        if model.as_reference:
+            spin, momentum = _inertia_times(link, frame, x, w, v)
+            torque, push = _inertia_times(link, frame, x, a, b)
+            weight = link.mass * vector(model.gravity)
+            torque = torque + cross(w, spin) + cross(v, momentum) - cross(x, weight)
+            wrenches.append((torque, push + cross(w, momentum) - weight))
+        else:  # half the work: Newton's law for the centre of mass, Euler's in the link's axes
+            push = link.mass * (b + cross(a, x) + cross(w, v + cross(w, x)) - vector(model.gravity))
+            back, inertia = frame.rotation.T, link.inertia.astype(object)
+            spin = back @ w
+            torque = frame.rotation @ (inertia @ (back @ a) + cross(spin, inertia @ spin))
+            wrenches.append((torque + cross(x, push), push))
         if link.lifted:
             x, push = frame.position + frame.rotation @ vector(link.lift_com), -link.lifted * vector(model.gravity)
             _press(wrenches, index, cross(x, push), push)
