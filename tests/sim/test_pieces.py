@@ -55,6 +55,13 @@ def test_a_robot_with_many_joints_moves_as_in_double_precision(tmp_path):
     assert ((found - expected).norm(dim=1) / expected.norm(dim=1)).max() < 1e-4
 
 
+@pytest.mark.parametrize(("cut", "level"), [(False, None), (True, 1)])
+def test_clang_tries_less_on_pieces(cut, level):
+    kernel = kernels.build("acceleration", f"out.data[0] = {int(cut)}.25f;")
+    kernels.load(kernel, torch.device("cpu"), cut=cut)
+    assert kernel.module.options["optimization_level"] == level
+
+
 def test_pieces_compile_for_cuda(cut, tmp_path):
     model = trees.load(tmp_path, trees.text(["free", "hinge"], seed=4, ground=True))
     kernel = kernels.build("step_adjoint", codegen.source("step_adjoint", model))

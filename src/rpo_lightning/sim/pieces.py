@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from rpo_lightning.sim.expressions import Expr, Scalar, block, emit_stage, literal, statement
 
-__all__ = ["WHOLE", "Stage", "emit"]
+__all__ = ["WHOLE", "Stage", "emit", "is_cut"]
 
 Stage: TypeAlias = Mapping[str, Scalar] | str
 """What to compute, by the C lvalue that receives it; or C text that runs between two such."""
@@ -38,6 +38,11 @@ def emit(*stages: Stage, cut: bool = False) -> str:
         return _Cut(stages, orders).text()
     declared: set[int] = set()
     return block("".join(s if isinstance(s, str) else emit_stage(s, declared) for s in stages))
+
+
+def is_cut(source: str) -> bool:
+    """Tell whether a kernel's text has pieces."""
+    return "auto piece_" in source
 
 
 def _orders(stages: Sequence[Stage]) -> list[list[Expr]]:
