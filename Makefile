@@ -4,6 +4,9 @@ BIN := .venv/bin
 # Whole files go to two processes of one torch thread each, in the order of tests/conftest.py.
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 25
 
+# Processes that tests start import the source: it is compiled once, whatever the caller's setting.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: train test test-all test-study lint floors gpu
 train: .venv/ready
 	$(BIN)/rpo-lightning fit --config ant.yaml --ckpt_path last
@@ -22,7 +25,7 @@ test-study: .venv/ready
 lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy --cache-dir $(HOME)/.cache/mypy/rpo-lightning
 
 # The lowest versions that pyproject.toml allows, on the oldest Python; downloads about 3 GB.
 floors: .venv/ready

@@ -150,6 +150,8 @@ def test_without_an_iteration_there_is_no_evidence(tmp_path):
 
 def test_a_policy_whose_episodes_break_is_marked_and_never_best_and_no_success(folder, capsys):
     call("fit", "--data.env=tests.test_evidence.Breaking", "--trainer.max_steps=4")
+    said = capsys.readouterr().err
+    assert "256 of 768 steps, no return, 4 of 4 episodes broke: something in them was not finite; summary.json" in said
     run = folder / "runs/breaking/rpo/seed_0"
     evaluation = json.loads((run / "summary.json").read_text())["eval"]["sampled"]
     assert evaluation == {"mean": None, "std": None, "episodes": 4, "length": None, "broken": 4}
@@ -231,6 +233,15 @@ def test_predict_writes_one_full_episode_per_environment(finished, capsys):
 def test_validate_and_predict_ask_for_a_policy(folder, capsys):
     assert "--ckpt_path" in refused(capsys, "validate", "--config", "tiny.yaml")
     assert "last.ckpt" in refused(capsys, "predict", "--config", "tiny.yaml", "--ckpt_path=last")
+
+
+def test_a_policy_that_is_not_there_is_said_before_a_configuration_is_missed(folder, capsys):
+    for path, words in (
+        ("nowhere/policy.pt", "No checkpoint at nowhere/policy.pt."),
+        (".", ". is a folder, no checkpoint."),
+    ):
+        for command in ("validate", "predict"):
+            assert words in refused(capsys, command, "--ckpt_path", path)
 
 
 def test_commit_is_ours_or_none(tmp_path, monkeypatch):

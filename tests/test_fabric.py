@@ -116,6 +116,13 @@ def test_fabric_refuses_a_checkpoint_without_a_simulator(folder, capsys):
     assert "no simulator" in refused(capsys, "fabric", "--config=tiny.yaml", "--ckpt_path=last")
 
 
+@pytest.mark.parametrize("command", ["fit", "fabric"])
+def test_a_command_parts_from_the_other_processes_at_its_end(command, folder):
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    call(command, "--trainer.max_steps=1")
+    assert not torch.distributed.is_initialized()
+
+
 def test_two_processes_by_torchrun_and_by_the_trainer_give_the_same_run(folder):
     torchrun = ("-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", "-m", "rpo_lightning.cli")
     runs = [

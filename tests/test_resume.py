@@ -17,6 +17,7 @@ from lightning import Callback
 
 from rpo_lightning import checkpoints, files, runs
 from rpo_lightning.callbacks import Evidence, RunFolder
+from rpo_lightning.claim import write_failure
 from rpo_lightning.cli import RPOCLI
 from tests.command_line import LAST, RUN, call, differing, environment, refused, spawn
 
@@ -272,6 +273,12 @@ def test_a_full_disk_is_one_line_that_says_what_is_safe(command, at, folder, mon
     monkeypatch.undo()
 
 
+def test_a_file_that_the_system_names_in_bytes_is_named_as_text(tmp_path):
+    for path in (tmp_path / "events", bytes(tmp_path / "events")):  # TensorBoard opens its file by bytes
+        said = write_failure(OSError(errno.EROFS, "Read-only file system", path), tmp_path, written=True)
+        assert said.startswith(f"{tmp_path}/events cannot be written: Read-only file system.")
+
+
 @pytest.mark.parametrize("command", ["fit", "fabric"])
 def test_results_that_cannot_be_written_are_one_line_and_the_next_start_writes_them(command, folder, capsys):
     results = ("--trainer.callbacks+=Evidence", "--trainer.callbacks.results=results/mine")
@@ -294,6 +301,11 @@ def test_a_run_folder_that_is_removed_is_one_line(folder, capsys):
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
     assert f"{RUN} is gone" in line
     assert not RUN.exists()
+
+
+def test_a_run_folder_that_cannot_be_made_is_one_line(folder, capsys):
+    line = refused(capsys, "fit", "--config", "tiny.yaml", "--trainer.default_root_dir", "tiny.yaml/mine")
+    assert line == "rpo-lightning: error: tiny.yaml/mine: Not a directory"
 
 
 def test_other_errors_of_a_running_training_keep_their_traceback(folder):

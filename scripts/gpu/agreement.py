@@ -19,6 +19,8 @@ from rpo_lightning.rollout import RolloutDataModule
 
 TASKS = ("ant", "hopper", "anymal", "humanoid", "cheetah", "cartpole", "double_pendulum")
 ALGORITHMS = tuple(name for name in algorithms.__all__ if "name" in vars(getattr(algorithms, name)))
+SIMULATED = (*TASKS, "hand_reorient")
+"""What has no recording of DFlex besides: its gradients jump at every contact, so only speed and memory are looked at."""
 RECORDINGS = Path(__file__).parents[2] / "tests/data"
 CLOSE = 1e-3
 """Relative error of gradients that rounding explains; of one environment, contact can make more of it."""

@@ -12,7 +12,7 @@ from statistics import median
 import torch
 
 import rpo_lightning
-from gpu.agreement import ALGORITHMS, TASKS, Outputs, fit
+from gpu.agreement import ALGORITHMS, SIMULATED, Outputs, fit
 from gpu.part import Row, Settings
 from rpo_lightning.provenance import machine
 from rpo_lightning.rollout import RolloutDataModule
@@ -38,7 +38,7 @@ def found(settings: Settings) -> Iterator[Row]:
 
 def compiling(settings: Settings) -> Iterator[Row]:
     """Seconds until a task has run its first step and gradient, on CUDA from an empty cache, and once again."""
-    for task in settings.choose(TASKS, ("cartpole",)):
+    for task in settings.choose(SIMULATED, ("cartpole",)):
         seconds = []
         for _ in range(2):
             started = time.perf_counter()
@@ -55,7 +55,7 @@ def simulator(settings: Settings) -> Iterator[Row]:
     from benchmark_sim import benchmark
 
     sizes = settings.choose([2**power for power in range(7, 15)], [16])
-    for task in settings.choose(TASKS, ("cartpole",)):
+    for task in settings.choose(SIMULATED, ("cartpole",)):
         for num_envs in sizes:
             if settings.device == "cuda":
                 torch.cuda.empty_cache()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-PAPER_TASKS = ("hopper", "ant", "humanoid", "anymal")
+PAPER_TASKS = ("hopper", "ant", "humanoid", "anymal", "hand_reorient")
 OTHER_TASKS = ("cheetah", "cartpole", "double_pendulum")
 DMC = "dmc/"
 """How the names of the tasks of the DeepMind Control Suite begin."""
@@ -20,7 +20,9 @@ DMC_TASKS = tuple(
 )
 
 BUDGET = {
-    **{task: 20_000_000 if task == "hopper" else 10_000_000 for task in (*PAPER_TASKS, *OTHER_TASKS)},
+    **dict.fromkeys((*PAPER_TASKS, *OTHER_TASKS), 10_000_000),
+    "hopper": 20_000_000,
+    "hand_reorient": 4_100_000,
     **dict.fromkeys(DMC_TASKS, 50_000_000),
 }
 """Environment steps of a full run. RPO's paper states Anymal's; Hopper's follows from "10 times" 200 M of PPO."""

@@ -92,7 +92,7 @@ def write_failure(error: BaseException, directory: Path, written: bool, results:
     answers = [each for each in answers if each.errno in DISK or each in inside]
     if not answers:
         return None
-    reason = f"{answers[-1].filename or directory} cannot be written: {answers[-1].strerror or answers[-1]}."
+    reason = f"{_named(answers[-1]) or directory} cannot be written: {answers[-1].strerror or answers[-1]}."
     checkpoint = newest_checkpoint(directory)
     if checkpoint is None:
         return f"{reason} Nothing of the run is kept yet."
@@ -100,9 +100,14 @@ def write_failure(error: BaseException, directory: Path, written: bool, results:
     return f"{reason} {checkpoint} is safe, at {done} steps: --ckpt_path last goes on from it once that is mended."
 
 
+def _named(error: OSError) -> str | None:
+    """Return the file that an error names, if it does."""
+    return os.fsdecode(error.filename) if isinstance(error.filename, str | bytes | os.PathLike) else None
+
+
 def _inside(error: OSError, directory: Path) -> bool:
     """Tell whether an error names the folder, or a file of it."""
-    name = error.filename if isinstance(error.filename, str | os.PathLike) else None
+    name = _named(error)
     return name is not None and Path(name).resolve().is_relative_to(directory.resolve())
 
 

@@ -64,6 +64,13 @@ def _users_line(error: BaseException) -> str | None:
     return None
 
 
+def _without_number(error: Exception) -> str:
+    """Return what an error says; of one of files its name and what the system answered, without "[Errno 30]"."""
+    if isinstance(error, OSError) and error.strerror and isinstance(error.filename, str | bytes | os.PathLike):
+        return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    return str(error)
+
+
 @contextmanager
 def one_line_errors(*also: type[Exception], began: Callable[[], bool] = lambda: False) -> Iterator[None]:
     """Tell errors of the user's making in one line, with exit code 2: all that come out of the user's own code, and others.
@@ -80,7 +87,7 @@ def one_line_errors(*also: type[Exception], began: Callable[[], bool] = lambda: 
         where = located(error)
         if debugging() or began() or (where is None and not isinstance(error, USER_ERRORS + also)):
             raise
-        fail(where or str(error) or type(error).__name__, code=2)
+        fail(where or _without_number(error) or type(error).__name__, code=2)
 
 
 def quiet() -> None:

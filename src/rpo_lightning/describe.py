@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from rpo_lightning.check_env.contact import falls_for_ever
 from rpo_lightning.check_env.joints import grips
 from rpo_lightning.check_env.suggest import suggest
 from rpo_lightning.sim import Actuator, Joint, Model, load_mjcf
@@ -129,7 +130,7 @@ def _force(actuator: Actuator, scale: float, unit: str) -> str:
 def _strange(model: Model) -> Iterator[str]:
     if not model.actuators:
         yield "it has no motor: add actuators to the file, or in Python to `model.actuators`"
-    if any(link.joint is Joint.FREE for link in model.links) and not (model.contacts or model.pairs) and model.gravity.any():
+    if falls_for_ever(model):
         yield "nothing of it can touch anything, so it falls for ever"
 
 

@@ -31,8 +31,8 @@ PACKAGE = Path(__file__).resolve().parent
 
 
 def nearest(name: str, names: Iterable[str], prefix: str = "") -> str:
-    """Return " Did you mean 'x'?" for the closest of `names`, or nothing."""
-    folded = {known.lower(): known for known in names}
+    """Return " Did you mean 'x'?" for the closest of `names` that is not the very name, or nothing."""
+    folded = {known.lower(): known for known in names if known != name}
     close = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.6)
     return f" Did you mean '{prefix}{folded[close[0]]}'?" if close else ""
 

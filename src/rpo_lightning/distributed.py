@@ -10,6 +10,7 @@ __all__ = [
     "any_rank",
     "from_first_rank",
     "gather_over_ranks",
+    "leave",
     "max_over_ranks",
     "mean_over_ranks",
     "rank",
@@ -31,6 +32,12 @@ def rank() -> int:
 def world_size() -> int:
     """Return the number of processes, 1 in a single one."""
     return dist.get_world_size() if _initialized() else 1
+
+
+def leave() -> None:
+    """Part from the other processes: left to the interpreter's end, gloo has been seen to abort a finished run."""
+    if _initialized():
+        dist.destroy_process_group()
 
 
 def sum_over_ranks(tensor: Tensor) -> Tensor:

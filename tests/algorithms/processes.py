@@ -1,11 +1,13 @@
-"""What one of several gloo processes runs; started by `run_ranks` as `processes.py TASK RANK WORLD PORT FOLDER`."""
+"""What one of several gloo processes runs, and how they are started: `run_ranks`."""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import socket
-import subprocess
-import sys
+import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -13,8 +15,8 @@ from unittest.mock import patch
 import torch
 import torch.distributed as dist
 from lightning.pytorch.callbacks import ModelCheckpoint
+from torch.multiprocessing import start_processes
 
-import rpo_lightning
 from rpo_lightning.algorithms import GIPPO, RLModule
 from rpo_lightning.distributed import rank
 from rpo_lightning.nn import Gaussian
@@ -32,8 +34,6 @@ from tests.algorithms.drivers import (
 )
 from tests.algorithms.free_policy import FreeActor, follow, stand_in
 from tests.toy import PointMass
-
-ROOT = Path(__file__).parents[2]
 
 # Nothing that every process draws for itself: noise of entropies, minibatches.
 UNION: dict[str, dict[str, Any]] = {
@@ -56,31 +56,35 @@ TASKS = {"reppo": "dmc/pendulum_swingup", "ppo": "gymnasium/Pendulum-v1"}
 """Tasks that are not our own simulator's, all with three observations and one action."""
 
 
-def run_ranks(task: str, folder: Path, world: int = 2) -> list[dict]:
-    """Run a task of this file in as many processes and return what each saved."""
+def run_ranks(task: Callable[..., Any], *arguments: Any, world: int = 2) -> list[Any]:
+    """Run a function in as many processes, which find each other as Lightning's do; return what each returned.
+
+    The processes are forked from one that has imported what they need.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    source = str(Path(rpo_lightning.__file__).parents[1])
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([source, str(ROOT)]), "OMP_NUM_THREADS": "1"}
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.algorithms.processes", task, str(index), str(world), port, str(folder)],
-            env=environment,
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["tests.algorithms.processes"])
+    with tempfile.TemporaryDirectory() as folder:
+        running = start_processes(
+            _rank, (world, port, folder, task, arguments), nprocs=world, join=False, start_method="forkserver"
         )
-        for index in range(world)
-    ]
-    try:
-        outputs = [process.communicate(timeout=300)[0] for process in running]
-    finally:
-        for process in running:
-            process.kill()
-    assert [process.returncode for process in running] == [0] * world, "\n".join(outputs)
-    return [torch.load(folder / f"{task}{index}.pt", weights_only=True) for index in range(world)]
+        deadline = time.monotonic() + 300
+        try:
+            while not running.join(timeout=5):  # raises what one of them has raised
+                assert time.monotonic() < deadline, f"{task.__name__} hangs"
+        finally:
+            for process in running.processes:
+                process.kill()
+        return [torch.load(Path(folder) / f"{index}.pt", weights_only=True) for index in range(world)]
+
+
+def _rank(index: int, world: int, port: str, folder: str, task: Callable[..., Any], arguments: tuple) -> None:
+    names = {"RANK": index, "LOCAL_RANK": index, "NODE_RANK": 0, "WORLD_SIZE": world, "MASTER_PORT": port}
+    os.environ.update({name: str(value) for name, value in names.items()}, MASTER_ADDR="127.0.0.1")
+    torch.set_num_threads(1)
+    torch.save(task(*arguments), Path(folder) / f"{index}.pt")
+    dist.destroy_process_group()
 
 
 def nothing_drawn() -> Any:
@@ -140,7 +144,7 @@ def trainer(folder: Path) -> dict:
     return {"union": unions, "apart": apart, "metrics": metrics}
 
 
-def fabric(folder: Path) -> dict:
+def fabric() -> dict:
     """Train the union under Fabric; then compare one gradient and the normaliser."""
     ddp = {"strategy": "ddp", "devices": 2}
     unions = {}
@@ -220,12 +224,3 @@ def decisions() -> dict:
 def critic_loss(module: object, batch: object) -> torch.Tensor:
     """Return some loss over a window."""
     return (module.critics.ensemble(module.normalizer(batch.obs)) - batch.reward).square().mean()
-
-
-if __name__ == "__main__":
-    task, index, world, port, place = sys.argv[1:]
-    os.environ.update(LOCAL_RANK=index, NODE_RANK="0", WORLD_SIZE=world, MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
-    torch.set_num_threads(1)
-    result = {"trainer": trainer, "fabric": fabric, "three": three, "tasks": tasks}[task](Path(place))
-    torch.save(result, Path(place) / f"{task}{index}.pt")
-    dist.destroy_process_group()

@@ -11,9 +11,11 @@ from torch import Tensor
 
 from rpo_lightning.algorithms import RLModule
 from rpo_lightning.algorithms.containment import NonFiniteError
+from rpo_lightning.envs.protocol import Step
 from rpo_lightning.nn import RunningNormalizer
 from rpo_lightning.rollout import RolloutBatch
 from tests.algorithms.drivers import ALGORITHMS, Record, largest_difference, make_algorithm, make_data, run_fabric, snapshot
+from tests.toy import PointMass
 
 
 class Poison(Record):
@@ -27,6 +29,14 @@ class Poison(Record):
         """Poison one entry."""
         if module.iteration >= self.first:
             getattr(batch, self.quantity)[1, 2] = self.value
+
+
+class Skip(Record):
+    """Leave every window out."""
+
+    def on_rollout_end(self, module: RLModule, batch: RolloutBatch) -> None:
+        """Say so."""
+        module.skip_update = True
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
@@ -43,6 +53,29 @@ def test_a_broken_window_changes_nothing_even_without_a_guard(name: str, quantit
     assert module.refused_in_a_row == 2
 
 
+class Breaking(PointMass):
+    """The state of one of eight environments breaks in every step, which the environment contains."""
+
+    def step(self, action: Tensor) -> Step:
+        """Mark it."""
+        step = super().step(action)
+        self.invalid = torch.arange(self.num_envs) == 0
+        return step._replace(terminated=step.terminated | self.invalid)
+
+
+def test_a_window_that_is_mostly_repaired_is_left_out_even_without_a_guard() -> None:
+    module, data = make_algorithm("ppo"), make_data(20)
+    data.env = Breaking
+    before = snapshot(module)
+    with pytest.raises(NonFiniteError, match=r"10 iterations in a row .*: state or reward in 12% of a window that was left"):
+        run_fabric(module, data)
+    assert largest_difference(before, snapshot(module)) == 0.0
+    module.tolerated = 0.2
+    module.refused_in_a_row = 0
+    run_fabric(module, data)
+    assert largest_difference(before, snapshot(module)) > 0.0
+
+
 def test_a_run_that_cannot_learn_stops_and_says_of_what() -> None:
     module = make_algorithm("rpo")
     with pytest.raises(
@@ -50,6 +83,11 @@ def test_a_run_that_cannot_learn_stops_and_says_of_what() -> None:
     ):
         run_fabric(module, make_data(20), callbacks=[Poison("reward", torch.inf)])
     assert module.iteration == 11
+    module = make_algorithm("rpo")
+    with pytest.raises(
+        NonFiniteError, match="10 iterations in a row .* because of a callback or another process, which left"
+    ):
+        run_fabric(module, make_data(20), callbacks=[Skip()])
     module = make_algorithm("ppo")
     module.apply_gradients = refusing(module)  # type: ignore[method-assign]
     with pytest.raises(NonFiniteError, match="not finite: the gradients of the update, from a window with .* up to"):

@@ -22,14 +22,14 @@ SHARE = 0.8
 """Of the way from doing nothing to what RPO reaches in 2 M steps."""
 
 CRITICS = {"critic_epochs": 4, "critic_lr": 2e-3, "lr_schedule": "linear"}
-CLIMB = {"actor_lr": 1e-3, "critic_lr": 2e-3, "lr_schedule": "linear"}
+CLIMB = {"actor_lr": 2e-3, "critic_lr": 4e-3, "lr_schedule": "linear"}
 FAST: dict[str, tuple[int, int, dict[str, Any]]] = {  # number of environments, iterations, options
     "RPO": (32, 200, {**CRITICS, "actor_lr": 2e-3}),
     "SHAC": (32, 250, {**CRITICS, "actor_lr": 5e-3}),
     "SAPO": (32, 250, {**CRITICS, "actor_lr": 5e-3, "init_temperature": 0.1}),
     "GIPPO": (16, 200, {"critic_epochs": 4, "critic_lr": 2e-3, "actor_lr": 2e-3, "fit_steps": 8}),
-    "PPO": (64, 200, {"minibatch_size": 512, "actor_lr": 1e-3, "lr_schedule": "linear"}),
-    "REPPO": (32, 250, {**CLIMB, "critic_width": 64, "minibatch_size": 128, "kl_target": 0.2}),
+    "PPO": (64, 120, {"minibatch_size": 512, "actor_lr": 2e-3, "lr_schedule": "linear"}),
+    "REPPO": (32, 140, {**CLIMB, "critic_width": 64, "minibatch_size": 256, "kl_target": 0.2}),
     "SAC": (16, 250, {"batch_size": 256, "gradient_rounds": 32, "target_update": 0.05, "actor_lr": 1e-3, "critic_lr": 1e-3}),
 }
 

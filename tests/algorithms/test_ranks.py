@@ -9,6 +9,7 @@ import torch
 
 from rpo_lightning.nn import RunningNormalizer
 from rpo_lightning.rollout import Collector
+from tests.algorithms import processes
 from tests.algorithms.drivers import largest_difference, make_rpo
 from tests.algorithms.processes import APART, UNION, critic_loss, fit_union, run_ranks
 from tests.toy import PointMass
@@ -16,12 +17,12 @@ from tests.toy import PointMass
 
 @pytest.fixture(scope="module")
 def trainer(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
-    return run_ranks("trainer", tmp_path_factory.mktemp("trainer"))
+    return run_ranks(processes.trainer, tmp_path_factory.mktemp("trainer"))
 
 
 @pytest.fixture(scope="module")
-def fabric(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
-    return run_ranks("fabric", tmp_path_factory.mktemp("fabric"))
+def fabric() -> list[dict]:
+    return run_ranks(processes.fabric)
 
 
 @pytest.mark.parametrize("name", UNION)

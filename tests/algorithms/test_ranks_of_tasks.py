@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tests.algorithms import processes
 from tests.algorithms.drivers import largest_difference
 from tests.algorithms.processes import TASKS, run_ranks
 
 
 @pytest.fixture(scope="module")
 def tasks(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
-    return run_ranks("tasks", tmp_path_factory.mktemp("tasks"))
+    return run_ranks(processes.tasks, tmp_path_factory.mktemp("tasks"))
 
 
 @pytest.mark.parametrize("task", TASKS.values())

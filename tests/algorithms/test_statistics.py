@@ -1,11 +1,8 @@
-import json
-import socket
-
 import torch
 import torch.distributed as dist
-from torch import multiprocessing
 
 from rpo_lightning.algorithms.statistics import EndedEpisodes
+from tests.algorithms.processes import run_ranks
 
 NAN = float("nan")
 # rank -> the returns and lengths of two windows of two steps and three environments
@@ -23,11 +20,9 @@ def sums(rank):
     return metric.compute().tolist()
 
 
-def work(rank, port, path):
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    (path / f"{rank}.json").write_text(json.dumps(sums(rank)))
-    dist.destroy_process_group()
+def sums_of_both():
+    dist.init_process_group("gloo")
+    return sums(dist.get_rank())
 
 
 def test_only_ended_episodes_count():
@@ -41,9 +36,5 @@ def test_an_episode_of_unknown_return_counts_nowhere():
     assert metric.compute().tolist() == [3.0, 20.0, 1.0]
 
 
-def test_both_ranks_see_the_episodes_of_both(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    multiprocessing.spawn(work, args=(port, tmp_path), nprocs=2)
-    assert [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)] == [[63.0, 126.0, 5.0]] * 2
+def test_both_ranks_see_the_episodes_of_both():
+    assert run_ranks(sums_of_both) == [[63.0, 126.0, 5.0]] * 2

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.algorithms import processes
 from tests.algorithms.drivers import largest_difference
 from tests.algorithms.processes import THREE, fit_union, run_ranks
 
 
 @pytest.fixture(scope="module")
 def three(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
-    return run_ranks("three", tmp_path_factory.mktemp("three"), world=3)
+    return run_ranks(processes.three, tmp_path_factory.mktemp("three"), world=3)
 
 
 @pytest.mark.parametrize("name", THREE)

@@ -31,13 +31,17 @@ class Listener:
 
 def guard(tmp_path, **options):
     guard = NaNGuard(**options)
-    guard.setup(SimpleNamespace(default_root_dir=tmp_path), SimpleNamespace(), "fit")
+    module = SimpleNamespace()
+    guard.setup(SimpleNamespace(default_root_dir=tmp_path), module, "fit")
+    assert (module.patience, module.tolerated) == (guard.patience, guard.tolerated)
     return guard
 
 
 def show(watch, module, batch):
     """Let the guard see a window as the module does."""
-    watch.on_window_checked(module, batch, look_through(batch))
+    findings = look_through(batch)
+    module.skip_update = findings.unusable(watch.tolerated)
+    watch.on_window_checked(module, batch, findings)
 
 
 @pytest.mark.parametrize("field", ["obs", "sample", "reward", "bonus", "next_value", "action_grad"])
@@ -88,6 +92,7 @@ def test_guard_reports_what_was_repaired_and_skips_only_when_there_is_much_of_it
         show(guard(tmp_path, tolerated=0.5), module, replace(batch, nonfinite_grad=repaired))
         assert module.skip_update == skipped
         assert "action_grad" in caplog.messages[-1]
+        assert f"update {'skipped' if skipped else 'kept'}" in caplog.messages[-1]
     exploded = torch.zeros(4, 3, dtype=torch.bool)
     exploded[3, 2] = True
     show(guard(tmp_path, tolerated=0.5), Listener(), replace(batch, invalid=exploded))

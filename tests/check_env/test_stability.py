@@ -5,7 +5,9 @@ import math
 import torch
 
 from rpo_lightning.check_env import Section, check
+from rpo_lightning.check_env.contact import check_contact
 from rpo_lightning.check_env.stability import check_stability, roll_out, step_size_error
+from rpo_lightning.envs.ant import Ant
 from rpo_lightning.envs.hopper import Hopper
 from tests.check_env.subjects import STABILITY, Linear, N, altered, complaints, subject
 
@@ -41,6 +43,40 @@ def test_an_explosion_fails_and_names_a_joint():
     assert found.where in ("rootx", "rootz", "rooty", "thigh_joint", "leg_joint", "foot_joint")
     assert f"failed: {found.exploded} of 8 environments explode with random actions, the first at step {found.first}" in text
     assert f"{found.where} is fastest" in text
+
+
+class DampedHopper(Hopper):
+    """A damper, taken explicitly, that is far too strong for its foot; contact has nothing to do with it."""
+
+    substeps = 2
+    mass_matrix_interval = 2
+
+    @classmethod
+    def load_robot(cls):
+        model = super().load_robot()
+        model.links[-1].damping, model.links[-1].armature, model.contacts = 3000.0, 0.0, []
+        return model
+
+
+def test_an_explosion_is_blamed_on_what_is_too_steep():
+    section = Section(STABILITY)
+    check_stability(subject(DampedHopper), section)
+    assert section.result["random"].exploded > 0
+    assert "damping 3010 of joint foot_joint is too steep" in str(section)
+    assert "or raise substeps to" in str(section)
+
+
+def test_a_robot_that_falls_for_ever_is_told_so():
+    class Ghost(Ant):
+        @classmethod
+        def load_robot(cls):
+            model = super().load_robot()
+            model.contacts = []
+            return model
+
+    section = Section("Contact")
+    check_contact(subject(Ghost), False, section)
+    assert "warning: nothing of the robot can touch anything, so it falls for ever" in str(section)
 
 
 def test_too_few_substeps_are_a_warning():

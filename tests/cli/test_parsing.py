@@ -27,6 +27,7 @@ def test_every_preset_is_of_the_task_and_algorithm_it_is_named_after(name, folde
     assert name in [f"{place}{config['data']['env']}.yaml" for place in folders]
     assert config["model"]["init_args"]["total_env_steps"] > 0
     assert config["trainer"]["check_val_every_n_epoch"] == 2
+    assert config["data"]["random_progress"] is True
 
 
 def test_preset_is_found_from_any_directory_and_the_working_directory_comes_first(folder, capsys):
@@ -58,6 +59,9 @@ def test_paper_hyper_parameters(folder, capsys):
         (["--trainer.max_epoch", "3"], ["'--trainer.max_epochs'"]),
         (["--ckpt_pat", "last"], ["'--ckpt_path'"]),
         (["--model.actor_epoch", "3"], ["'actor_epoch'", "'actor_epochs'"]),
+        (["--model=SAC", "--model.critic_epochs", "3"], ["option 'critic_epochs' there; GIPPO, RPO, SAPO, SHAC have it."]),
+        (["--model.batch_size", "3"], ["option 'batch_size' there; SAC has it."]),
+        (["--trainer.callbacks+=KLTuner", "--trainer.callbacks.episodes=3"], ["'episodes' there; Evaluation has it."]),
         (["--model", "RPOO"], ["'RPOO'", "'RPO'"]),
         (["--model.lr_schedule", "exponentil"], ["'exponential'", "linear"]),
         (["--trainer.callbacks+=KLTunr"], ["'KLTunr'", "'KLTuner'"]),
@@ -106,6 +110,8 @@ def test_mistake_in_an_option(arguments, named, folder, capsys):
     line = refused(capsys, "fit", "--config", "tiny.yaml", *arguments)
     for word in named:
         assert word in line
+    hinted = line.partition("Did you mean")[2]
+    assert not [word for word in arguments if f"'{word}'" in hinted], "what was typed is no hint"
 
 
 @pytest.mark.parametrize(
@@ -125,6 +131,12 @@ def test_mistake_in_a_file(old, new, named, folder, capsys):
     line = refused(capsys, "fit", "--config", "tiny.yaml")
     for word in named:
         assert word in line
+
+
+def test_what_was_typed_is_no_hint():
+    assert discovery.nearest("critic_epochs", ["critic_epochs", "actor_lr"]) == ""
+    assert discovery.nearest("critic_epochs", ["critic_epochs", "actor_epochs"]) == " Did you mean 'actor_epochs'?"
+    assert discovery.nearest("rpo", ["RPO"]) == " Did you mean 'RPO'?"
 
 
 def test_a_command_without_its_subject_says_how_it_is_given(folder, capsys):

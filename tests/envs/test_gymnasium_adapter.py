@@ -15,6 +15,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from torch import Tensor
 
 from rpo_lightning.algorithms import PPO
+from rpo_lightning.envs import base
 from rpo_lightning.envs.vector_adapter import VectorAdapter
 from rpo_lightning.rollout import Collector
 from tests.envs.counters import LENGTHS, Batched, Counter, makers, truth, vector_env
@@ -299,8 +300,36 @@ def test_an_action_that_is_not_finite_does_not_reach_the_simulator() -> None:
 def test_a_start_that_is_not_finite_is_not_shown() -> None:
     step = record(adapted("sync_same", broken=0), 2)[1]
     assert step["obs"][2].tolist() == [0.0] * 4
-    with pytest.raises(ValueError, match="the first observation is not finite"):
-        VectorAdapter(SyncVectorEnv([partial(Broken, 3)], autoreset_mode="SameStep"), episode_length=3)
+
+
+def test_the_very_first_start_is_contained_like_all_others(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base, "_SAID", set())
+
+    def make() -> VectorAdapter:
+        vectors = SyncVectorEnv([partial(kind, 3) for kind in (Counter, InfAtFirst)], autoreset_mode="SameStep")
+        return VectorAdapter(vectors, episode_length=3)
+
+    with caplog.at_level(logging.WARNING, "rpo_lightning"):
+        env = make()
+        begun = env.reset().clone()
+        env.load_state_dict(make().state_dict())
+    for obs in (make().detach(), begun, env.detach()):
+        assert obs[1].tolist() == [0.0] * 4
+        assert obs[0].isfinite().all()
+    said = [record.message for record in caplog.records if "first observation" in record.message]
+    assert said == ["gymnasium: first observation 1 is inf in 1 of 2 environments. Zeros are seen in place of such a start."]
+    step = env.step(ACTION[:2])
+    assert not env.invalid.any()
+    assert step.obs[1, 1] == 1.0
+
+
+class InfAtFirst(Counter):
+    """The second number is infinite in the first observation of every episode."""
+
+    def _observe(self, action: Any) -> np.ndarray:
+        return np.array([self.episode, np.inf if self.t == 0 else self.t, *action])
 
 
 class OnceInf(Counter):
@@ -319,11 +348,6 @@ def test_an_entry_that_is_infinite_now_and_then_is_said_once(caplog: pytest.LogC
             env.step(ACTION)
     (record,) = caplog.records
     assert record.message.startswith("once_inf: observation 1 is inf in 3 of 3 environments, though the state is sound.")
-
-
-class Broken(Counter):
-    def _observe(self, action: Any) -> np.ndarray:
-        return np.full(4, np.nan)
 
 
 # ---- starts, state ---------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import re
 import sys
 
 import pytest
+import torch
 
 from rpo_lightning.envs.ant import Ant
 from rpo_lightning.envs.articulated import ArticulatedEnv
@@ -99,3 +100,22 @@ def test_a_class_without_a_file_is_no_obstacle(tmp_path, monkeypatch):
     typed = task("none.xml", __module__="typed_into_an_interpreter")
     with pytest.raises(FileNotFoundError, match="mine: the robot none.xml does not exist"):
         typed.load_robot()
+
+
+def test_a_robot_without_motors_is_an_environment_without_actions(tmp_path):
+    class Pendulum(ArticulatedEnv):
+        name, obs_dim, action_dim = "pendulum", 2, 0
+        robot = tmp_path / "pendulum.xml"
+
+        def observe(self, q, qd, action):
+            return torch.cat([q, qd], dim=1)
+
+        def reward(self, obs, action):
+            return obs[:, 0]
+
+    Pendulum.robot.write_text(
+        '<mujoco><worldbody><body><joint axis="0 1 0"/><geom size="0.1" pos="1 0 0"/></body></worldbody></mujoco>'
+    )
+    env = Pendulum(3, threads=1)
+    env.step(torch.zeros(3, 0))
+    assert (env.qd.abs() > 0.01).all()

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 import torch
 
+from rpo_lightning import distributed
+from rpo_lightning.distributed import gather_over_ranks
 from rpo_lightning.rollout import Collector, RolloutDataModule
 from rpo_lightning.seeding import run_seeds
 from tests.algorithms.drivers import make_algorithm, make_data, make_rpo, run_fabric
@@ -17,6 +19,13 @@ def test_dimensions_and_name_are_known_without_a_simulator() -> None:
     data = make_data()
     assert (data.obs_dim, data.action_dim, data.env_name) == (3, 1, "point_mass")
     assert data.collector is None
+
+
+@pytest.mark.parametrize("name", ["num_envs", "horizon", "iterations_per_epoch"])
+@pytest.mark.parametrize("value", [0, -5, 2.5, None])
+def test_a_count_below_one_is_named(name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"data.{name} must be a whole number of at least 1, not {value}"):
+        make_data(**{name: value})
 
 
 def test_training_environments_take_number_and_seed() -> None:
@@ -162,3 +171,24 @@ def test_episodes_that_begin_anew_on_resume_are_spread_again() -> None:
     one.collect(make_rpo())
     other.load_state_dict(one.state_dict())
     assert len(other.env.progress.unique()) > 5
+
+
+class Elsewhere(torch.Tensor):
+    """A tensor of another device, as far as it can be asked to come to the CPU."""
+
+    def cpu(self, *args: Any, **options: Any) -> torch.Tensor:
+        return torch.ones(1)
+
+
+def test_states_are_gathered_from_the_cpu_to_the_first_process_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    far = torch.zeros(1).as_subclass(Elsewhere)
+    state = {"a": far, "b": [far, 2], "c": ({"d": far},)}
+    arrived = {"a": torch.ones(1), "b": [torch.ones(1), 2], "c": ({"d": torch.ones(1)},)}
+    assert gather_over_ranks(state) == [arrived]
+    sent = []
+    for own in (0, 1):
+        monkeypatch.setattr(distributed, "world_size", lambda: 2)
+        monkeypatch.setattr(distributed, "rank", lambda own=own: own)
+        monkeypatch.setattr("torch.distributed.gather_object", lambda value, values: sent.append((value, values)))
+        assert gather_over_ranks(state) == ([None, None] if own == 0 else [])
+    assert sent == [(arrived, [None, None]), (arrived, None)]

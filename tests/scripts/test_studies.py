@@ -108,10 +108,11 @@ def test_metrics_are_columns_of_the_curve_or_known_kinds():
 def test_numbers_of_the_paper():
     assert PAPER["table1"]["anymal"]["rpo"] == (15674.12, 316.26)
     assert PAPER["table1"]["humanoid"]["ppo"] == (1665.66, 410.93)
+    assert PAPER["table1"]["hand_reorient"]["rpo"] == (237.55, 25.16)
     assert PAPER["table1"]["hopper"]["sapo"] == (5407.79, 4.28)
     assert PAPER["table6"]["ant"]["shac"] == (8205.95, 940.18)
     assert PAPER["table6"]["anymal"]["gippo"] == (12247.36, 3552.17)
-    assert PAPER_RUNS == {"hopper": 12, "ant": 24, "humanoid": 24, "anymal": 24}
+    assert PAPER_RUNS == {"hopper": 12, "ant": 24, "humanoid": 24, "anymal": 24, "hand_reorient": 24}
     for table, exceptions in (("table1", set()), ("table6", {"ant"})):
         assert set(PAPER[table]) == set(PAPER_TASKS)
         for task, cells in PAPER[table].items():

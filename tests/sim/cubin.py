@@ -1,10 +1,22 @@
-"""What ptxas says of the kernels in a CUDA object: read from the object itself, an ELF file (`.nv.info`)."""
+"""CUDA objects of kernels, without a GPU, and what ptxas says of them: read from the object itself, an ELF file (`.nv.info`)."""
 
 import struct
 from pathlib import Path
 
+import warp as wp
+
 _REGISTERS, _FRAME = 0x2F, 0x11  # EIATTR_REGCOUNT, EIATTR_FRAME_SIZE
 _LONG = 4  # format of an entry: with a length and data after the tag, instead of two bytes
+
+
+def compiled(kernel: wp.Kernel, *, use_ptx: bool) -> Path:
+    """Compile a kernel for sm_90, or find it in Warp's cache on disk, where `launch` would look for it too."""
+    wp.init()  # sets the folder
+    name = kernel.module.get_module_identifier()  # holds a digest of the source
+    file = Path(wp.config.kernel_cache_dir) / name / f"{name}.sm90.{'ptx' if use_ptx else 'cubin'}"
+    if not file.exists():
+        assert wp.compile_aot_module(kernel.module, arch=90, use_ptx=use_ptx) == [file]
+    return file
 
 
 def sections(data):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 
 from rpo_lightning.sim import Geom, Joint, Link, Model, Pair, dynamics, pairs
 from rpo_lightning.sim.algebra import rotation
+from rpo_lightning.sim.pairs.shapes import Body, Spot
+from rpo_lightning.sim.pairs.wrenches import Table, pair_shapes, tables
 
 SIZES = {
     "sphere": (0.15, 0.0, 0.0),
@@ -69,6 +72,7 @@ def touching(model: Model, num_envs: int, seed: int, depth: float = 0.03) -> tup
     still = Model(
         **{**{k: v for k, v in vars(model).items() if k not in ("q_start", "qd_start")}, "law": "depth", "friction": "bound"}
     )
+    found = tables(still)
     direction = torch.nn.functional.normalize(torch.randn(num_envs, 3, generator=generator), dim=1)
     if model.geoms[1].kind in FIXED:
         direction = torch.tensor([[0.0, 0.0, 1.0]]).repeat(num_envs, 1) + 0.2 * direction
@@ -77,10 +81,8 @@ def touching(model: Model, num_envs: int, seed: int, depth: float = 0.03) -> tup
         def meets(distance: float, env: int = env) -> bool:
             state = q[env].double().clone()
             state[:3] = distance * direction[env].double()
-            origin = np.zeros(3)
-            bodies = dynamics.bodies(still, state.tolist(), [0.0] * model.nd, origin)
-            found = pairs.wrenches(still, bodies, dynamics.world(origin), heights)
-            return any(np.any(np.abs(np.array(push, dtype=float)) > 0.0) for _, push in found)
+            bodies = dynamics.bodies(still, state.tolist(), [0.0] * model.nd, np.zeros(3))
+            return any(spot.depth > 0.0 and spot.weight > 0.0 for spot in spots(found, bodies, heights))
 
         low, high = 0.0, 4.0
         for _ in range(20):
@@ -89,6 +91,17 @@ def touching(model: Model, num_envs: int, seed: int, depth: float = 0.03) -> tup
         pressed = depth * float(torch.rand(1, generator=generator))
         q[env, :3] = (low - pressed) * direction[env]
     return q, qd, 0.5 * torch.randn(num_envs, model.nd, generator=generator)
+
+
+def spots(tables: list[Table], bodies: list[Body], heights: np.ndarray) -> Iterator[Spot]:
+    """Yield where pairs may touch, one after the other: whoever has seen enough need not pay for the rest."""
+    world = dynamics.world(np.zeros(3))
+    for table in tables:
+        for links, row in zip(table.links, table.rows.tolist(), strict=True):
+            first, second = (bodies[link] if link >= 0 else world for link in links)
+            shapes = pair_shapes(table, row, first, second, lambda i, j: float(heights[int(i), int(j)]))
+            for part in table.kind.parts.tolist():
+                yield from table.kind.touch(*shapes, part)
 
 
 def crowd(detection: str = "exact") -> Model:

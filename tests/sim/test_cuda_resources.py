@@ -4,11 +4,10 @@ A frame holds what 255 registers do not: kernels with large frames wait for memo
 """
 
 import pytest
-import warp as wp
 
 import rpo_lightning
 from rpo_lightning.sim import codegen, kernels
-from tests.sim.cubin import usage
+from tests.sim.cubin import compiled, usage
 
 # (registers, bytes of frame) of step and of its adjoint, as Warp 1.19 compiles them for sm_90
 RECORDED = {
@@ -23,12 +22,11 @@ SLACK = 256  # [B] on top of half as much again, for frames that were small
 
 
 @pytest.mark.parametrize("task", [pytest.param(t, marks=pytest.mark.long if t in LONG else ()) for t in RECORDED])
-def test_kernels_need_no_more_registers_and_memory_than_they_did(task, tmp_path):
+def test_kernels_need_no_more_registers_and_memory_than_they_did(task):
     robot = rpo_lightning.make(task, num_envs=1, threads=1).model
     for name, (registers, frame) in zip(("step", "step_adjoint"), RECORDED[task], strict=True):
         kernel = kernels.build(name, codegen.source(name, robot))
-        (cubin,) = wp.compile_aot_module(kernel.module, arch=90, module_dir=tmp_path, use_ptx=False)
-        found = usage(cubin)
+        found = usage(compiled(kernel, use_ptx=False))
         print(f"{task} {name}: {found['registers']} registers, {found['frame']} bytes of frame")
         assert 16 <= found["registers"] <= 1.5 * registers
         assert found["frame"] <= 1.5 * frame + SLACK

@@ -124,7 +124,9 @@ class RLModule(LightningModule):
         self.refused_in_a_row = 0
         """Iterations in a row, up to now, that ended with a refused gradient or did not update at all."""
         self.skip_update = False
-        """Set by a callback in `on_rollout_end` or `on_window_checked`: this window changes nothing but the counters."""
+        """This window changes only the counters: it is unusable, or a callback says so (after the rollout or the check)."""
+        self.tolerated = 0.05
+        """Share of a window's samples that may have been repaired; `NaNGuard` sets its own."""
         self.patience = 10
         """Iterations in a row that may learn nothing before the run gives up; `NaNGuard` sets its own."""
         self.advice = CURES
@@ -269,8 +271,9 @@ class RLModule(LightningModule):
         self.hook("on_rollout_end", batch)
         started, refused = perf_counter(), self.nonfinite_updates
         findings = look_through(batch)
+        self.skip_update |= findings.unusable(self.tolerated)
         self.hook("on_window_checked", batch, findings)
-        skipped = any_rank(self.skip_update or bool(findings.broken), self.device)
+        skipped = any_rank(self.skip_update, self.device)
         metrics: dict[str, Tensor | float] = {} if skipped else self.update(batch)
         metrics |= window_metrics(batch)
         values = [torch.as_tensor(value, dtype=torch.float32, device=self.device) for value in metrics.values()]
@@ -290,13 +293,16 @@ class RLModule(LightningModule):
         report["time/steps_per_second"] = steps / (report["time/rollout"] + report["time/update"])
         self.report(report)
         if self.refused_in_a_row >= self.patience:
-            why = f"the gradients of the update, from {largest(batch)}"
-            if skipped:
-                left_out = f"{findings.of_what} in {findings.repaired:.0%} of a window that was left out"
-                why = f"{', '.join(findings.broken)} of the window" if findings.broken else left_out
+            why = f"what is not finite: the gradients of the update, from {largest(batch)}"
+            if findings.broken:
+                why = f"what is not finite: {', '.join(findings.broken)} of the window"
+            elif findings.unusable(self.tolerated):
+                why = f"what is not finite: {findings.of_what} in {findings.repaired:.0%} of a window that was left out"
+            elif skipped:
+                why = "a callback or another process, which left the window out"
             raise NonFiniteError(
                 f"{self.name} stopped: {self.refused_in_a_row} iterations in a row could not learn, the last one because of "
-                f"what is not finite: {why}. {self.advice}"
+                f"{why}. {self.advice}"
             )
         return report
 

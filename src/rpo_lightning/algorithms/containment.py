@@ -33,6 +33,10 @@ class Findings(NamedTuple):
     of_what: str
     """That quantity."""
 
+    def unusable(self, tolerated: float) -> bool:
+        """Tell whether nothing can be learned from the window, of whose samples a share `tolerated` may be repaired."""
+        return bool(self.broken) or self.repaired > tolerated
+
 
 def look_through(batch: RolloutBatch) -> Findings:
     """Find what is not finite in a window; one transfer from the device."""

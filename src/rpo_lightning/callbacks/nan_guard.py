@@ -22,10 +22,10 @@ class NaNGuard(Callback):
     """Report non-finite values by environment, step and quantity, and say how many of them are too many.
 
     Environments that exploded are terminated, and non-finite rows of the action-gradient are set to zero, by the
-    collector: a few of them do no harm and are only reported. A window with more than `tolerated` of them, or with
-    any non-finite value left in what the update reads, is skipped on all processes. An update whose gradients are not
-    finite is refused by the algorithm and counts like a skipped window. The first `dumps` findings are
-    written to `nan/iteration_<i>_rank_<r>.pt` in the run folder: the simulator's start state of the environment and
+    collector: a few of them do no harm and are only reported. The algorithm skips, on all processes, a window with more
+    than `tolerated` of them, or with any non-finite value left in what the update reads, and refuses an update whose
+    gradients are not finite; it does so without this callback too, which says where it began. The first `dumps` findings
+    are written to `nan/iteration_<i>_rank_<r>.pt` in the run folder: the simulator's start state of the environment and
     its slice of the window, enough to replay it.
 
     Args:
@@ -43,18 +43,16 @@ class NaNGuard(Callback):
         self._directory = Path()
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Learn where the run folder is, and let the module be as patient as this."""
+        """Learn where the run folder is, and let the module be as patient and tolerant as this."""
         self._directory = Path(trainer.default_root_dir) / "nan"
-        pl_module.patience = self.patience
+        pl_module.patience, pl_module.tolerated = self.patience, self.tolerated
 
     def on_window_checked(self, module: Any, batch: Any, findings: Findings) -> None:
-        """Report what the module has found in a window, and have it left out if too much was repaired."""
-        if findings.repaired > self.tolerated:
-            module.skip_update = True
+        """Report what the module has found in a window."""
         if findings.broken or findings.repaired > 0:
-            self._report(module, batch, bool(findings.broken) or module.skip_update)
+            self._report(module, batch)
 
-    def _report(self, module: Any, batch: Any, skip: bool) -> None:
+    def _report(self, module: Any, batch: Any) -> None:
         """Write one line about the earliest finding, and the dump."""
         unusable = {name: ~value.isfinite() for name in QUANTITIES if (value := getattr(batch, name)) is not None}
         masks = {"state or reward": batch.invalid, "action_grad (set to 0)": batch.nonfinite_grad}
@@ -83,7 +81,7 @@ class NaNGuard(Callback):
             step,
             module.iteration,
             others,
-            "skipped" if skip else "kept",
+            "skipped" if module.skip_update else "kept",
             path,
             "; further findings are counted in nan/... only" if self._found == self.dumps else "",
         )

@@ -12,10 +12,10 @@ import numpy as np
 from rpo_lightning.check_env.inertia import Pose
 from rpo_lightning.check_env.report import Section, Verdict
 from rpo_lightning.check_env.subject import Subject
-from rpo_lightning.sim import Contact, Geom, Model, Pair
+from rpo_lightning.sim import Contact, Geom, Joint, Model, Pair
 from rpo_lightning.sim.mjcf.frames import matrix
 
-__all__ = ["Steepness", "check_contact", "steepness"]
+__all__ = ["Steepness", "check_contact", "falls_for_ever", "steepness"]
 
 _LIMIT = 2.0  # of each number of `Steepness` where semi-implicit Euler becomes unstable
 _TOGETHER = 0.01  # [m] points of a link that differ less in height touch at the same time
@@ -81,6 +81,9 @@ def check_contact(subject: Subject, pairs: bool, section: Section) -> None:
     env = subject.make()
     model: Model = env.model
     section.verdicts.append(Verdict("ok", _summary(model, pairs)))
+    if falls_for_ever(model):
+        text = "nothing of the robot can touch anything, so it falls for ever: give its file a ground plane and feet"
+        section.verdicts.append(Verdict("warning", text))
     found: list[Steepness] = steepness(model, env.dt / env.substeps)
     section.result = found
     steep = False
@@ -99,6 +102,12 @@ def check_contact(subject: Subject, pairs: bool, section: Section) -> None:
             f"no constant is too steep for the mass it meets: h sqrt(n ke / m) <= {ke:.2g}, h n kf / m <= {kf:.2g}, both < 2"
         )
         section.verdicts.append(Verdict("ok", text))
+
+
+def falls_for_ever(model: Model) -> bool:
+    """Return whether a free robot has weight and nothing to stand on."""
+    free = any(link.joint is Joint.FREE for link in model.links)
+    return free and bool(model.gravity.any()) and not (model.contacts or model.pairs)
 
 
 def _summary(model: Model, every: bool) -> str:

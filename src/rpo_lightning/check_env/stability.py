@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from rpo_lightning.check_env.joints import grips
 from rpo_lightning.check_env.report import Section, Verdict
 from rpo_lightning.check_env.subject import Subject, load, random_actions, visited_state
 from rpo_lightning.envs.articulated import ArticulatedEnv
@@ -122,7 +123,7 @@ def check_stability(subject: Subject, section: Section) -> None:
             found.speed,
         )
         section.table.append(tuple(map(str, row)))
-        section.verdicts += _judge(kind, found, env.num_envs)
+        section.verdicts += _judge(kind, found, env)
     if not section.verdicts:
         section.verdicts.append(Verdict("ok", "nothing explodes"))
     if subject.articulated:
@@ -130,18 +131,28 @@ def check_stability(subject: Subject, section: Section) -> None:
         section.verdicts.append(_judge_step_size(error, subject.cls))
 
 
-def _judge(kind: str, found: Rollout, n: int) -> list[Verdict]:
-    verdicts = []
+def _judge(kind: str, found: Rollout, env: Any) -> list[Verdict]:
+    verdicts, n = [], env.num_envs
     if found.exploded:
         text = (
             f"{found.exploded} of {n} environments explode with {kind} actions, the first at step {found.first}, "
-            f"where {found.where} is fastest; {_CURE}"
+            f"where {found.where} is fastest; {_cure(env)}"
         )
         verdicts.append(Verdict("failed" if found.exploded > _TOLERATED * n else "warning", text))
     elif found.terminated > 0.5 and found.after is not None and found.after <= _SOON:
         text = f"with {kind} actions most episodes end within {_SOON} steps; do the start and `failed` fit each other?"
         verdicts.append(Verdict("warning", text))
     return verdicts
+
+
+def _cure(env: Any) -> str:
+    """Return what to do about an explosion: what is known to be too steep comes before what may be."""
+    if not isinstance(env, ArticulatedEnv):
+        return _CURE
+    steepest = max(grips(env.model, env.dt / env.substeps), key=lambda grip: grip.steep, default=None)
+    if steepest is not None and steepest.steep > 2.0:
+        return f"{steepest}; {steepest.cure}, or raise substeps to {steepest.substeps(env.substeps)}"
+    return _CURE
 
 
 def _judge_step_size(error: Tensor, cls: Any) -> Verdict:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from rpo_lightning import console, discovery
+from rpo_lightning import console, discovery, run_folder
 
 __all__ = ["Arguments", "split"]
 
@@ -52,7 +52,8 @@ def split(command: str, arguments: list[str]) -> Arguments:
     `validate`, `test` and `predict` without a `--config` take the `config.yaml` that lies with the checkpoint.
 
     Raises:
-        ValueError: if there is no such file, with the nearest name.
+        ValueError: if there is no such file, with the nearest name; nor such a checkpoint, where the configuration is
+            looked for beside it.
         SystemExit: 2 for an option without its value.
     """
     splitter = _Splitter(add_help=False, allow_abbrev=False)
@@ -64,6 +65,8 @@ def split(command: str, arguments: list[str]) -> Arguments:
     if given.ckpt_path is not None:
         options.append(f"--ckpt_path={given.ckpt_path}")
         if not configs and command in READS_POLICIES:
+            if given.ckpt_path not in ("last", "best"):
+                run_folder.find_checkpoint(given.ckpt_path, Path())  # a name that leads nowhere is said first
             folders = Path(given.ckpt_path).parents[:2]
             configs = [config for folder in folders if (config := folder / "config.yaml").is_file()][:1]
     task_options, options = _task_options(options)

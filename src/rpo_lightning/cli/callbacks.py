@@ -114,7 +114,11 @@ class Announcement(Callback):
         directory = self.run.directory
         outcome = "not evaluated"
         if self._sampled:
-            outcome = f"return {self._sampled['mean']:.4g} over {self._sampled['episodes']} episodes"
+            episodes, broken = int(self._sampled["episodes"]), int(self._sampled["broken"])
+            outcome = f"return {self._sampled['mean']:.4g} over {episodes - broken} episodes"
+            outcome = outcome if broken < episodes else "no return"
+            if broken:
+                outcome += f", {broken} of {episodes} episodes broke: something in them was not finite"
         files = [name for name in ("summary.json", "curve.csv", "policy.pt") if (directory / name).exists()]
         where = f"; {', '.join(files)} in {directory}" if files else ""
         console.say(f"{steps(module)}, {outcome}{where}")

@@ -51,13 +51,18 @@ def _subclasses(base: type) -> Iterator[type]:
         yield from _subclasses(child)
 
 
-def options_of(base: type) -> list[str]:
-    """Return the names of the arguments that our subclasses of `base`, and the user's, take."""
-    ours = [cls for cls in _subclasses(base) if not cls.__module__.startswith("lightning.")]
-    constructors = [vars(cls)["__init__"] for sub in ours for cls in sub.__mro__[:-1] if "__init__" in vars(cls)]
-    parameters = [each for constructor in constructors for each in inspect.signature(constructor).parameters.values()]
+def options_of(base: type) -> dict[str, set[str]]:
+    """Return the arguments that our subclasses of `base`, and the user's, take, with the names of those that take them."""
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return list(dict.fromkeys(each.name for each in parameters if each.kind in named and each.name != "self"))
+    found: dict[str, set[str]] = {}
+    for sub in (cls for cls in _subclasses(base) if not cls.__module__.startswith("lightning.")):
+        for constructor in (vars(cls)["__init__"] for cls in sub.__mro__[:-1] if "__init__" in vars(cls)):
+            parameters = inspect.signature(constructor).parameters.values()
+            for name in (each.name for each in parameters if each.kind in named and each.name != "self"):
+                found.setdefault(name, set()).add(sub.__name__)
+            if not any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters):
+                break  # what is above is not handed on
+    return found
 
 
 def _networks() -> list[str]:
@@ -106,8 +111,7 @@ class FriendlyParser(LightningArgumentParser):
             inside = [option.removeprefix(f"{match[1]}.") for option in options if option.startswith(f"{match[1]}.")]
             return f"{match[1]} has no option '{match[2]}'.{nearest(match[2], inside)}"
         if match := re.match(r"Option '(.+)' is not accepted", message):
-            known = [*self._model_options(), *options_of(Callback), *options]
-            return f"there is no option '{match[1]}'.{nearest(match[1], known)}"
+            return f"there is no option '{match[1]}'{self._elsewhere(match[1], options)}"
         if match := re.search(r"Unable to load config '(.+?)'", message):
             return (
                 f"{key}there is no file {match[1]} (seen from the file that names it). To change a preset, copy it whole: "
@@ -140,7 +144,15 @@ class FriendlyParser(LightningArgumentParser):
             "rpo-lightning list shows what there is."
         )
 
-    def _model_options(self) -> list[str]:
+    def _elsewhere(self, name: str, options: list[str]) -> str:
+        """Return who has an option that the chosen class has not, or what was probably meant."""
+        of_models, of_callbacks = self._model_options(), options_of(Callback)
+        having = of_models.get(name, set()) | of_callbacks.get(name, set())
+        if named := sorted(having & {*discovery.algorithms(), *discovery.callbacks()}):
+            return f" there; {', '.join(named)} {'has' if len(named) == 1 else 'have'} it."
+        return f".{nearest(name, [*of_models, *of_callbacks, *options])}"
+
+    def _model_options(self) -> dict[str, set[str]]:
         # check-env has a parser too, and no model
         from rpo_lightning.algorithms import RLModule
 

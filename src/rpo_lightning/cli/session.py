@@ -13,7 +13,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
-from rpo_lightning import console, discovery, processes, provenance, run_folder, runs, sim
+from rpo_lightning import console, discovery, distributed, processes, provenance, run_folder, runs, sim
 from rpo_lightning.algorithms import RLModule
 from rpo_lightning.algorithms.containment import NonFiniteError
 from rpo_lightning.allocator import keep_freed_memory
@@ -220,3 +220,5 @@ def main(command: str, options: list[str]) -> None:
             if sentence is None:
                 raise
             console.fail(sentence, code=1)
+        finally:
+            distributed.leave()

@@ -205,16 +205,23 @@ class BaseEnv(ABC):
     # ---- inside --------------------------------------------------------------------------------------------------
 
     def _restart(self, mask: Tensor) -> None:
-        """Begin new episodes where `mask` (N,); a start whose observation is broken shows zeros until it is ended."""
+        """Begin new episodes where `mask` (N,)."""
         rows = mask.nonzero()[:, 0]
         if not len(rows):
             return
-        fresh = self._begin(rows)
-        here, shown = mask[:, None], sound(*fresh)[:, None]
-        obs, privileged = (torch.where(shown, part, 0.0) for part in fresh)
+        obs, privileged = self._shown(*self._begin(rows), mask)
+        here = mask[:, None]
         self._obs = torch.where(here, obs, self._obs)
         self._privileged = torch.where(here, privileged, self._privileged)
         self._progress = self._progress.masked_fill(mask, 0)
+
+    def _shown(self, obs: Tensor, privileged: Tensor, begun: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what is seen of starts: zeros where something is broken, which is said once of those `begun` (N,)."""
+        whole = sound(obs, privileged)
+        if self.device.type == "cpu" and not whole[begun].all():
+            for what, values in {"observation": obs, "privileged observation": privileged}.items():
+                self._say_once(f"first {what}", values, begun, ". Zeros are seen in place of such a start.")
+        return torch.where(whole[:, None], obs, 0.0), torch.where(whole[:, None], privileged, 0.0)
 
     @torch.no_grad()
     def _find_cause(self, reached: Reached, action: Tensor) -> None:
@@ -226,18 +233,20 @@ class BaseEnv(ABC):
             return  # to look would be to wait for the device
         parts = {f"reward {name!r}": part[:, None] for name, part in terms.items()} or {"reward": reward[:, None]}
         for what, values in ({"observation": reached.obs, "privileged observation": reached.privileged} | parts).items():
-            bad = ~(values.abs() <= STATE_LIMIT) & moved[:, None]
-            count = int(bad.any(1).sum())
-            if count == 0 or (self.name, what) in _SAID:
-                continue
-            _SAID.add((self.name, what))
-            columns = bad.any(0).nonzero()[:, 0].tolist()
-            where = f" {', '.join(map(str, columns))}" if "observation" in what else ""
-            example = values[bad][0].item()
-            log.warning(
-                f"{self.name}: {what}{where} is {example:g} in {count} of {self.num_envs} environments, though the state is "
-                f"sound. Each time this ends the episode, with reward 0; nan/invalid_envs counts how often."
-            )
+            sequel = "Each time this ends the episode, with reward 0; nan/invalid_envs counts how often."
+            self._say_once(what, values, moved, f", though the state is sound. {sequel}")
+
+    def _say_once(self, what: str, values: Tensor, among: Tensor, sequel: str) -> None:
+        """Say once of a task and a quantity (N, W) where it is broken `among` (N,) some environments, and what follows."""
+        bad = ~(values.abs() <= STATE_LIMIT) & among[:, None]
+        count = int(bad.any(1).sum())
+        if count == 0 or (self.name, what) in _SAID:
+            return
+        _SAID.add((self.name, what))
+        columns = bad.any(0).nonzero()[:, 0].tolist()
+        where = f" {', '.join(map(str, columns))}" if "observation" in what else ""
+        example = values[bad][0].item()
+        log.warning(f"{self.name}: {what}{where} is {example:g} in {count} of {self.num_envs} environments{sequel}")
 
     def _judged(self, method: str, call: Callable[..., Any], *given: Tensor) -> Any:
         """Return what a method of the task returns, called on copies.

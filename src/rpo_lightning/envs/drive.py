@@ -24,7 +24,8 @@ class Drive:
     """
 
     def __init__(self, model: Model, controls: int, scale: float | None, device: torch.device) -> None:
-        low, high = torch.tensor([actuator.control for actuator in model.actuators], dtype=torch.float64).T
+        ends = torch.tensor([actuator.control for actuator in model.actuators], dtype=torch.float64)
+        low, high = ends.reshape(-1, 2).unbind(1)
         self._range = low.float().to(device), high.float().to(device)
         middle, half = (low + high) / 2.0, (high - low) / 2.0
         if scale is not None:

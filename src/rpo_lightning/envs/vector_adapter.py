@@ -21,7 +21,6 @@ import torch
 from torch import Tensor
 
 from rpo_lightning.envs.base import BaseEnv, Reached, sound
-from rpo_lightning.envs.protocol import STATE_LIMIT
 from rpo_lightning.envs.vector_spec import dimensions, is_gymnasiums_own, reports_final_obs, takes_reset_mask, time_limit
 
 __all__ = ["VectorAdapter"]
@@ -144,9 +143,7 @@ class VectorAdapter(BaseEnv):
         own = is_gymnasiums_own(self.vector_env)
         obs, _ = self.vector_env.reset(seed=_seeds((seed,), self.num_envs) if own else seed)
         self._takes_tensors = isinstance(obs, Tensor)
-        self._obs = self._floats(obs)
-        if not sound(self._obs).all():
-            raise ValueError(f"{self.name}: the first observation is not finite or beyond {STATE_LIMIT:g}")
+        self._obs, _ = self._shown(self._floats(obs), self._nothing, torch.ones_like(self.invalid))
         self._bounds = tuple(t.to(obs.device) if isinstance(obs, Tensor) else t for t in self._bounds)
         self._progress = torch.zeros_like(self._progress)
         self.invalid = self.invalid_reward = torch.zeros_like(self.invalid)
