@@ -9,6 +9,7 @@ import torch
 import warp as wp
 
 from rpo_lightning.sim import Simulator, codegen, dynamics, kernels
+from rpo_lightning.sim.composite import composite_mass_matrix
 from tests.sim import double, mujoco_witness, trees
 
 TREES = [
@@ -44,6 +45,21 @@ def test_a_step_equals_double_precision(tmp_path, kinds):
     new_q, new_qd = Simulator(model, 18, 0.02, 8, 3, threads=1).step(q.float(), qd.float(), force.float())
     expected = double.step(model, q, qd, force, 0.02, 8, 3)
     torch.testing.assert_close(torch.cat([new_q, new_qd], 1).double(), expected, rtol=2e-4, atol=2e-4)
+
+
+@pytest.mark.parametrize("velocity", ["body", "world"])
+@pytest.mark.parametrize("kinds", TREES, ids=" ".join)
+def test_composite_bodies_have_the_mass_matrix_that_is_summed_over_links(kinds, velocity, tmp_path):
+    model = trees.load(tmp_path, trees.text(kinds, seed=6))
+    model.free_velocity = velocity
+    q = trees.state(model, 1, seed=1)[0][0].tolist()
+    frames = dynamics._kinematics(model, q, dynamics.reference_point(model, q))
+    columns = [dynamics._own_columns(model, index, frame) for index, frame in enumerate(frames)]
+    summed = dynamics._summed_mass_matrix(model, frames)
+    composite = composite_mass_matrix(model, [f.position for f in frames], [f.rotation for f in frames], columns)
+    assert summed.keys() == composite.keys()
+    for entry, value in summed.items():
+        assert composite[entry] == pytest.approx(value, rel=1e-12, abs=1e-12)
 
 
 def energy(model, q, qd):

@@ -8,15 +8,17 @@ registers or on the stack. The only thing written besides the result is the traj
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 
 from rpo_lightning.sim import dynamics, factorization
 from rpo_lightning.sim.algebra import Vector, vector
-from rpo_lightning.sim.expressions import Expr, Scalar, Trace, block, emit, emit_stage, gradient
+from rpo_lightning.sim.expressions import Expr, Scalar, Trace, gradient
 from rpo_lightning.sim.model import Model
 from rpo_lightning.sim.pairs import Loops
 from rpo_lightning.sim.pairs.shapes import BODY
 from rpo_lightning.sim.parameters import Parameters
+from rpo_lightning.sim.pieces import Stage, emit
 from rpo_lightning.sim.signatures import LOCALS, SIGNATURES
 from rpo_lightning.sim.springs import implicit_damping
 
@@ -36,7 +38,7 @@ const int lanes = CPU_WIDTH, width = CPU_WIDTH, block = b, first_lane = 0;
 auto square_root = [](lane x) -> lane { return __builtin_elementwise_sqrt(x); };
 auto at = [](lane& x, int l) -> float& { return reinterpret_cast<float*>(&x)[l]; };
 #endif
-const float rounder = 12582912.0f;  // adding and subtracting 1.5 * 2^23 rounds to an integer
+constexpr float rounder = 12582912.0f;  // adding and subtracting 1.5 * 2^23 rounds to an integer
 auto nearest = [&](lane x) -> lane { return (x + rounder) - rounder; };
 // x = k pi + r with |r| <= pi / 2, pi in three parts so that k pi is exact; then Taylor series in r
 auto turns = [&](lane x) -> lane { return nearest(x * 0.318309886f); };
@@ -98,6 +100,7 @@ _RECORD = """{
     }"""
 
 _DT = "(lane)(dt)"
+_MANY_ENTRIES = 300  # of a mass matrix: more are factored in loops, whose text does not grow with them
 
 
 class _Writer:
@@ -111,6 +114,7 @@ class _Writer:
         self.matrix = dynamics.mass_matrix(self._robot(trace), self.q, _point(trace))
         self.entries = sorted(self.matrix)
         self.loops = Loops(model, parameters) if model.pairs else None
+        self.emit = functools.partial(emit, cut=not model.as_reference)
 
     def sizes(self) -> dict[str, int]:
         """Return the lengths of local arrays."""
@@ -174,15 +178,14 @@ class _Writer:
         a, seeds = trace.inputs("a", nd), trace.inputs("ga", nd)
         shifted = dynamics.outer_acceleration(self.model, q, qd, a, _point(trace))
         grads = gradient(shifted, seeds, [*q, *qd, *a])
-        return emit(
-            _sums(trace, "gq", grads[:nq]) | _sums(trace, "gqd", grads[nq : nq + nd]) | _assign("ga", grads[nq + nd :])
-        )
+        sums = _assign("gq", grads[:nq]) | _assign("gqd", grads[nq : nq + nd])
+        return emit(_sums(trace, sums) | _assign("ga", grads[nq + nd :]))
 
     def _rates_adjoint(self, change: Callable[..., list[Scalar]]) -> str:
         trace, q, qd = self._state()
         seeds = trace.inputs("gqd", self.model.nd)
         grads = gradient(change(self.model, q, qd, _point(trace)), seeds, [*q, *qd])
-        return emit(_sums(trace, "gq", grads[: self.model.nq]) | _assign("gqd", grads[self.model.nq :]))
+        return emit(_sums(trace, _assign("gq", grads[: self.model.nq])) | _assign("gqd", grads[self.model.nq :]))
 
     def _state(self) -> tuple[Trace, list[Expr], list[Expr]]:
         trace = Trace()
@@ -190,8 +193,12 @@ class _Writer:
 
     def factor(self, dt: str = "") -> str:
         """Return code for q, qd, c, par, o -> f, the factor of the mass matrix, with the damping of steps of `dt` in it."""
-        factors = factorization.factorize(self._diagonal(dt))
-        return emit(_assign("f", [factors[e] for e in self.entries]))
+        matrix = self._diagonal(dt)
+        if len(self.entries) > _MANY_ENTRIES and not self.model.as_reference:
+            filled = self.emit(_assign("f", [matrix[e] for e in self.entries]))
+            return f"{{\n{filled}{factorization.factor_loops(self.entries)}}}\n"
+        factors = factorization.factorize(matrix)
+        return self.emit(_assign("f", [factors[e] for e in self.entries]))
 
     def factor_adjoint(self, dt: str = "") -> str:
         """Return code for q, qd, c, par, o, gh -> gq, gqd, gpar +=, through the mass matrix."""
@@ -200,8 +207,7 @@ class _Writer:
         grads = gradient([matrix[e] for e in self.entries], trace.inputs("gh", len(self.entries)), inputs)
         # the rates only count in implicit damping that depends on them
         outputs = _assign("gq", grads[:nq]) | _assign("gqd", grads[nq : nq + nd]) | _assign("gpar", grads[nq + nd :])
-        there = {name: x for name, x in outputs.items() if isinstance(x, Expr) or name.startswith("gq[")}
-        return emit(there, accumulate=True)
+        return self.emit(_sums(trace, outputs))
 
     def _diagonal(self, dt: str) -> factorization.Matrix:
         """Return the mass matrix with armature and, for steps of `dt`, the damping that is taken implicitly."""
@@ -223,12 +229,12 @@ class _Writer:
         trace, q, qd, inputs, factors = self._symbols()
         tau = self._bias(trace, q, qd, inputs)
         x, push = factorization.solve(factors, tau), factorization.solve(factors, trace.inputs("ga", self.model.nd))
-        before, declared, grads = self._pull_back(trace, q, qd, inputs, tau, push)
+        before, grads = self._pull_back(trace, q, qd, inputs, tau, push)
         nq, nd = self.model.nq, self.model.nd
         matrix = factorization.mass_matrix_gradient(self.entries, x, push)
         outputs = _assign("gq", grads[:nq]) | _assign("gqd", grads[nq : nq + nd])
         outputs |= self._input_cotangents(grads[nq + nd :]) | _assign("gh", matrix)
-        return block(before + emit_stage(outputs, declared, accumulate=True))
+        return self.emit(*before, _sums(trace, outputs))
 
     def substep(self) -> str:
         """Return code for q, qd, u, c, par, f, o, dt -> q, qd one substep later."""
@@ -249,12 +255,11 @@ class _Writer:
         seeds = trace.inputs("gq", nq) + trace.inputs("gqd", nd)
         direct = gradient(new_q + new_qd, seeds, [*q, *qd, *x])
         push = factorization.solve(factors, direct[nq + nd :])
-        before, declared, through = self._pull_back(trace, q, qd, inputs, tau, push)
+        before, through = self._pull_back(trace, q, qd, inputs, tau, push)
         total = [one + two for one, two in zip(direct[: nq + nd], through[: nq + nd], strict=True)]
         matrix = factorization.mass_matrix_gradient(self.entries, x, push)
-        added = self._input_cotangents(through[nq + nd :]) | _assign("gh", matrix)
-        sums = {name: trace.input(name) + value for name, value in added.items()}
-        return block(before + emit_stage(_assign("gq", total[:nq]) | _assign("gqd", total[nq:]) | sums, declared))
+        sums = _sums(trace, self._input_cotangents(through[nq + nd :]) | _assign("gh", matrix))
+        return self.emit(*before, _assign("gq", total[:nq]) | _assign("gqd", total[nq:]) | sums)
 
     def _bias(self, trace: Trace, q: list[Expr], qd: list[Expr], inputs: list[Expr]) -> list[Scalar]:
         nd = self.model.nd
@@ -276,26 +281,24 @@ class _Writer:
     def _forward(self, trace: Trace, q: Sequence[Scalar], qd: Sequence[Scalar], outputs: dict[str, Scalar]) -> str:
         """Return code for `outputs`, after that for the pairs' wrenches, which they read."""
         if self.loops is None:
-            return emit(outputs)
-        declared: set[int] = set()
-        return block(emit_stage(self._poses(trace, q, qd), declared) + self.loops.forward() + emit_stage(outputs, declared))
+            return self.emit(outputs)
+        return self.emit(self._poses(trace, q, qd), self.loops.forward(), outputs)
 
     def _pull_back(
         self, trace: Trace, q: list[Expr], qd: list[Expr], inputs: list[Expr], tau: list[Scalar], push: list[Scalar]
-    ) -> tuple[str, set[int], list[Scalar]]:
-        """Return the cotangent of q, qd, inputs, given tau's, after code that has to run before, and what that declares."""
+    ) -> tuple[list[Stage], list[Scalar]]:
+        """Return stages that have to run before, and the cotangent of q, qd, inputs, given tau's."""
         direct: list[Scalar] = [*q, *qd, *inputs]
         if self.loops is None:
-            return "", set(), gradient(tau, push, direct)
-        declared: set[int] = set()
+            return [], gradient(tau, push, direct)
         poses = self._poses(trace, q, qd)
         wrenches: list[Scalar] = [x for body in self.loops.inputs(trace, "bw", 6) for x in body]
         moved = [x for body in self.loops.inputs(trace, "gp", BODY) for x in body]
         grads = gradient(tau, push, direct + wrenches)
         through = gradient(list(poses.values()), moved, [*q, *qd]) + [0.0] * len(inputs)
-        before = emit_stage(poses, declared) + self.loops.forward(adjoint=True)
-        before += emit_stage(_assign("gw", grads[len(direct) :]), declared) + self.loops.backward()
-        return before, declared, [one + two for one, two in zip(grads, through, strict=False)]
+        seeds = _assign("gw", grads[len(direct) :])
+        before: list[Stage] = [poses, self.loops.forward(adjoint=True), seeds, self.loops.backward()]
+        return before, [one + two for one, two in zip(grads, through, strict=False)]
 
     def _symbols(self) -> tuple[Trace, list[Expr], list[Expr], list[Expr], factorization.Matrix]:
         trace, model = Trace(), self.model
@@ -307,10 +310,9 @@ def _point(trace: Trace) -> Vector:
     return vector(trace.inputs("o", 3))
 
 
-def _sums(trace: Trace, name: str, values: Sequence[Scalar]) -> dict[str, Scalar]:
-    """Return what adds values to an array, where they are not constantly zero."""
-    added = {f"{name}[{i}]": value for i, value in enumerate(values)}
-    return {entry: trace.input(entry) + value for entry, value in added.items() if isinstance(value, Expr)}
+def _sums(trace: Trace, added: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """Return what adds to variables instead of overwriting them, where that is not constantly zero."""
+    return {name: trace.input(name) + value for name, value in added.items() if isinstance(value, Expr)}
 
 
 def _assign(name: str, values: Sequence[Scalar]) -> dict[str, Scalar]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from rpo_lightning.sim.actuation import actuator_wrench, generalized_forces
 from rpo_lightning.sim.algebra import ZERO, Vector, cross, normalized, rotation, vector
+from rpo_lightning.sim.composite import Columns, composite_mass_matrix
 from rpo_lightning.sim.contact import contact_force, contact_points
 from rpo_lightning.sim.expressions import Scalar, cos, nearest, sin
 from rpo_lightning.sim.factorization import Matrix
@@ -209,11 +210,18 @@ def bias_force(
             wrenches.append((ZERO, ZERO))
             continue
         x = frame.position + frame.rotation @ vector(link.com)
-        spin, momentum = _inertia_times(link, frame, x, w, v)
-        torque, push = _inertia_times(link, frame, x, a, b)
-        weight = link.mass * vector(model.gravity)
-        torque = torque + cross(w, spin) + cross(v, momentum) - cross(x, weight)
-        wrenches.append((torque, push + cross(w, momentum) - weight))
+        if model.as_reference:
+            spin, momentum = _inertia_times(link, frame, x, w, v)
+            torque, push = _inertia_times(link, frame, x, a, b)
+            weight = link.mass * vector(model.gravity)
+            torque = torque + cross(w, spin) + cross(v, momentum) - cross(x, weight)
+            wrenches.append((torque, push + cross(w, momentum) - weight))
+        else:  # half the work: Newton's law for the centre of mass, Euler's in the link's axes
+            push = link.mass * (b + cross(a, x) + cross(w, v + cross(w, x)) - vector(model.gravity))
+            back, inertia = frame.rotation.T, link.inertia.astype(object)
+            spin = back @ w
+            torque = frame.rotation @ (inertia @ (back @ a) + cross(spin, inertia @ spin))
+            wrenches.append((torque + cross(x, push), push))
         if link.lifted:
             x, push = frame.position + frame.rotation @ vector(link.lift_com), -link.lifted * vector(model.gravity)
             _press(wrenches, index, cross(x, push), push)
@@ -272,11 +280,30 @@ def _inner_forces(model: Model, q: Sequence[Scalar], force: Sequence[Scalar], or
 
 
 def mass_matrix(model: Model, q: Sequence[Scalar], origin: Vector) -> Matrix:
-    """Return the lower half of the joint-space mass matrix without armature: sum of J^T I J over links, in link axes.
+    """Return the lower half of the joint-space mass matrix without armature, by composite bodies where nothing forbids it.
 
     Only entries of a dof with itself and its ancestors exist; all others are zero.
     """
     frames = _kinematics(model, q, origin)
+    if model.as_reference or model.mass_links != list(range(len(model.links))):
+        return _summed_mass_matrix(model, frames)
+    columns = [_own_columns(model, index, frame) for index, frame in enumerate(frames)]
+    return composite_mass_matrix(model, [f.position for f in frames], [f.rotation for f in frames], columns)
+
+
+def _own_columns(model: Model, index: int, frame: _Frame) -> Columns:
+    """Return the columns of a joint about the link's own point."""
+    if model.links[index].joint is Joint.FREE and model.free_velocity == "world":
+        return [(w, v + cross(w, frame.position)) for w, v in frame.columns]
+    return [(w, v if w is ZERO else ZERO) for w, v in frame.columns]
+
+
+def _summed_mass_matrix(model: Model, frames: list[_Frame]) -> Matrix:
+    """Return the mass matrix as the sum of J^T I J over links, in link axes.
+
+    Several times the work, for the reference's physics alone: the derivative by the entries of a quaternion of other than
+    unit length is then the reference's.
+    """
     entries: Matrix = {}
     for index, massive in enumerate(model.mass_links):
         columns, link, frame = {}, model.links[massive], frames[massive]

@@ -21,17 +21,18 @@ __all__ = [
     "angle",
     "block",
     "cos",
-    "emit",
     "emit_stage",
     "frozen",
     "gradient",
     "independent",
+    "literal",
     "maximum",
     "minimum",
     "nearest",
     "recip",
     "sin",
     "sqrt",
+    "statement",
     "where_less",
 ]
 
@@ -260,16 +261,6 @@ _FORMATS = {
 }
 
 
-def emit(outputs: Mapping[str, Scalar], accumulate: bool = False) -> str:
-    """Print a C block that computes `outputs` (C lvalue -> expression); all is read before anything is written.
-
-    Args:
-        outputs: what to compute, by the name of the variable that receives it.
-        accumulate: add to the variables instead of overwriting them.
-    """
-    return block(emit_stage(outputs, set(), accumulate))
-
-
 def block(text: str) -> str:
     """Return a C block of its own around what `emit_stage` printed."""
     # one statement per operation would keep the compiler from fusing products and sums; a GPU compiler fuses anyway
@@ -317,13 +308,17 @@ def emit_stage(
             stack.extend(a for a in node.args if isinstance(a, Expr))
     declared |= needed
 
-    def text(x: Scalar) -> str:
-        return f"t{x.index}" if isinstance(x, Expr) else f"(lane)({float(x)!r}f)"
+    sign = "+=" if accumulate else "="
+    lines = [statement(nodes[index]) for index in sorted(needed)]
+    return "".join(lines + [f"{name} {sign} {literal(x)};\n" for name, x in outputs.items()])
 
-    lines = []
-    for index in sorted(needed):
-        node = nodes[index]
-        value = node.args[0] if node.op == "input" else _FORMATS[node.op].format(*map(text, node.args))
-        lines.append(f"const lane t{index} = {value};")
-    lines += [f"{name} {'+=' if accumulate else '='} {text(x)};" for name, x in outputs.items()]
-    return "".join(line + "\n" for line in lines)
+
+def literal(x: Scalar) -> str:
+    """Return what stands for x in C."""
+    return f"t{x.index}" if isinstance(x, Expr) else f"(lane)({float(x)!r}f)"
+
+
+def statement(node: Expr) -> str:
+    """Return the C that computes a node from its arguments."""
+    value = node.args[0] if node.op == "input" else _FORMATS[node.op].format(*map(literal, node.args))
+    return f"const lane t{node.index} = {value};\n"

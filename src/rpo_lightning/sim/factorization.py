@@ -8,7 +8,7 @@ from typing import TypeAlias
 from rpo_lightning.sim.expressions import Scalar, recip
 from rpo_lightning.sim.model import Model
 
-__all__ = ["Matrix", "factorize", "mass_matrix_gradient", "solve", "with_diagonal"]
+__all__ = ["Matrix", "factor_loops", "factorize", "mass_matrix_gradient", "solve", "with_diagonal"]
 
 Matrix: TypeAlias = dict[tuple[int, int], Scalar]
 """Entries (row, column) with column <= row; what is missing is zero."""
@@ -39,6 +39,32 @@ def factorize(matrix: Matrix) -> Matrix:
                     h[i, j] = h[i, j] - factor * h[k, j]
             h[k, i] = factor
     return h
+
+
+_LOOPS = """{{
+#pragma clang fp contract(fast)
+static const int row[] = {{{rows}}}, column[] = {{{columns}}};
+for (int k = ND - 1; k >= 0; --k) {{
+    lane* below = f + row[k];
+    const int n = row[k + 1] - row[k] - 1;
+    const lane inverse = (lane)(1.0f) / below[n];
+    for (int i = n - 1; i >= 0; --i) {{
+        lane* other = f + row[column[row[k] + i]];  // its columns are the first of row k
+        const lane factor = below[i] * inverse;
+        for (int j = 0; j <= i; ++j) other[j] -= factor * below[j];
+        below[i] = factor;
+    }}
+    below[n] = inverse;
+}}
+}}
+"""
+
+
+def factor_loops(entries: Sequence[tuple[int, int]]) -> str:
+    """Return `factorize` as C that turns `f` in place: from the entries, armature included, in their order."""
+    rows = [k for k, (row, _) in enumerate(entries) if k == 0 or row != entries[k - 1][0]]
+    numbers = ", ".join(map(str, [*rows, len(entries)])), ", ".join(str(column) for _, column in entries)
+    return _LOOPS.format(rows=numbers[0], columns=numbers[1])
 
 
 def _row_columns(matrix: Matrix) -> dict[int, list[int]]:

@@ -45,13 +45,21 @@ def build(name: str, source: str) -> wp.Kernel:
     return scope[f"articulated_{name}"]
 
 
-def load(kernel: wp.Kernel, device: torch.device, block_dim: int | None = None) -> None:
+def load(kernel: wp.Kernel, device: torch.device, block_dim: int | None = None, cut: bool = False) -> None:
     """Compile a kernel or take its machine code from Warp's cache on disk; what is damaged there is made anew.
+
+    Args:
+        kernel: of `build`.
+        device: to compile for.
+        block_dim: threads of a block on CUDA.
+        cut: whether its text is in `pieces`, in which Clang finds no more at -O2 than at -O1, and takes half as long again.
 
     Raises:
         RuntimeError: if that fails too, with the folder's name.
     """
     wp.init()  # sets the folder
+    if cut and device.type == "cpu":
+        kernel.module.options["optimization_level"] = 1
     cached = list(Path(str(wp.config.kernel_cache_dir)).glob(f"wp_{kernel.module.name}_???????"))
     try:
         wp.load_module(kernel.module, device=str(device), block_dim=block_dim)

@@ -304,6 +304,11 @@ class Model:
         return self.free_velocity == "body" and any(link.joint is Joint.FREE for link in self.links)
 
     @property
+    def as_reference(self) -> bool:
+        """Whether the same operations in the same order are wanted as the recorded runs had: the cheapest are not."""
+        return self.free_velocity == "world"
+
+    @property
     def controls(self) -> int:
         """Number of controls that a step takes: of all actuators, or none if they are motors, whose force is constant in it.
 

@@ -18,6 +18,7 @@ import warp as wp
 from rpo_lightning.sim import codegen, kernels
 from rpo_lightning.sim.model import Model
 from rpo_lightning.sim.parameters import Parameters
+from rpo_lightning.sim.pieces import is_cut
 
 __all__ = ["Simulator", "resolve_device"]
 
@@ -169,9 +170,10 @@ class Simulator:
 
     def _kernel(self, name: str) -> wp.Kernel:
         if name not in self._kernels:
-            kernel = kernels.build(name, _source(name, self._robot, self.parameters.names))
+            source = _source(name, self._robot, self.parameters.names)
+            kernel = kernels.build(name, source)
             # now, and not at the first launch, where several threads would compile the same module
-            kernels.load(kernel, self.device, _CUDA_BLOCK if self.device.type == "cuda" else None)
+            kernels.load(kernel, self.device, _CUDA_BLOCK if self.device.type == "cuda" else None, is_cut(source))
             self._kernels[name] = kernel
         return self._kernels[name]
 
