@@ -273,3 +273,25 @@ def test_wrong_distributions_are_one_line_at_construction(randomize, message):
     with pytest.raises(ValueError, match=message) as raised:
         make(randomize=randomize)
     assert "\n" not in str(raised.value)
+
+
+def test_motors_whose_gain_is_a_parameter_push_as_before_and_have_gradients():
+    class Geared(Cartpole):
+        parameter_names = ("gain",)
+
+    env, plain = make(Geared), make()
+    assert (env.simulator.controls, plain.simulator.controls) == (1, 0)
+    given = actions(2)
+    for action in given:
+        one, other = env.step(action), plain.step(action)
+        torch.testing.assert_close(one.obs, other.obs, rtol=1e-5, atol=1e-5)
+    still = torch.zeros(N, 2)
+    for each in (env, plain):
+        each.set_state(still, still)
+    env.parameters = torch.linspace(0.5, 2.0, N)[:, None].requires_grad_()
+    push = torch.full((N, 1), 0.001)
+    speed = env.step(push).obs[:, 1]
+    plain.step(push)
+    torch.testing.assert_close(speed, torch.linspace(0.5, 2.0, N) * plain.qd[:, 0], rtol=1e-3, atol=1e-6)
+    (grad,) = torch.autograd.grad(speed.sum(), env.parameters)
+    torch.testing.assert_close(grad[:, 0], plain.qd[:, 0], rtol=1e-2, atol=1e-6)
