@@ -1,10 +1,13 @@
 """Constants of a robot as tensors: drawn when an episode begins, kept by checkpoints, seen by critics, with gradients."""
 
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
 import rpo_lightning
 from rpo_lightning.check_env.subject import load
@@ -12,6 +15,7 @@ from rpo_lightning.envs.cartpole import Cartpole
 from rpo_lightning.envs.randomization import Randomization
 from rpo_lightning.rollout import RolloutDataModule
 from rpo_lightning.sim import Actuator, Contact, Joint, Link, Model, Parameters
+from rpo_lightning.sim.parameters import KINDS
 
 N = 6
 POLE, CART, GRAVITY = "mass:cart_to_pole", "damping:slider_to_cart", "gravity"
@@ -295,3 +299,14 @@ def test_motors_whose_gain_is_a_parameter_push_as_before_and_have_gradients():
     torch.testing.assert_close(speed, torch.linspace(0.5, 2.0, N) * plain.qd[:, 0], rtol=1e-3, atol=1e-6)
     (grad,) = torch.autograd.grad(speed.sum(), env.parameters)
     torch.testing.assert_close(grad[:, 0], plain.qd[:, 0], rtol=1e-2, atol=1e-6)
+
+
+def test_the_page_shows_a_configuration_that_is_accepted():
+    page = (Path(__file__).parents[2] / "docs" / "parameters.md").read_text()
+    (block,) = re.findall(r"```text\n(data:\n.*?)```", page, re.DOTALL)
+    shown = yaml.safe_load(block)["data"]["env"]
+    env = rpo_lightning.make(shown["name"], num_envs=2, **shown["init_args"])
+    names = ("mass", "mass:ankle_1", "friction", "com:root", "gain")
+    assert env.simulator.parameters.names == names
+    assert env.privileged.shape == (2, 7)
+    assert all(f"`{kind}`" in page for kind in KINDS)
