@@ -52,3 +52,16 @@ def test_an_evaluation_draws_too_unless_it_is_told_not_to(randomized, monkeypatc
     assert drawn.shape == (4, 5)
     assert len(drawn[:, 0].unique()) == 4
     assert plain.shape == (4, 0)
+
+
+def test_validate_can_play_on_the_robot_of_the_file(randomized, monkeypatch):
+    call("fit", "--trainer.max_steps=1")
+    seen = []
+    played = {"mean": 0.0, "std": 0.0, "length": 1.0, "broken": 0}
+    monkeypatch.setattr(
+        "rpo_lightning.callbacks.evaluation._play", lambda module, env, *_: seen.append(env.parameters.shape[1]) or played
+    )
+    plain = ("--trainer.callbacks=Evaluation", "--trainer.callbacks.env_options", "{randomize: null}")
+    call("validate", "--ckpt_path=last", *plain)
+    call("validate", "--ckpt_path=last")
+    assert seen == [0, 0, 5, 5]
