@@ -1,5 +1,6 @@
 """The examples of docs/own_robot.md, which train in test_documentation, and those of docs/parameters.md."""
 
+import importlib
 from pathlib import Path
 
 import pytest
@@ -83,3 +84,22 @@ def test_the_arm_throws_a_ball_into_baskets(monkeypatch, tmp_path):
     assert ((hand - targets).norm(dim=1) > 0.5).all()  # it flew there
     throw.picture(tmp_path / "throw.png", targets, found)
     assert (tmp_path / "throw.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("identify", "--steps 64 --iterations 3 --generations 1", ["gradient, starts too", "frictionloss:knee"]),
+        ("throw", "--baskets 2 --iterations 2", ["median miss", "of 2", "s of CPU"]),
+    ],
+)
+def test_they_print_and_draw_what_they_find(name, options, said, monkeypatch, tmp_path, capsys):
+    monkeypatch.syspath_prepend(str(ROOT / "examples" / name))
+    monkeypatch.setattr("sys.argv", [name, *options.split(), "--picture", str(tmp_path / "found.png")])
+    importlib.import_module(name).main()
+    shown = capsys.readouterr().out
+    assert all(words in shown for words in said)
+    assert (tmp_path / "found.png").stat().st_size > 10_000
+    page = (ROOT / "docs" / "parameters.md").read_text()
+    assert f"python {name}.py --picture {name}.png" in page
+    assert (ROOT / "docs" / "figures" / f"{name}.png").exists()

@@ -183,12 +183,13 @@ def picture(path: Path, windows: Windows, found: dict[str, Progress]) -> None:
     left.legend()
     best = list(found.values())[-1].values
     length, time_step = windows.forces.shape[1], torch.arange(1, windows.forces.shape[1] + 1)
+    shown = range(min(6, len(windows.starts)))
     for label, values, style in (("guess", torch.tensor(list(GUESS.values())), "C3--"), ("found", best, "C0-")):
         motion = windows.motion(values)
-        for index in range(6):
+        for index in shown:
             t = DT * (index * length + time_step)
             right.plot(t, motion[index, :, 2], style, label=label if index == 0 else None)
-    for index in range(6):
+    for index in shown:
         t = DT * (index * length + time_step)
         right.plot(t, windows.measured[index, :, 2], "k.", markersize=2, label="measured" if index == 0 else None)
     right.set(xlabel="time [s]", ylabel="knee [rad]")
