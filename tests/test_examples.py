@@ -1,5 +1,6 @@
-"""The examples of docs/own_robot.md; that they train is shown by the page's commands, which test_documentation runs."""
+"""The examples of docs/own_robot.md, which train in test_documentation, and those of docs/parameters.md."""
 
+import importlib
 from pathlib import Path
 
 import pytest
@@ -43,3 +44,62 @@ def test_the_pusher_moves_the_ball_and_the_gradient_passes_their_contact(monkeyp
     assert (place[1:3] > env.start_q[0, 2] + 0.1).all()
     assert (gradient[[0, 3]] == 0.0).all()
     assert (gradient[1:3, 0] > 0.01).all()
+
+
+def test_the_gradient_recovers_the_constants_of_a_leg_with_far_fewer_simulations(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(ROOT / "examples" / "identify"))
+    import identify
+
+    windows = identify.Windows(identify.record(256), 16)
+    guess, truth = (torch.tensor(list(each.values())) for each in (identify.GUESS, identify.TRUTH))
+    shot = identify.by_gradient(windows, 160)
+    assert shot.simulations[-1] == 160
+    assert identify.worst_error(guess) > 0.5
+    torch.testing.assert_close(shot.values, truth, rtol=0.05, atol=0.0)
+    needed = shot.needed(0.1)
+    alone = identify.by_gradient(windows, 60, shooting=False)
+    searched = identify.without_gradient(windows, 30)
+    assert alone.needed(0.25) < 60
+    assert searched.simulations[-1] == 300 > needed
+    assert searched.needed(0.25) is None
+    with torch.no_grad():
+        assert windows.misfit(searched.values) < 0.5 * windows.misfit(guess)  # it does search
+    identify.picture(tmp_path / "identify.png", windows, {"search": searched, "gradient": shot})
+    assert (tmp_path / "identify.png").stat().st_size > 10_000
+
+
+def test_the_arm_throws_a_ball_into_baskets(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(ROOT / "examples" / "throw"))
+    import throw
+
+    targets = throw.baskets(4)
+    found = throw.optimise(targets, 80)
+    assert (found.misses[0] > 0.1).all()
+    assert (found.misses[-1] < 0.1).all()
+    assert found.misses[-1].median() < 0.05
+    assert found.actions.abs().max() <= 1.0
+    torch.testing.assert_close((found.motion[-1, :, 2:] - targets).norm(dim=1), found.misses[-1])
+    angles = torch.stack([found.motion[-1, :, 0], found.motion[-1, :, :2].sum(1)])
+    hand = torch.tensor([0.0, 1.0]) + torch.stack([-0.4 * angles.cos().sum(0), 0.4 * angles.sin().sum(0)], dim=1)
+    assert ((hand - targets).norm(dim=1) > 0.5).all()  # it flew there
+    throw.picture(tmp_path / "throw.png", targets, found)
+    assert (tmp_path / "throw.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("identify", "--steps 64 --iterations 3 --generations 1", ["gradient, starts too", "frictionloss:knee"]),
+        ("throw", "--baskets 2 --iterations 2", ["median miss", "of 2", "s of CPU"]),
+    ],
+)
+def test_they_print_and_draw_what_they_find(name, options, said, monkeypatch, tmp_path, capsys):
+    monkeypatch.syspath_prepend(str(ROOT / "examples" / name))
+    monkeypatch.setattr("sys.argv", [name, *options.split(), "--picture", str(tmp_path / "found.png")])
+    importlib.import_module(name).main()
+    shown = capsys.readouterr().out
+    assert all(words in shown for words in said)
+    assert (tmp_path / "found.png").stat().st_size > 10_000
+    page = (ROOT / "docs" / "parameters.md").read_text()
+    assert f"python {name}.py --picture {name}.png" in page
+    assert (ROOT / "docs" / "figures" / f"{name}.png").exists()

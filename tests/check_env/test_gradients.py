@@ -6,6 +6,7 @@ import torch
 from rpo_lightning.check_env import check
 from rpo_lightning.check_env.gradients import Comparison, compare
 from rpo_lightning.check_env.subject import random_actions
+from rpo_lightning.envs.cartpole import Cartpole
 from tests.check_env.subjects import GRADIENTS, INTERFACE, SPEED, STABILITY, Linear, N, altered, complaints
 from tests.toy import PointMass
 
@@ -146,3 +147,48 @@ def test_a_reward_with_gradients_that_are_not_finite_fails():
     assert "failed: the gradient over 4 steps is not finite in 8 of 8" in complaints(report, GRADIENTS)
     assert not any(verdict.level == "ok" for verdict in report[GRADIENTS].verdicts)
     assert "explode" not in complaints(report, GRADIENTS)
+
+
+class Weighed(Cartpole):
+    """Has two constants as tensors, and shows its reward how heavy the pole is."""
+
+    parameter_names = ("mass:cart_to_pole", "gravity")
+
+    def reward(self, obs, action):
+        return super().reward(obs, action) + self.seen(self.parameters)[:, 0]
+
+    def seen(self, parameters):
+        return parameters
+
+
+class Unseen(Weighed):
+    def reward(self, obs, action):
+        return 0.01 * action[:, 0] + self.seen(self.parameters)[:, 0]
+
+    def seen(self, parameters):
+        return parameters.detach()
+
+
+class Doubled(Weighed):
+    def seen(self, parameters):
+        return 2.0 * parameters - parameters.detach()
+
+
+def test_gradients_by_parameters_are_checked_where_there_are_any():
+    report = check(Weighed, N, 4, threads=1)
+    assert not complaints(report, GRADIENTS), str(report)
+    assert report[GRADIENTS].result["parameters"].error().median() < 1e-2
+    assert "the reward and each of 5 observations, over 4 steps by the parameters" in str(report[GRADIENTS])
+
+
+@pytest.mark.parametrize(
+    ("cls", "named"),
+    [
+        (Unseen, "failed: the reward: no gradient by the parameters, which do change it"),
+        (Doubled, "failed: the reward: a wrong gradient by the parameters"),
+    ],
+)
+def test_a_wrong_gradient_by_parameters_is_named(cls, named):
+    report = check(cls, N, 4, threads=1)
+    assert named in complaints(report, GRADIENTS), str(report)
+    assert "by the actions" not in complaints(report, GRADIENTS)

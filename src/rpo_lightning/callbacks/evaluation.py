@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
 import math
 import time
@@ -124,13 +125,21 @@ class Evaluation(Callback):
         episodes: episodes per evaluation, one in each of as many environments.
         deterministic: also evaluate tanh(mean) actions.
         seed: of the evaluation's starts and actions; the same 128 starts each time make figures comparable.
+        env_options: options of the environment that differ from training's, such as `{randomize: null}`.
     """
 
-    def __init__(self, episodes: int = 128, deterministic: bool = True, seed: int = EVALUATION_SEED) -> None:
+    def __init__(
+        self,
+        episodes: int = 128,
+        deterministic: bool = True,
+        seed: int = EVALUATION_SEED,
+        env_options: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__()
         if episodes < 1:
             raise ValueError(f"Evaluation needs at least one episode, not {episodes}.")
         self.episodes, self.deterministic, self.seed = episodes, deterministic, seed
+        self.env_options = env_options or {}
         self._iteration = -1
         self._weights = ""
         self._abandoned = False
@@ -194,8 +203,9 @@ class Evaluation(Callback):
 
     def _measure(self, module: Any) -> dict[str, dict[str, float]] | None:
         kinds = {"sampled": False, **({"deterministic": True} if self.deterministic else {})}
+        make_env = functools.partial(module.make_env, **self.env_options)
         try:
-            results = evaluate_each(module, module.make_env, list(kinds.values()), self.episodes, self.seed)
+            results = evaluate_each(module, make_env, list(kinds.values()), self.episodes, self.seed)
         except Abandoned:
             return None
         return dict(zip(kinds, results, strict=True))

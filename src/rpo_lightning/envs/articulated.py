@@ -8,6 +8,7 @@ observations.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,8 +20,9 @@ from rpo_lightning.envs.arguments import check_tensor, checked_progress
 from rpo_lightning.envs.base import BaseEnv, Reached, Reward, below
 from rpo_lightning.envs.drive import Drive
 from rpo_lightning.envs.model_files import beside
+from rpo_lightning.envs.randomization import Randomization, checked_names
 from rpo_lightning.envs.starts import StartBank, Starts
-from rpo_lightning.sim import Model, Simulator, load_mjcf
+from rpo_lightning.sim import Model, Simulator, load_mjcf, parameter_width
 
 __all__ = ["ArticulatedEnv"]
 
@@ -30,13 +32,16 @@ class ArticulatedEnv(BaseEnv):
 
     Attributes, besides those of `BaseEnv`: `q` (N, nq), `qd` (N, nd), `model`, `simulator`, `start_q` (N, nq),
     `target` (N, target_dim): what each environment is to reach or follow, a goal or a command, drawn when an episode begins
-    and wherever `target_done` says so.
+    and wherever `target_done` says so. `parameters` (N, k), and `parameter_units` (k,): how large each is in the robot's
+    file, or 1 where that is 0.
 
     Args:
         num_envs, device, seed: see `BaseEnv`.
         options: stochastic_init (True), episode_length (None: the task's own), early_termination (True), auto_reset (True),
-            reward_from ("previous" or "next"), observe_action (False), threads (None: as many as torch uses). A task without
-            `random_start` or `failed` has not the option that would switch it off.
+            reward_from ("previous" or "next"), observe_action (False), randomize (None, or distributions by name of
+            parameter, from which each episode draws, see `Randomization`), observe_parameters (False; the critic sees them),
+            threads (None: as many as torch uses). A task without `random_start` or `failed` has not the option that would
+            switch it off.
     """
 
     # what a task sets
@@ -53,6 +58,7 @@ class ArticulatedEnv(BaseEnv):
     substeps: ClassVar[int] = 16
     mass_matrix_interval: ClassVar[int | None] = None
     action_scale: ClassVar[float | None] = None
+    parameter_names: ClassVar[tuple[str, ...]] = ()  # constants that are tensors, besides those that `randomize` names
     differentiable: ClassVar[bool] = True
 
     def __init__(self, num_envs: int, device: str | torch.device = "cpu", seed: int = 0, **options: Any) -> None:
@@ -65,8 +71,14 @@ class ArticulatedEnv(BaseEnv):
                 f"{self.name}: action_dim is {self.action_dim}, but the robot {self.robot} has {count} actuators"
             )
         self.simulator = Simulator(
-            self.model, num_envs, self.dt, self.substeps, self.mass_matrix_interval, self.device, self.options["threads"]
-        )
+            self.model, num_envs, self.dt, self.substeps, self.mass_matrix_interval, self.device, self.options["threads"],
+            parameters=self.parameters_of(self.options),
+        )  # fmt: skip
+        self._randomization = Randomization(self.name, self.options["randomize"], self.simulator.parameters)
+        self._draws = StartBank()
+        self._own = self.simulator.default_parameters()
+        self._parameters = self._own.repeat(num_envs, 1)
+        self.parameter_units = self._units()
         self._drive = Drive(self.model, self.simulator.controls, self.action_scale, self.device)
         self.start_q = torch.tensor(self.model.start, dtype=torch.float32, device=self.device).expand(num_envs, -1)
         self.q, self.qd = self.start_q, self.start_q.new_zeros(num_envs, self.model.nd)
@@ -87,8 +99,22 @@ class ArticulatedEnv(BaseEnv):
             **({"early_termination": True} if cls.failed is not ArticulatedEnv.failed else {}),
             "reward_from": "previous",
             "observe_action": False,
+            "randomize": None,
+            "observe_parameters": False,
             "threads": None,
         }
+
+    @classmethod
+    def parameters_of(cls, options: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the names of the robot's constants that environments with these options have as `parameters`."""
+        drawn = checked_names(cls.name, {**cls.option_defaults(), **options}["randomize"])
+        return tuple(dict.fromkeys((*cls.parameter_names, *drawn)))
+
+    @classmethod
+    def privileged_width(cls, options: Mapping[str, Any]) -> int:
+        """Return how much only the critic sees of environments with these options, known before any is built."""
+        shown = cls.parameters_of(options) if {**cls.option_defaults(), **options}["observe_parameters"] else ()
+        return cls.privileged_dim + sum(map(parameter_width, shown))
 
     # ---- what a task defines -------------------------------------------------------------------------------------
 
@@ -162,6 +188,21 @@ class ArticulatedEnv(BaseEnv):
 
     # ---- the environment's surface -------------------------------------------------------------------------------
 
+    @property
+    def parameters(self) -> Tensor:
+        """Constants of each robot, (N, k) in the order of `simulator.parameters.names`; can be set, also with a graph.
+
+        They are an input, as actions are: `detach` leaves their graph. An episode that begins draws anew what `randomize`
+        names, and keeps the rest. The critic sees, if it does, how far they are from the file's, in units of the file's.
+        """
+        return self._parameters
+
+    @parameters.setter
+    def parameters(self, values: Tensor) -> None:
+        check_tensor(self.name, "parameters", values, (self.num_envs, self.simulator.parameters.size), self.device)
+        self._parameters = values
+        self._privileged = self._with_parameters(self._privileged[:, : type(self).privileged_dim])
+
     def detach(self) -> Tensor:
         """Cut the graph at the present state; return its observation."""
         self.q, self.qd, self._slots = self.q.detach(), self.qd.detach(), self._slots.detach()
@@ -170,12 +211,13 @@ class ArticulatedEnv(BaseEnv):
         return super().detach()
 
     def reseed(self, seed: int) -> None:
-        """Let the starts and targets from here on be those of another seed."""
+        """Let the starts, targets and parameters from here on be those of another seed."""
         super().reseed(seed)
         self._targets.clear()
+        self._draws.clear()
 
     def set_state(self, q: Tensor, qd: Tensor, progress: Tensor | None = None, target: Tensor | None = None) -> Tensor:
-        """Continue from (q, qd), keeping their graph; return the observation. Action slots are zeroed.
+        """Continue from (q, qd), keeping their graph; return the observation. Action slots are zeroed, parameters kept.
 
         Args:
             q: (N, nq) coordinates.
@@ -190,7 +232,7 @@ class ArticulatedEnv(BaseEnv):
         self._progress = checked_progress(self.name, progress, self.num_envs, self.device)
         self.q, self.qd, self.target = q, qd, target
         self._slots = q.new_zeros(self.num_envs, self.action_dim)
-        self._obs, self._privileged = self.observe(q, qd, self._slots), self.observe_privileged(q, qd, self._slots)
+        self._obs, self._privileged = self._observations()
         return self._obs
 
     def get_state(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -198,9 +240,10 @@ class ArticulatedEnv(BaseEnv):
         return self.q, self.qd, self._progress
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything the future depends on; starts and targets not yet used and the random generator included."""
-        parts = {"q": self.q, "qd": self.qd, "action": self._slots, "target": self.target}
+        """Return everything the future depends on; draws not yet used and the random generator included."""
+        parts = {"q": self.q, "qd": self.qd, "action": self._slots, "target": self.target, "parameters": self._parameters}
         banked = {f"targets.{key}": value for key, value in self._targets.state_dict().items()}
+        banked |= {f"parameters.{key}": value for key, value in self._draws.state_dict().items()}
         return {**{name: part.detach().clone() for name, part in parts.items()}, **banked, **super().state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -211,8 +254,9 @@ class ArticulatedEnv(BaseEnv):
         """
         super().load_state_dict(state)
         self._targets.load_state_dict(below("targets.", state))
-        self.q, self.qd, self._slots, self.target = (
-            state[key].to(self.device, copy=True) for key in ("q", "qd", "action", "target")
+        self._draws.load_state_dict(below("parameters.", state))
+        self.q, self.qd, self._slots, self.target, self._parameters = (
+            state[key].to(self.device, copy=True) for key in ("q", "qd", "action", "target", "parameters")
         )
 
     # ---- inside --------------------------------------------------------------------------------------------------
@@ -222,12 +266,9 @@ class ArticulatedEnv(BaseEnv):
         before = self._all_seen(self._obs, self._privileged)
         before, clipped = before.view_as(before), action.clamp(-1.0, 1.0)
         self._judged_on = before, clipped
-        self.q, self.qd = self.simulator.step(self.q, self.qd, *self._drive(clipped))
+        self.q, self.qd = self.simulator.step(self.q, self.qd, *self._drive(clipped), self._parameters)
         self._slots = clipped if self.options["observe_action"] else torch.zeros_like(clipped)
-        obs = self.observe(self.q, self.qd, self._slots)
-        privileged = self._privileged  # of width 0, or else
-        if self.privileged_dim:
-            privileged = self.observe_privileged(self.q, self.qd, self._slots)
+        obs, privileged = self._observations()
         reached = self._all_seen(obs, privileged)
         reward = self.reward(before if self.options["reward_from"] == "previous" else reached, clipped)
         failed = self.failed(reached)
@@ -238,8 +279,23 @@ class ArticulatedEnv(BaseEnv):
                 self._aim(self.target_done(reached).nonzero()[:, 0])
         return Reached((self.q, self.qd), obs, privileged, reward, failed)
 
+    def _observations(self) -> tuple[Tensor, Tensor]:
+        """Return the observation and the privileged one of the present state."""
+        state, privileged = (self.q, self.qd, self._slots), self._privileged  # of width 0, or else
+        obs = self.observe(*state)
+        if self.privileged_dim:
+            privileged = self._with_parameters(self.observe_privileged(*state))
+        return obs, privileged
+
+    def _with_parameters(self, privileged: Tensor) -> Tensor:
+        """Return what a task shows to the critic with the parameters beside it, if they are shown."""
+        if not self.options["observe_parameters"]:
+            return privileged
+        return torch.cat([privileged, (self._parameters - self._own) / self.parameter_units], dim=1)
+
     def _all_seen(self, obs: Tensor, privileged: Tensor) -> Tensor:
-        return torch.cat([obs, privileged], dim=1) if self.privileged_dim else obs
+        own = type(self).privileged_dim  # a task's reward does not depend on whether parameters are shown
+        return torch.cat([obs, privileged[:, :own]], dim=1) if own else obs
 
     def _contain(self) -> None:
         rows = self.invalid[:, None]
@@ -261,16 +317,37 @@ class ArticulatedEnv(BaseEnv):
             q, qd = self.start_q[: len(rows)], self.start_q.new_zeros(len(rows), self.model.nd)
         self.q, self.qd = self.q.index_copy(0, rows, q), self.qd.index_copy(0, rows, qd)
         self._slots = self._slots.index_fill(0, rows, 0.0)
+        self._draw_anew(rows)
         self._aim(rows)
         with torch.no_grad():
-            state = self.q, self.qd, self._slots
-            return self.observe(*state), self.observe_privileged(*state)
+            return self._observations()
+
+    def _units(self) -> Tensor:
+        units = torch.ones_like(self._own)
+        for columns in self.simulator.parameters.columns.values():
+            size = self._own[columns].norm()
+            if size > 1e-6:  # what rounding leaves of a centre of mass is no size
+                units[columns] = size
+        return units
+
+    def _draw_anew(self, rows: Tensor) -> None:
+        """Give the environments in `rows` (M,) fresh parameters, where any are drawn."""
+        columns = self._randomization.columns
+        if len(columns):
+            draws = self._draws.take(len(rows), self._draw_parameters)["draws"]
+            fresh = self._randomization.values(draws).to(self.device)
+            changed = self._parameters[rows].index_copy(1, columns.to(self.device), fresh)
+            self._parameters = self._parameters.index_copy(0, rows, changed)
 
     def _aim(self, rows: Tensor) -> None:
         """Give the environments in `rows` (M,) fresh targets."""
         if self.target_dim and len(rows):
             fresh = self._targets.take(len(rows), self._draw_targets)["target"].to(self.device)
             self.target = self.target.index_copy(0, rows, fresh)
+
+    def _draw_parameters(self) -> Starts:
+        # quantiles, not values: a run that is resumed with other distributions draws from those at once
+        return {"draws": torch.rand(self.num_envs, len(self._randomization.columns), generator=self.generator)}
 
     def _draw_targets(self) -> Starts:
         target = self.random_target()
@@ -287,7 +364,7 @@ class ArticulatedEnv(BaseEnv):
         obs = self._judged("observe", self.observe, *state)
         self._check_returned("observe", obs, self.obs_dim)
         privileged = self._judged("observe_privileged", self.observe_privileged, *state)
-        self._check_returned("observe_privileged", privileged, self.privileged_dim)
+        self._check_returned("observe_privileged", privileged, type(self).privileged_dim)
         seen = self._all_seen(obs, privileged)
         self._check_returned("reward", self._judged("reward", self.reward, seen, self._slots))
         self._check_returned("failed", self._judged("failed", self.failed, seen), dtype=torch.bool)

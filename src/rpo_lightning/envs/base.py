@@ -69,7 +69,7 @@ class BaseEnv(ABC):
     name: ClassVar[str]
     obs_dim: ClassVar[int]
     action_dim: ClassVar[int]
-    privileged_dim: ClassVar[int] = 0
+    privileged_dim: int = 0  # of a task without options; `privileged_width` says it with them
     differentiable: ClassVar[bool]
     episode_length: ClassVar[int] = 1000
     _keeps_time: bool = True  # whether episodes can be cut here, and their progress be moved
@@ -79,6 +79,7 @@ class BaseEnv(ABC):
         if num_envs < 1:
             raise ValueError(f"{self.name}: num_envs must be at least 1, got {num_envs}")
         self.num_envs, self.device = num_envs, resolve_device(device)
+        self.privileged_dim = self.privileged_width(options)
         self.max_episode_steps: int = self.options["episode_length"] or self.episode_length
         self.generator = torch.Generator().manual_seed(seed)  # of the CPU: the same starts on every device
         self._bank = StartBank()
@@ -91,6 +92,11 @@ class BaseEnv(ABC):
     def option_defaults(cls) -> dict[str, Any]:
         """Return the options of this task and their values if not given; one that would change nothing is no option."""
         return {"episode_length": None, "auto_reset": True}
+
+    @classmethod
+    def privileged_width(cls, options: Mapping[str, Any]) -> int:
+        """Return how much only the critic sees of environments with these options, known before any is built."""
+        return cls.privileged_dim
 
     # ---- what a backend defines ----------------------------------------------------------------------------------
 

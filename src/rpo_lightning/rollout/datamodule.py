@@ -90,7 +90,8 @@ class RolloutDataModule(LightningDataModule):
     @property
     def privileged_dim(self) -> int:
         """Dimension P of what only critics see, 0 where there is nothing of the kind."""
-        return getattr(self._env_class(), "privileged_dim", 0)
+        found, (_, options) = self._env_class(), _env_and_options(self.env)
+        return found.privileged_width(options) if hasattr(found, "privileged_width") else getattr(found, "privileged_dim", 0)
 
     @property
     def action_dim(self) -> int:

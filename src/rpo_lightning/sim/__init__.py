@@ -4,6 +4,7 @@ from rpo_lightning.sim.convert import from_mujoco, to_mujoco
 from rpo_lightning.sim.kernels import quiet
 from rpo_lightning.sim.mjcf import load_mjcf
 from rpo_lightning.sim.model import Actuator, Contact, Coupling, Geom, Joint, Link, Model, Pair, Tendon, Tie
+from rpo_lightning.sim.parameters import Parameters, parameter_width
 from rpo_lightning.sim.quaternions import quat_multiply, quat_rotate
 from rpo_lightning.sim.simulator import Simulator, resolve_device
 
@@ -16,11 +17,13 @@ __all__ = [
     "Link",
     "Model",
     "Pair",
+    "Parameters",
     "Simulator",
     "Tendon",
     "Tie",
     "from_mujoco",
     "load_mjcf",
+    "parameter_width",
     "quat_multiply",
     "quat_rotate",
     "quiet",

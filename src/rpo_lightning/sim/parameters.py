@@ -18,7 +18,7 @@ from rpo_lightning.sim.contact import Material
 from rpo_lightning.sim.expressions import Scalar
 from rpo_lightning.sim.model import Actuator, Link, Model
 
-__all__ = ["KINDS", "Parameters"]
+__all__ = ["KINDS", "Parameters", "parameter_width"]
 
 _CONTACT = {"ke": "ke", "kd": "kd", "kf": "kf", "friction": "mu"}
 
@@ -42,9 +42,15 @@ KINDS = {
 }
 """What can be a parameter. Factors without a name are also of the contact of pairs of shapes."""
 
+_VECTORS = ("com", "gravity")
 _ONLY_NAMED = ("com", "radius")
 _OF_JOINTS = ("damping", "armature", "frictionloss", "stiffness")
 _OF_ACTUATORS = ("gain", "kp", "kv")
+
+
+def parameter_width(name: str) -> int:
+    """Return how many numbers a parameter of that name has, whatever the robot."""
+    return 3 if name.partition(":")[0] in _VECTORS else 1
 
 
 @dataclass(frozen=True)
