@@ -16,7 +16,7 @@ log = logging.getLogger("rpo_lightning")
 
 
 def without_own_base(mj: Any, touches: Sequence[Touching], refuse: Refusals) -> list[Touching]:
-    """Leave out contact of links with fixed bodies that carry them, and say which; planes, fields and explicit pairs stay."""
+    """Leave out contact of links with fixed bodies that carry them, and say which; not planes, fields and explicit pairs."""
 
     def carries(fixed: int, moving: int) -> bool:
         base, body = int(mj.geom_bodyid[fixed]), int(mj.geom_bodyid[moving])
