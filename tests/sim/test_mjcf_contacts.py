@@ -361,6 +361,8 @@ def test_the_robots_own_base_is_no_obstacle_to_it(tmp_path, caplog):
     explicit = '<contact><pair geom1="rod" geom2="socket"/></contact>'
     names = [[name for name, *_ in ends] for ends in described(load(tmp_path, CARRIED, CONTACT + explicit))]
     assert names == [["rod", "socket"]]
+    floor = CARRIED.replace('<geom name="socket" type="box" size=".1 .1 .1"/>', PLANE)
+    assert len(load(tmp_path, floor, CONTACT).contacts) == 2  # a floor is one wherever the file has it
     other = body(f'{FREE}<geom name="ball" size="0.1"/>')
     names = [[name for name, *_ in ends] for ends in described(load(tmp_path, CARRIED + other, CONTACT))]
     assert names == [["ball", "socket"], ["ball", "rod"]]

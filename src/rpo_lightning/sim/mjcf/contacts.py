@@ -42,7 +42,6 @@ def read_contacts(
     ground: int | None,
     laws: Laws,
     mesh_vertices: int,
-    obstructed: bool,
     refuse: Refusals,
 ) -> Touches:
     """Return all that touches, with its constants.
@@ -54,7 +53,6 @@ def read_contacts(
         ground: the geom that spheres, capsules and boxes touch by points.
         laws: of the constants.
         mesh_vertices: how many vertices stand for a mesh.
-        obstructed: whether what carries a robot can be bumped into by it.
         refuse: what to do with all that is not simulated.
     """
 
@@ -63,8 +61,6 @@ def read_contacts(
 
     # an explicit pair may be of one link, or of fixed geoms: it moves nothing
     moving = [two for two in touches if places[mj.geom_bodyid[two.first]].link != places[mj.geom_bodyid[two.second]].link]
-    if not obstructed:
-        moving = _without_own_base(mj, moving, refuse)
     kept = [two for two in moving if "self" not in refuse.drop or fixed(two.first) or fixed(two.second)]
     kept = _simulated(mj, kept, refuse)
     _check_surfaces(mj, kept, refuse)
@@ -115,33 +111,6 @@ def _margin(mj: Any, two: Touching) -> float:
     if mj.opt.enableflags & mujoco.mjtEnableBit.mjENBL_OVERRIDE:
         return float(mj.opt.o_margin)
     return float(mj.pair_margin[two.pair] if two.pair >= 0 else mj.geom_margin[two.first] + mj.geom_margin[two.second])
-
-
-def _without_own_base(mj: Any, touches: Sequence[Touching], refuse: Refusals) -> list[Touching]:
-    """Leave out contact of links with fixed bodies that carry them, but for explicit pairs; say which those are."""
-
-    def carries(fixed: int, moving: int) -> bool:
-        base, body = int(mj.geom_bodyid[fixed]), int(mj.geom_bodyid[moving])
-        if base == 0 or mj.body_weldid[base] != 0 or mj.body_weldid[body] == 0:
-            return False
-        while body > base:  # parents come first
-            body = int(mj.body_parentid[body])
-        return body == base
-
-    def own(two: Touching) -> int:
-        """Return the geom that carries the other, -1 if none does."""
-        if two.pair >= 0:
-            return -1
-        return next((one for one, other in (two[:2], two[1::-1]) if carries(one, other)), -1)
-
-    bases = {two: own(two) for two in touches}
-    if found := sorted({geom for geom in bases.values() if geom >= 0}):
-        names = listed([_label(mj, geom) for geom in found])
-        log.warning(
-            f"{refuse.path}: no obstacle to the links that hang on it: {names}; "
-            '<custom><numeric name="own_base" data="1"/></custom> makes it one'
-        )
-    return [two for two in touches if bases[two] < 0]
 
 
 def _simulated(mj: Any, touches: Sequence[Touching], refuse: Refusals) -> list[Touching]:

@@ -29,6 +29,7 @@ from rpo_lightning.sim.mjcf.frames import IDENTITY, Place, matrix, xyzw
 from rpo_lightning.sim.mjcf.ground import find_ground, level
 from rpo_lightning.sim.mjcf.laws import CONTACT, Laws, constants
 from rpo_lightning.sim.mjcf.notices import notices
+from rpo_lightning.sim.mjcf.own_base import without_own_base
 from rpo_lightning.sim.mjcf.refusals import Refusals, check_model, check_spec, obey_flags, owned
 from rpo_lightning.sim.mjcf.touching import touching
 from rpo_lightning.sim.model import DAMPINGS, FREE_VELOCITIES, Joint, Link, Model
@@ -170,13 +171,13 @@ class _Reader:
         if mj.njnt == 0:
             raise ValueError(f"{refuse.path}: the file has no joint, so nothing can move")
         touches = touching(mj)
+        if not self.obstructed:
+            touches = without_own_base(mj, touches, refuse)
         check_model(self.spec, mj, touches, refuse)
         for body in range(1, mj.nbody):
             self._add_body(body)
         plane = find_ground(mj, self.places, touches)
-        contacts, geoms, pairs = read_contacts(
-            mj, self.places, touches, plane, self.laws, self.mesh_vertices, self.obstructed, refuse
-        )
+        contacts, geoms, pairs = read_contacts(mj, self.places, touches, plane, self.laws, self.mesh_vertices, refuse)
         actuators = read_actuators(mj, self.places, refuse)
         tendons = read_tendons(mj, self.limit, refuse)
         couplings, ties = read_equalities(mj, self.places, self.joints, self.equality, refuse)
