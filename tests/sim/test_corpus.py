@@ -133,4 +133,5 @@ def test_every_refusal_has_its_reason():
         assert {key for keys in found["robots"].values() for key in keys} <= found["reasons"].keys()
         assert set(found["servos"]) <= found["robots"].keys()
     served = [(f, found["robots"][f]) for found in TABLE.values() for f in found["servos"]]
-    assert sum(not keys for _, keys in served) >= 0.2 * len(served)
+    # the others need a fluid, activation dynamics or a mocap body, or ask for springs in the place of constraints
+    assert sum(not keys for _, keys in served) >= 0.65 * len(served)

@@ -59,6 +59,28 @@ def test_what_dropping_loses_is_said_where_nothing_is_left_to_stand_on(tmp_path,
     assert said(caplog, tmp_path, post + PLANE + body('<joint name="j"/>' + foot), CONTACT + MOTOR, **drop) == []
 
 
+POST, BALL = '<geom name="post" type="cylinder" size="1 1"/>', '<geom name="ball" size="1"/>'
+MESH = '<asset><mesh name="m" vertex="0 0 0 1 0 0 0 1 0 0 0 1"/></asset>'
+
+
+@pytest.mark.parametrize(
+    ("world", "rest", "named"),
+    [
+        (
+            POST + FLOOR,
+            '<geom name="foot" type="cylinder" size=".05 .02"/>',
+            "geom 'post' of body 'world' (cylinder) with geom 'foot'",
+        ),
+        (BALL + FLOOR, '<geom name="foot" type="mesh" mesh="m"/>', "geom 'ball' of body 'world' (sphere) with geom 'foot'"),
+    ],
+)
+def test_shapes_that_pass_through_each_other_are_named_and_the_rest_touches(tmp_path, caplog, world, rest, named):
+    world += body('<joint name="j"/>' + rest)
+    (line,) = said(caplog, tmp_path, world, CONTACT + MOTOR + MESH)
+    assert line.startswith("shapes of two such kinds pass through each other here, in MuJoCo they touch (1: " + named)
+    assert said(caplog, tmp_path, world, CONTACT + MOTOR + MESH, drop=["pair-kind"]) == []
+
+
 def test_a_robot_that_nothing_drives(tmp_path, caplog):
     (line,) = said(caplog, tmp_path, body())
     assert line == (

@@ -110,12 +110,6 @@ CASES = [
      file(body(FREE + SPHERE) + '<body name="m"><body><geom name="hand" size="1"/></body></body>', LAWS)),
     ("mocap", "body 'm'", file(body() + MOCAP, '<equality><connect body1="m" body2="b" anchor="0 0 0"/></equality>' + TIES).replace("<body ><", '<body name="b"><'),
      file(body() + '<body name="m"><body/></body>', '<equality><connect body1="m" body2="b" anchor="0 0 0"/></equality>' + TIES).replace("<body ><", '<body name="b"><')),
-    ("pair-kind", "geom 'box' of body 'world' (box) with geom 'post' of body number 1 (cylinder)", file(BOX + body(FREE + POST)), file(body(FREE))),
-    ("pair-kind", "geom 'post' of body number 1 (cylinder) with geom number 1 of body number 2 (cylinder)",
-     file(body(FREE + POST) + body("<freejoint/>" + swap(POST, ' name="post"', ""))), file(body(FREE) + body("<freejoint/>"))),
-    ("pair-kind", "geom 'ball' of body 'world' (sphere) with geom 'g' of body number 1 (mesh)",
-     file('<geom name="ball" size="1"/>' + body(FREE + '<geom name="g" type="mesh" mesh="m"/>'),
-     '<asset><mesh name="m" vertex="0 0 0 1 0 0 0 1 0 0 0 1"/></asset>'), file(body(FREE))),
     *(("tendon", "tendon 't' (led through space)", at_the_end(MOTOR, swap(SPATIAL, 'name="t"', f'name="t" {acts}')), at_the_end(MOTOR, SPATIAL))
       for acts in ('stiffness="3"', 'damping="3"', 'frictionloss="3"', 'range="0 1" limited="true"', 'armature="3"')),
     ("tendon", "tendon 't' (with armature)", at_the_end(MOTOR, FIXED.format('armature="3"')), MOTOR),
@@ -224,7 +218,7 @@ def test_everything_is_refused_at_once_and_the_end_is_to_be_pasted(tmp_path):
 @pytest.mark.parametrize("drop", [["tendons"], "tendons", ["geom", "tendons"]])
 def test_an_unknown_key_is_answered_with_the_nearest(tmp_path, drop):
     with pytest.raises(
-        ValueError, match=r"called 'tendons' to drop, did you mean 'tendon'\? Keys: actuator, .*, user, self$"
+        ValueError, match=r"called 'tendons' to drop, did you mean 'tendon'\? Keys: actuator, .*, user, self, pair-kind$"
     ):
         load(tmp_path, drop=drop)
 

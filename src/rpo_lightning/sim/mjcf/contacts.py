@@ -114,7 +114,7 @@ def _margin(mj: Any, two: Touching) -> float:
 
 
 def _simulated(mj: Any, touches: Sequence[Touching], refuse: Refusals) -> list[Touching]:
-    """Refuse shapes, and pairs of them, that the engine does not know; return the others."""
+    """Refuse shapes that the engine does not know, say which pairs of them it leaves out, and return the others."""
     strange: dict[int, str] = {}
     geoms = sorted({geom for two in touches for geom in two[:2]})
     fields = [geom for geom in geoms if kind(mj, geom) == "hfield"]
@@ -133,7 +133,12 @@ def _simulated(mj: Any, touches: Sequence[Touching], refuse: Refusals) -> list[T
     def named(two: Touching) -> str:
         return " with ".join(f"{_label(mj, geom)} ({kind(mj, geom)})" for geom in two[:2])
 
-    refuse("pair-kind", (named(two) for two in known if unsimulated(two)))
+    lost = [named(two) for two in known if unsimulated(two)]
+    if lost and "pair-kind" not in refuse.drop:
+        log.warning(
+            f"{refuse.path}: shapes of two such kinds pass through each other here, in MuJoCo they touch "
+            f'({len(lost)}: {listed(lost)}); drop=["pair-kind"] says that this is meant'
+        )
     return [two for two in known if not unsimulated(two)]
 
 

@@ -55,7 +55,6 @@ REFUSED = {
     "gravcomp": Refused("gravity compensation within the limit of actuators' force", "it is beyond that limit"),
     "mocap": Refused("a mocap body that touches or holds something", "it stays where the file puts it, as an obstacle"),
     "nonlinear": Refused("nonlinear stiffness or damping", "the linear part alone"),
-    "pair-kind": Refused("contact between shapes of two such kinds", "they pass through each other"),
     "keyframe": Refused("a velocity in the first keyframe", "the start is at rest"),
     "plugin": Refused("a plugin that acts on a body", "it does nothing"),
     "springyield": Refused("a spring that yields", "it does not yield"),
@@ -68,8 +67,8 @@ REFUSED = {
 }
 """Key of `drop`, what it stands for, and what its dropping does. The bodies and joints it acted on stay."""
 
-SIMULATED = {"self": "contact of links with each other"}
-"""Keys of `drop` for what the engine does simulate."""
+SIMULATED = {"self": "contact of links with each other", "pair-kind": "contact of shapes that have no function of contact"}
+"""Keys of `drop` for what the engine does simulate, and for what it leaves out with a warning, which then is not said."""
 
 _KEYS = {**REFUSED, **SIMULATED}
 _NEEDED = {
