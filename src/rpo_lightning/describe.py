@@ -14,11 +14,12 @@ from rpo_lightning.check_env.contact import falls_for_ever
 from rpo_lightning.check_env.joints import grips
 from rpo_lightning.check_env.suggest import suggest
 from rpo_lightning.sim import Actuator, Joint, Model, load_mjcf
+from rpo_lightning.sim.mjcf import MissingConstantsError
 
 __all__ = ["described", "main", "robot"]
 
 _SUFFIXES = (".xml", ".mjcf", ".urdf")
-_ANY = (1.0, 0.0, 0.0, 0.0)  # constants of contact for a look at a file that has none
+_ANY: dict[str, Any] = {"contact": (1.0, 0.0, 0.0, 0.0), "limit": (1.0, 0.0)}  # for a look at a file that has none
 
 
 def robot(name: str, drop: tuple[str, ...] = ()) -> tuple[Model, list[str], float, int]:
@@ -52,18 +53,10 @@ def robot(name: str, drop: tuple[str, ...] = ()) -> tuple[Model, list[str], floa
 
 def _file(name: str, drop: tuple[str, ...]) -> Model:
     """Read a file, and if it lacks constants of contact or limits, with some that only the description sees."""
-    given: dict[str, Any] = {}
-    while True:
-        try:
-            return load_mjcf(name, drop=drop, **given)
-        except ValueError as error:
-            text = str(error)
-            missing = next(
-                (k for k in ("contact", "limit") if f"{k}s need constants" in text or f"{k} needs constants" in text), ""
-            )
-            if not missing or missing in given:
-                raise
-            given[missing] = _ANY if missing == "contact" else (1.0, 0.0)
+    try:
+        return load_mjcf(name, drop=drop)
+    except MissingConstantsError as error:
+        return load_mjcf(name, drop=drop, **{law: _ANY[law] for law in error.names})
 
 
 def described(model: Model, said: Iterable[str] = (), dt: float = 1.0 / 60.0, substeps: int = 16) -> str:

@@ -9,7 +9,7 @@ N = 8
 INTERFACE, STABILITY, GRADIENTS, GROWTH, SPEED = SECTIONS = (
     "Interface", "Stability", "Gradients against finite differences", "Gradient growth", "Speed",
 )  # fmt: skip
-CONTACT = "Contact"  # comes second, of robots only
+OF_ROBOTS = ("Contact", "Joints")  # come second, of robots only
 
 
 def complaints(report, title):

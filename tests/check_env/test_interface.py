@@ -5,7 +5,7 @@ import torch
 
 from rpo_lightning.check_env import Section, check
 from rpo_lightning.check_env.stability import check_stability
-from tests.check_env.subjects import CONTACT, GRADIENTS, INTERFACE, SECTIONS, N, altered, complaints, subject
+from tests.check_env.subjects import GRADIENTS, INTERFACE, OF_ROBOTS, SECTIONS, N, altered, complaints, subject
 from tests.toy import PointMass
 
 
@@ -15,7 +15,7 @@ def test_healthy_environments_pass(env):
     assert not report.failed, str(report)
     robot = env in ("hopper", "cartpole")
     titles = tuple(section.title for section in report.sections)
-    assert titles == (SECTIONS[:1] + (CONTACT,) * robot + SECTIONS[1:])
+    assert titles == (SECTIONS[:1] + OF_ROBOTS * robot + SECTIONS[1:])
     assert not any(complaints(report, title) for title in titles)
     for steps, found in report[GRADIENTS].result.items():
         assert len(found.exact) == 16, steps

@@ -15,7 +15,7 @@ BODY = "for (int i = 0; i < {count}; ++i) out.data[i] = q_in.data[i] + 1.0f;"
 
 def run(kernel):
     x, y = torch.arange(3.0), torch.zeros(3)
-    wp.launch(kernel, dim=1, inputs=[*map(wp.from_torch, (x, x, x, x, y)), 3, 0, 1], device="cpu")
+    wp.launch(kernel, dim=1, inputs=[*map(wp.from_torch, (x, x, x, x, x, x, y)), 3, 0, 1], device="cpu")
     return y.tolist()
 
 

@@ -108,10 +108,10 @@ class Actuator:
     name: str
     moment: list[tuple[int, float]] = field(default_factory=list)
     gain: float = 1.0
-    gain_slope: tuple[float, float] = (0.0, 0.0)
     bias: tuple[float, float, float] = (0.0, 0.0, 0.0)
     control: tuple[float, float] = (-1.0, 1.0)
     force_range: tuple[float, float] = (-np.inf, np.inf)
+    gain_slope: tuple[float, float] = (0.0, 0.0)
     link: int = -1
     point: np.ndarray = field(default_factory=lambda: np.zeros(3))
     push: np.ndarray = field(default_factory=lambda: np.zeros(3))

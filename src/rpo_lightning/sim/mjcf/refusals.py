@@ -79,6 +79,14 @@ _BODY = mujoco.mjtObj.mjOBJ_BODY
 _NAMED = 4  # of each kind; more are counted
 
 
+class MissingConstantsError(ValueError):
+    """A file whose contact or limits have no constants, and that lacks nothing else; `names`: "contact", "limit"."""
+
+    def __init__(self, message: str, names: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.names = names
+
+
 class Refusals:
     """Collects what a file asks for and the engine cannot do, unless it is among the keys in `drop`.
 
@@ -131,7 +139,8 @@ class Refusals:
             laws = {"contact": (1e3 * mass, 1e3 * mass, 10.0 * mass, 0.8), "limit": (50.0 * mass, 0.0, 0.5 * mass)}
             paste += [f"{key}=({', '.join(map(_rounded, laws[key]))})" for key in laws if key in self._needed]
         lines.append(f"Change the file, or load it with{begin}: {', '.join(paste)}")
-        raise ValueError("\n  ".join(lines))
+        message = "\n  ".join(lines)
+        raise ValueError(message) if self._refused else MissingConstantsError(message, tuple(self._needed))
 
 
 def _rounded(x: float) -> str:
