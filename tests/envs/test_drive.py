@@ -44,10 +44,10 @@ def test_servos_take_controls():
 
 
 def test_offsets_are_from_what_holds_the_start_pose_and_stay_within_the_range():
-    servo = Actuator("a", [(0, 2.0)], 50.0, (0.0, -25.0, 0.0), (-2.0, 0.4))  # half as strong by length, of gear 2
+    servo = Actuator("a", [(0, 2.0)], 50.0, (5.0, -25.0, 0.0), (-2.0, 0.4))  # half as strong by length, of gear 2
     model = arm(servo, Actuator("b", [(1, 1.0)], 3.0, control=(-0.2, 1.0)))
     control = drive(model, controls=2, scale=0.25).controls(ACTIONS)
-    torch.testing.assert_close(control, torch.tensor([[0.05, -0.2], [0.3, 0.125], [0.4, 0.25]]))
+    torch.testing.assert_close(control, torch.tensor([[-0.05, -0.2], [0.2, 0.125], [0.4, 0.25]]))
 
 
 def test_a_task_whose_actions_are_offsets_holds_its_pose_with_zero_actions(tmp_path):

@@ -81,7 +81,10 @@ def test_cells_of_the_results_table(results):
     assert row[:4] == ["2 M", "0, 1", "5150 +- 212", "5253 +- 216"]
     (row,) = cells(markdown, "humanoid", "PPO")
     assert (row[0], row[-3], row[-1]) == ("not run", "1666 +- 411", "10 M, 24")
-    assert "No complete run of: RPO on humanoid, hand_reorient; SAPO on hopper, ant, humanoid, anymal, hand_reorient;" in markdown
+    assert (
+        "No complete run of: RPO on humanoid, hand_reorient; SAPO on hopper, ant, humanoid, anymal, hand_reorient;"
+        in markdown
+    )
     for cell in ("5000 (one seed)", "5150 +- 212", "not run"):
         assert f"<td>{cell}</td>" in html
 

@@ -50,10 +50,11 @@ def robot(**changes):
         link("wrist", 3, Joint.REVOLUTE, (0.6, 0.0, 0.8), lower=-0.5, upper=0.4, limit_ke=20.0, limit_kd=0.1),
     ]
     actuators = [
-        Actuator("servo", [(9, 2.0)], gain=6.0, bias=(0.1, -6.0, -0.4), force_range=(-2.0, 1.5)),
+        Actuator("servo", [(9, 2.0)], gain=6.0, bias=(0.1, -5.0, -0.4), force_range=(-2.0, 1.5)),
         Actuator("more", [(9, -0.5)], gain=1.5),
         Actuator("cable", [(10, 1.0), (11, -0.7)], gain=4.0, bias=(0.0, -4.0, -0.3)),
         Actuator("speed", [(11, 1.0)], gain=0.5, bias=(0.0, 0.0, -0.5)),
+        Actuator("damper", [(11, 0.8)], gain=0.0, gain_slope=(0.1, -0.6)),
         Actuator("turn", [(6, 1.0), (8, -0.5)], gain=0.7, force_range=(-0.5, 0.5)),
         Actuator(
             "rotor", gain=3.0, bias=(0.2, 0.0, 0.0), force_range=(-4.0, 2.0), link=3,
@@ -80,7 +81,7 @@ def robot(**changes):
         Coupling("knuckles", 2, 4, (0.1, 0.8, 0.3, -0.1, 0.05), 0.2, 7.0, 0.2),
         Coupling("held", 3, -1, (0.1, 0.0, 0.0, 0.0, 0.0), 0.0, 6.0, 0.1),
     ]
-    contacts = [Contact(index, np.array([0.05, 0.0, -0.1]), 0.1, 900.0, 40.0, 10.0, 0.7) for index in (0, 2)]
+    contacts = [Contact(index, np.array([0.05, 0.0, -0.1]), 0.1, 900.0, 40.0, 60.0, 0.2) for index in (0, 2)]
     made = Model(links, contacts, actuators=actuators, tendons=[tendon], couplings=couplings, ties=ties, **changes)
     made.up, made.gravity, made.ground = np.array([0.0, 0.0, 1.0]), np.array([0.0, 0.3, -9.81]), -0.1
     return made
@@ -94,7 +95,7 @@ def state(model, num_envs, seed=0):
             at = slice(model.q_start[index + 1] - 4, model.q_start[index + 1])
             q[:, at] = torch.nn.functional.normalize(torch.randn(num_envs, 4, generator=generator), dim=1)
     qd = torch.randn(num_envs, model.nd, generator=generator)
-    force, control = torch.randn(num_envs, model.nd, generator=generator), torch.randn(num_envs, 6, generator=generator)
+    force, control = torch.randn(num_envs, model.nd, generator=generator), torch.randn(num_envs, 7, generator=generator)
     return q, qd, force, control
 
 
@@ -103,7 +104,7 @@ def test_the_kernels_compute_the_same(damping):
     model = robot(damping=damping)
     q, qd, force, control = state(model, N)
     simulator = Simulator(model, N, 0.02, 4, 2, threads=1)
-    assert simulator.controls == 6
+    assert simulator.controls == 7
     compiled = simulator.acceleration(q, qd, force, control)
     exact = double.acceleration(model, q, qd, force, control)
     assert ((compiled - exact).norm(dim=1) / exact.norm(dim=1)).max() < 1e-4
@@ -205,6 +206,7 @@ def test_parameters_differ_between_environments_and_have_gradients():
     spread = torch.rand(N, parameters.size, generator=generator, dtype=torch.float64)
     values = torch.as_tensor(parameters.values) * (0.8 + 0.4 * spread)
     simulator = Simulator(model, N, 0.008, 4, 4, threads=1, parameters=NAMES)
+    acting = torch.zeros(parameters.size, dtype=torch.bool)
     arguments = [t.float() for t in given] + [values.float().requires_grad_()]
     weight = torch.randn(N, model.nq + model.nd, generator=generator, dtype=torch.float64)
     out = simulator.step(*arguments)
@@ -225,8 +227,10 @@ def test_parameters_differ_between_environments_and_have_gradients():
             change = after(env, values[env] + step) - after(env, values[env] - step)
             expected.append((weight[env] @ change) / (2.0 * step[column]))
         expected = torch.stack(expected)
+        acting |= expected.abs() > 1e-6
         scale = expected.abs() + 1e-3 * expected.abs().max()
         assert ((grad[env].double() - expected).abs() / scale).max() < 2e-2, (env, grad[env], expected)
+    assert acting.all(), [name for name, at in parameters.columns.items() if not acting[at].all()]
 
 
 @pytest.mark.parametrize(
@@ -238,8 +242,72 @@ def test_parameters_differ_between_environments_and_have_gradients():
         (["com"], "com needs a name"),
         (["gravity:base"], "gravity has no name"),
         (["mass", "mass"], "'mass' is named twice"),
+        (["stiffness:base"], "no link 'base' has any; choose from shoulder"),
     ],
 )
 def test_wrong_names_are_one_line(names, message):
     with pytest.raises(ValueError, match=message):
         Simulator(robot(), 1, parameters=names)
+
+
+def single(*actuators, inertia=1e-4, **fields):
+    link = Link("j", -1, Joint.REVOLUTE, np.array([0.0, 0.0, 1.0]), mass=1.0, inertia=np.eye(3) * inertia, **fields)
+    return Model([link], actuators=list(actuators))
+
+
+def turned(model, steps, control, **options):
+    simulator = Simulator(model, 1, threads=1, **options)
+    q, qd, none = torch.zeros(1, 1), torch.zeros(1, 1), torch.zeros(1, 1)
+    for _ in range(steps):
+        q, qd = simulator.step(q, qd, none, torch.full((1, simulator.controls), control))
+    return q.item(), qd.item()
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_a_strong_servo_at_its_limit_of_force_comes_to_rest_where_it_should(joint):
+    bounds = (-1.0, 1.0)
+    servo = Actuator("s", [(0, 1.0)], 20.0, (0.0, -20.0, -1.0), force_range=(-np.inf, np.inf) if joint else bounds)
+    model = single(servo, force_range=bounds) if joint else single(servo)
+    assert turned(model, 120, 1.0) == pytest.approx((1.0, 0.0), abs=1e-3)
+
+
+def test_damping_ends_where_the_joint_clamps_as_where_the_servo_does():
+    """Under a constant force at its limit nothing brakes: v = F t / I."""
+    inf = (-np.inf, np.inf)
+    servo = Actuator("s", [(0, 1.0)], 1000.0, (0.0, -1000.0, -500.0), force_range=(-1.0, 1.0))
+    free = dataclasses.replace(servo, force_range=inf)
+    for model in (single(servo, inertia=1.0), single(free, inertia=1.0, force_range=(-1.0, 1.0))):
+        assert turned(model, 1, 1.0)[1] == pytest.approx(1.0 / 60.0, rel=1e-3)
+
+
+def test_robots_that_differ_in_what_parameters_fold_share_no_kernel():
+    weak, strong = (single(Actuator("m", [(0, 1.0)], gain), inertia=1.0) for gain in (1.0, 5.0))
+    assert turned(weak, 1, 1.0, parameters=["gain"])[1] == pytest.approx(1.0 / 60.0, rel=1e-3)
+    assert turned(strong, 1, 1.0, parameters=["gain"])[1] == pytest.approx(5.0 / 60.0, rel=1e-3)
+    renamed = robot()
+    renamed.links[2].name, renamed.links[4].name = renamed.links[4].name, renamed.links[2].name
+    given = state(robot(), N)
+    heavy = [
+        Simulator(m, N, 0.02, 4, 2, threads=1, parameters=["mass:wrist"]).step(*given, torch.tensor([3.0]))[1]
+        for m in (robot(), renamed)
+    ]
+    assert not torch.allclose(*heavy, atol=1e-3)
+
+
+def test_links_of_one_name_are_told_apart_or_refused():
+    model = robot()
+    model.links[3].name = "elbow"
+    with pytest.raises(ValueError, match="'mass:elbow': 2 are called 'elbow'; name them apart"):
+        Simulator(model, 1, parameters=["mass:elbow"])
+
+
+def test_a_free_joint_about_the_worlds_origin_has_no_parameters_of_its_own():
+    with pytest.raises(ValueError, match="no link 'base' has any"):
+        Simulator(robot(free_velocity="world"), 1, parameters=["damping:base"])
+
+
+def test_compensated_weight_grows_with_the_mass():
+    link = Link("j", -1, Joint.PRISMATIC, np.array([0.0, 1.0, 0.0]), mass=2.0, inertia=np.eye(3), lifted=2.0)
+    simulator = Simulator(Model([link]), 1, threads=1, parameters=["mass:j"])
+    none = torch.zeros(1, 1)
+    assert simulator.acceleration(none, none, none, parameters=torch.tensor([3.0])).abs().item() < 1e-5

@@ -117,6 +117,28 @@ def test_a_step_of_many_substeps_equals_central_differences():
         assert (error > 1e-2).sum() <= N // 4, error.tolist()
 
 
+@pytest.mark.parametrize("kinds", [("box", "plane"), ("sphere", "box")], ids="-".join)
+def test_factors_on_the_constants_of_pairs_have_exact_gradients(kinds):
+    model, names = scenes.scene(*kinds, seed=3), ("ke", "kd", "kf", "friction")
+    state = scenes.touching(model, N, seed=4)
+    weight = torch.randn(N, model.nd, generator=torch.Generator().manual_seed(5))
+    factors = torch.tensor([1.2, 0.8, 1.1, 0.7]).expand(N, 4).clone().requires_grad_()
+    out = Simulator(model, N, threads=1, parameters=names).acceleration(*state, parameters=factors)
+    (grad,) = torch.autograd.grad(out, factors, weight)
+
+    def value(row):
+        fields = dict(zip(("ke", "kd", "kf", "mu"), row, strict=True))
+        scaled = [dataclasses.replace(pair, **{k: getattr(pair, k) * x for k, x in fields.items()}) for pair in model.pairs]
+        return (weight * double.acceleration(dataclasses.replace(model, pairs=scaled), *state)).sum(1)
+
+    row = factors[0].tolist()
+    for column in range(4):
+        ends = [value([x + sign * 1e-5 * (i == column) for i, x in enumerate(row)]) for sign in (1.0, -1.0)]
+        expected = (ends[0] - ends[1]) / 2e-5
+        assert expected.abs().max() > 1e-3
+        assert ((grad[:, column] - expected).abs() / expected.abs().max()).max() < 1e-3
+
+
 @pytest.mark.parametrize("detection", pairs.KINDS)
 def test_leaving_out_what_is_apart_changes_no_bit(detection, monkeypatch):
     model = scenes.crowd(detection)

@@ -59,8 +59,8 @@ def _holding(model: Model) -> Tensor:
     """Return the control (A,) at which each servo that pulls to a length pulls to that of the start pose; else 0."""
     held = torch.zeros(len(model.actuators), dtype=torch.float64)
     for index, actuator in enumerate(model.actuators):
-        _, by_length, _ = actuator.bias
-        if by_length != 0.0:
+        constant, by_length, _ = actuator.bias
+        if by_length != 0.0 and actuator.gain != 0.0:
             length = sum(coefficient * model.start[model.coordinate(dof)] for dof, coefficient in actuator.moment)
-            held[index] = -by_length * length / actuator.gain
+            held[index] = -(constant + by_length * length) / actuator.gain
     return held

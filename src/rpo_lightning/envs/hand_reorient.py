@@ -18,8 +18,20 @@ from rpo_lightning.sim import Model, quat_multiply
 __all__ = ["HandReorient"]
 
 _DEFECTS = {
-    "paper": {"mixed_inertias": True, "double_tips": True, "missing_pair": True, "detection": "rewarped"},
-    "right": {"mixed_inertias": False, "double_tips": False, "missing_pair": False, "detection": "exact"},
+    "paper": {
+        "mixed_inertias": True,
+        "double_tips": True,
+        "missing_pair": True,
+        "detection": "rewarped",
+        "cut_together": True,
+    },
+    "right": {
+        "mixed_inertias": False,
+        "double_tips": False,
+        "missing_pair": False,
+        "detection": "exact",
+        "cut_together": False,
+    },
 }
 _TIP_MASS, _TIP_INERTIA = 0.0168, 9.68e-7  # [kg], about its centre [kg m^2]
 _MISSING = {"cube", "link_0"}  # geoms that touch in the file and not in the reference
@@ -38,7 +50,7 @@ class HandReorient(ArticulatedEnv):
             "right"), of which each part can be chosen by itself (None: as physics says): mixed_inertias (the mass matrix
             takes for each joint the inertia of the body of that number), double_tips (the mass of the fingertips counts
             twice), missing_pair (the cube passes through the first link of one finger), detection ("rewarped" or "exact",
-            see `Model`).
+            see `Model`), cut_together (where one environment begins anew, no gradient of any goes back beyond that step).
     """
 
     name: ClassVar[str] = "hand_reorient"
@@ -49,7 +61,7 @@ class HandReorient(ArticulatedEnv):
     robot: ClassVar[str] = "hand_reorient.xml"
     dt: ClassVar[float] = 1.0 / 120.0
     substeps: ClassVar[int] = 64
-    mass_matrix_interval: ClassVar[int] = 64
+    mass_matrix_interval: ClassVar[int | None] = 64
     goal_position: ClassVar[tuple[float, float, float]] = (0.0, -0.1, 0.56)
     rate_scale: ClassVar[float] = 0.2
     tolerance: ClassVar[float] = 0.1  # [rad]
@@ -69,6 +81,10 @@ class HandReorient(ArticulatedEnv):
         """
         chosen = self._chosen_physics()
         model.law, model.detection = "rate", chosen["detection"]
+        self._cut_together = chosen["cut_together"]
+        if self.options["physics"] == "right":
+            model.free_velocity, model.damping = "body", "implicit"
+            self.mass_matrix_interval = None  # type: ignore[misc]  # of this object: the class keeps the reference's
         if chosen["double_tips"]:
             _count_tips_twice(model)
         if chosen["mixed_inertias"]:
@@ -128,6 +144,11 @@ class HandReorient(ArticulatedEnv):
         quat = self._random_turn()
         angles = 0.2 * (self._lower + (self._upper - self._lower) * self.uniform(0.0, 1.0, 16))
         return torch.cat([angles, position, quat], dim=1), self.start_q.new_zeros(self.num_envs, self.model.nd)
+
+    def _restart(self, mask: Tensor) -> None:
+        super()._restart(mask)
+        if self._cut_together and mask.any():
+            self.detach()
 
     def _random_turn(self) -> Tensor:
         half = self.uniform(-0.5 * math.pi, 0.5 * math.pi, 2)

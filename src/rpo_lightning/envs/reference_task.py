@@ -9,8 +9,6 @@ from rpo_lightning.sim import Model
 
 __all__ = ["ReferenceTask"]
 
-_OFTEN_ENOUGH = 4  # substeps between rebuilds of the mass matrix; every substep changes accelerations by 1 % at most
-
 
 class ReferenceTask(ArticulatedEnv):
     """A task of the paper, with the physics of its simulator or with the right one.
@@ -39,5 +37,4 @@ class ReferenceTask(ArticulatedEnv):
             raise ValueError(f"{self.name}: physics must be 'paper' or 'right', got {physics!r}")
         if physics == "right":
             model.free_velocity, model.damping = "body", "implicit"
-            # of this object: the class keeps the reference's
-            self.mass_matrix_interval = min(_OFTEN_ENOUGH, self.mass_matrix_interval or _OFTEN_ENOUGH)  # type: ignore[misc]
+            self.mass_matrix_interval = None  # type: ignore[misc]  # of this object: the class keeps the reference's

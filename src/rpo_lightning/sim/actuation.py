@@ -18,16 +18,8 @@ __all__ = ["actuator_wrench", "clamp", "generalized_forces", "servo_damping"]
 
 def generalized_forces(model: Model, q: Sequence[Scalar], qd: Sequence[Scalar], control: Sequence[Scalar]) -> list[Scalar]:
     """Return the actuators' force (nd,) on joints [N m or N]; those that act on links are `actuator_wrench`'s."""
-    total: list[Scalar] = [0.0] * model.nd
-    for actuator, value in zip(model.actuators, control, strict=True):
-        if actuator.link < 0:
-            force = clamp(_unclamped(model, actuator, q, qd, value), *actuator.force_range)
-            for dof, coefficient in actuator.moment:
-                total[dof] = total[dof] + coefficient * force
-    for index, link in enumerate(model.links):
-        for dof in range(model.qd_start[index], model.qd_start[index + 1]):
-            total[dof] = clamp(total[dof], *link.force_range)
-    return total
+    ranges = _joint_ranges(model)
+    return [clamp(x, *ranges[dof]) for dof, x in enumerate(_sum_on_joints(model, q, qd, control))]
 
 
 def actuator_wrench(actuator: Actuator, control: Scalar, position: Vector, rotation: np.ndarray) -> tuple[Vector, Vector]:
@@ -54,13 +46,29 @@ def servo_damping(model: Model, q: Sequence[Scalar], qd: Sequence[Scalar], contr
             force = _unclamped(model, actuator, q, qd, value)
             braking = -1.0 * by_velocity * (coefficient * coefficient)
             damping[dof] = damping[dof] + _within(force, actuator.force_range, braking)
-    return damping
+    total = _sum_on_joints(model, q, qd, control)
+    return [_within(x, bounds, d) for x, bounds, d in zip(total, _joint_ranges(model), damping, strict=True)]
 
 
 def clamp(x: Scalar, low: float, high: float) -> Scalar:
     """Return x, not below `low` and not above `high`."""
     x = x if high == np.inf else minimum(x, high)
     return x if low == -np.inf else maximum(x, low)
+
+
+def _sum_on_joints(model: Model, q: Sequence[Scalar], qd: Sequence[Scalar], control: Sequence[Scalar]) -> list[Scalar]:
+    """Return the actuators' force (nd,) on joints before the joints clamp it."""
+    total: list[Scalar] = [0.0] * model.nd
+    for actuator, value in zip(model.actuators, control, strict=True):
+        if actuator.link < 0:
+            force = clamp(_unclamped(model, actuator, q, qd, value), *actuator.force_range)
+            for dof, coefficient in actuator.moment:
+                total[dof] = total[dof] + coefficient * force
+    return total
+
+
+def _joint_ranges(model: Model) -> list[tuple[float, float]]:
+    return [link.force_range for link in model.links for _ in range(link.joint.dofs)]
 
 
 def _unclamped(model: Model, actuator: Actuator, q: Sequence[Scalar], qd: Sequence[Scalar], control: Scalar) -> Scalar:
@@ -82,5 +90,7 @@ def _nothing(x: Scalar) -> bool:
 
 def _within(x: Scalar, bounds: tuple[float, float], value: Scalar) -> Scalar:
     low, high = bounds
+    if _nothing(value):
+        return value
     value = value if low == -np.inf else where_less(low, x, value, 0.0)
     return value if high == np.inf else where_less(x, high, value, 0.0)

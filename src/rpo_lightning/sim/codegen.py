@@ -108,7 +108,7 @@ class _Writer:
 
     def __init__(self, model: Model, parameters: Parameters) -> None:
         self.model, self.parameters = model, parameters
-        self.controls = len(model.actuators) if model.controls or parameters.drive else 0
+        self.controls = parameters.controls
         self.trace = trace = Trace()
         self.q = trace.inputs("q", model.nq)
         self.matrix = dynamics.mass_matrix(self._robot(trace), self.q, _point(trace))
@@ -201,13 +201,13 @@ class _Writer:
         return self.emit(_assign("f", [factors[e] for e in self.entries]))
 
     def factor_adjoint(self, dt: str = "") -> str:
-        """Return code for q, qd, c, par, o, gh -> gq, gqd, gpar +=, through the mass matrix."""
+        """Return code for q, qd, c, par, o, gh -> gq, gqd, gc, gpar +=, through the mass matrix."""
         trace, matrix, nq, nd = self.trace, self._diagonal(dt), self.model.nq, self.model.nd
-        inputs = [*self.q, *trace.inputs("qd", nd), *trace.inputs("par", self.parameters.size)]
+        inputs = [*self.q, *trace.inputs("qd", nd), *self._inputs(trace)]
         grads = gradient([matrix[e] for e in self.entries], trace.inputs("gh", len(self.entries)), inputs)
-        # the rates only count in implicit damping that depends on them
-        outputs = _assign("gq", grads[:nq]) | _assign("gqd", grads[nq : nq + nd]) | _assign("gpar", grads[nq + nd :])
-        return self.emit(_sums(trace, outputs))
+        # rates and controls only count in implicit damping that depends on them
+        outputs = _assign("gq", grads[:nq]) | _assign("gqd", grads[nq : nq + nd])
+        return self.emit(_sums(trace, outputs | self._input_cotangents(grads[nq + nd :])))
 
     def _diagonal(self, dt: str) -> factorization.Matrix:
         """Return the mass matrix with armature and, for steps of `dt`, the damping that is taken implicitly."""

@@ -321,6 +321,16 @@ class Model:
         free = not np.isfinite(ranges).any()
         return free and not any(actuator.bias) and not any(actuator.gain_slope) and actuator.link < 0
 
+    @property
+    def damping_switches(self) -> bool:
+        """Whether implicit damping of servos ends where a force is clamped, which a kept mass matrix would not know."""
+        ranges = [link.force_range for link in self.links for _ in range(link.joint.dofs)]
+        return self.damping == "implicit" and any(
+            np.isfinite([*actuator.force_range, *ranges[actuator.moment[0][0]]]).any()
+            for actuator in self.actuators
+            if len(actuator.moment) == 1 and (actuator.bias[2] or actuator.gain_slope[1])
+        )
+
     def digest(self) -> str:
         """Return what is equal for two models exactly if the same equations describe their motion."""
         words = [self.law, self.friction, self.detection, self.free_velocity, self.damping]

@@ -16,7 +16,7 @@ import numpy as np
 
 from rpo_lightning.sim.contact import Material
 from rpo_lightning.sim.expressions import Scalar
-from rpo_lightning.sim.model import Actuator, Link, Model
+from rpo_lightning.sim.model import Actuator, Joint, Link, Model
 
 __all__ = ["KINDS", "Parameters", "parameter_width"]
 
@@ -63,7 +63,8 @@ class _Entry:
 class Parameters:
     """The named parameters of one robot, side by side in a vector.
 
-    Attributes: `names`, `columns` (name -> slice of the vector), `size`, `values` (size,) those of the model.
+    Attributes: `names`, `columns` (name -> slice of the vector), `size`, `values` (size,) those of the model,
+    `controls`: how many a step takes, as of `Model`, or all if the force of actuators depends on a parameter.
 
     Raises:
         ValueError: for a name that does not exist, or twice the same.
@@ -78,11 +79,8 @@ class Parameters:
         self.columns = {name: slice(*ends[i : i + 2]) for i, name in enumerate(self.names)}
         self.size: int = ends[-1]
         self.values = np.array([x for entry in self._entries for x in entry.values])
-
-    @property
-    def drive(self) -> bool:
-        """Whether the force of actuators depends on any."""
-        return any(entry.kind in _OF_ACTUATORS for entry in self._entries)
+        driven = any(entry.kind in _OF_ACTUATORS for entry in self._entries)
+        self.controls = len(model.actuators) if model.controls or driven else 0
 
     def applied(self, model: Model, values: Sequence[Scalar]) -> Model:
         """Return the model with the parameters at `values` (size,), floats or `Expr`; factors last."""
@@ -120,6 +118,8 @@ def _entry(model: Model, name: str) -> _Entry:
     if who not in whose:
         what = "actuator" if kind in _OF_ACTUATORS else "link"
         raise ValueError(f"parameters: {name!r}: no {what} {who!r} has any; choose from {', '.join(whose) or 'none'}")
+    if whose.count(who) > 1:
+        raise ValueError(f"parameters: {name!r}: {whose.count(who)} are called {who!r}; name them apart in the robot's file")
     return _Entry(kind, who, _read(model, kind, who))
 
 
@@ -128,13 +128,21 @@ def _whose(model: Model, kind: str) -> list[str]:
         return [actuator.name for actuator in model.actuators if _has(actuator, kind)]
     if kind in _CONTACT or kind == "radius":
         return list(dict.fromkeys(model.links[contact.link].name for contact in model.contacts))
-    heavy = kind in ("mass", "inertia", "com")
-    return [link.name for link in model.links if link.mass > 0.0 or not heavy]
+    if kind in ("mass", "inertia", "com"):
+        return [link.name for link in model.links if link.mass > 0.0]
+    # what acts on rates of a free joint about the world origin, or has no direction in it, is not simulated
+    free = kind != "stiffness" and model.free_velocity == "body"
+    return [link.name for link in model.links if free or link.joint is not Joint.FREE]
 
 
 def _has(actuator: Actuator, kind: str) -> bool:
-    place = {"gain": None, "kp": 1, "kv": 2}[kind]
-    return place is None or not isinstance(actuator.bias[place], float) or actuator.bias[place] != 0.0
+    if kind == "kp":
+        return _there(actuator.bias[1]) and _there(actuator.gain)
+    return kind == "gain" or _there(actuator.bias[2])
+
+
+def _there(x: Any) -> bool:
+    return not isinstance(x, float) or x != 0.0
 
 
 def _read(model: Model, kind: str, who: str) -> tuple[float, ...]:
@@ -169,18 +177,24 @@ def _write(model: Model, entry: _Entry, values: list[Scalar]) -> None:
                 setattr(contact, field, changed(getattr(contact, field)))
     else:
         for link in model.links:
-            if who in (None, link.name):
+            if link.name == who or who is None:
                 _massive(link, kind, values, changed)
 
 
 def _driven(actuator: Actuator, kind: str, changed: Callable[[Any], Any]) -> Actuator:
     if not _has(actuator, kind):
         return actuator
-    constant, by_length, by_velocity = actuator.bias
-    if kind == "kv":
-        return replace(actuator, bias=(constant, by_length, -1.0 * changed(-1.0 * by_velocity)))
-    gain = changed(actuator.gain)
-    return replace(actuator, gain=gain, bias=(constant, -1.0 * gain, by_velocity) if kind == "kp" else actuator.bias)
+    if kind == "gain":
+        return replace(actuator, gain=changed(actuator.gain))
+    gain, (constant, by_length, by_velocity) = actuator.gain, actuator.bias
+    old = gain if kind == "kp" else -1.0 * by_velocity
+    new = changed(old)
+    ratio = new * (1.0 / old)
+    if kind == "kp":  # the length it pulls to stays
+        gain, by_length = new, by_length * ratio
+    else:  # so does the speed that a servo without a length keeps
+        gain, by_velocity = gain if _there(by_length) else gain * ratio, -1.0 * new
+    return replace(actuator, gain=gain, bias=(constant, by_length, by_velocity))
 
 
 def _massive(link: Link, kind: str, values: list[Scalar], changed: Callable[[Any], Any]) -> None:
@@ -194,4 +208,5 @@ def _massive(link: Link, kind: str, values: list[Scalar], changed: Callable[[Any
         if kind == "mass":
             old, link.mass = link.mass, changed(link.mass)  # type: ignore[assignment]
             factor = link.mass * (1.0 / old)
+            link.lifted = link.lifted * factor  # compensated weight is a share of it
         link.inertia = link.inertia.astype(object) * factor

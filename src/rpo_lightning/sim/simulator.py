@@ -22,9 +22,7 @@ from rpo_lightning.sim.pieces import is_cut
 
 __all__ = ["Simulator", "resolve_device"]
 
-_INTERVAL = (
-    4  # after 12 steps of Ant 1.0 % from a 128-fold finer step, as with 1, and 3.0 % with 16; 5 to 10 % slower than 16
-)
+_REBUILDS = 4  # of the mass matrix a step: after 12 steps of Ant 1.0 % from 128-fold finer ones, as with 16; with 1 3.0 %
 _CUDA_BLOCK = 32  # threads; few, because 128 environments should still spread over many multiprocessors
 
 
@@ -58,8 +56,9 @@ class Simulator:
         num_envs: number of environments N.
         dt: time of one step [s].
         substeps: semi-implicit Euler steps in it.
-        mass_matrix_interval: substeps between rebuilds of the mass matrix, counted from the start of each step; None: 4,
-            which on our robots is as exact as 1, or all if there are fewer.
+        mass_matrix_interval: substeps between rebuilds of the mass matrix, counted from the start of each step; None: four
+            rebuilds a step, which on our robots is as exact as one in each substep, or that one where servos with damping
+            have a limit of force, because their damping ends at it.
         device: "cpu" or "cuda[:k]".
         threads: CPU threads that share the environments; None: as many as torch uses, which is all cores by default.
         terrain: (1 or N, rows, columns) heights of the robot's height field, one for all environments or one for each [m];
@@ -88,7 +87,7 @@ class Simulator:
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
         if mass_matrix_interval is None:
-            mass_matrix_interval = min(_INTERVAL, substeps)
+            mass_matrix_interval = 1 if model.damping_switches else max(1, substeps // _REBUILDS)
         if not 1 <= mass_matrix_interval <= substeps:
             raise ValueError(f"mass_matrix_interval must be in 1 ... substeps={substeps}, got {mass_matrix_interval}")
         if not 0.0 < dt < math.inf:
@@ -100,7 +99,7 @@ class Simulator:
         self._terrains = len(self.terrain)
         self._step_sizes = dt / substeps, substeps, mass_matrix_interval, self._terrains
         self.parameters = Parameters(model, parameters)
-        self.controls = len(model.actuators) if model.controls or self.parameters.drive else 0
+        self.controls = self.parameters.controls
         self._robot = copy.deepcopy(model)  # traced at the first use of a kernel, when the caller's may have changed
         self._kernels: dict[str, wp.Kernel] = {}
         width = codegen.LANES[self.device.type]
@@ -237,7 +236,9 @@ _sources: dict[tuple, str] = {}
 
 def _source(name: str, model: Model, parameters: tuple[str, ...]) -> str:
     """Return a kernel's text; tracing takes some tenths of a second, so equal robots share it."""
-    key = name, model.digest(), parameters
+    key: tuple = (name, model.digest(), parameters)
+    if parameters:  # whose names are the robot's, and which may fold the gains of motors
+        key += (repr(model.actuators), *(link.name for link in model.links))
     if key not in _sources:
         _sources[key] = codegen.source(name, model, parameters)
     return _sources[key]
