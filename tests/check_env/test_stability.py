@@ -6,7 +6,7 @@ import torch
 
 from rpo_lightning.check_env import Section, check
 from rpo_lightning.check_env.contact import check_contact
-from rpo_lightning.check_env.stability import check_stability, roll_out, step_size_error
+from rpo_lightning.check_env.stability import check_stability, interval_error, roll_out, step_size_error
 from rpo_lightning.envs.ant import Ant
 from rpo_lightning.envs.hopper import Hopper
 from tests.check_env.subjects import STABILITY, Linear, N, altered, complaints, subject
@@ -160,3 +160,12 @@ def test_the_step_size_error_is_that_of_halving_the_step():
 def test_episodes_that_end_at_once_are_a_warning():
     report = check(altered("Impatient", terminated=lambda env, step: torch.ones_like(env.invalid)), N, 4)
     assert "warning: with random actions most episodes end within 2 steps" in complaints(report, STABILITY)
+
+
+def test_a_kept_mass_matrix_is_measured_against_one_of_each_substep():
+    kept, right = interval_error(subject(Ant)), interval_error(subject(Ant, physics="right"))
+    assert kept.median() > 5.0 * right.median() > 0.0
+    assert not interval_error(subject(StiffHopper)).any()  # which keeps nothing
+    section = Section(STABILITY)
+    check_stability(subject(Ant), section)
+    assert "a mass matrix kept for 16 substeps leads apart from one of each by" in str(section)

@@ -13,9 +13,9 @@ from rpo_lightning.check_env.joints import grips
 from rpo_lightning.check_env.report import Section, Verdict
 from rpo_lightning.check_env.subject import Subject, load, random_actions, visited_state
 from rpo_lightning.envs.articulated import ArticulatedEnv
-from rpo_lightning.sim import Joint
+from rpo_lightning.sim import Joint, Model
 
-__all__ = ["Rollout", "check_stability", "roll_out", "step_size_error"]
+__all__ = ["Rollout", "check_stability", "interval_error", "roll_out", "step_size_error"]
 
 _STEPS = 300
 _TOO_FAST = 1e4  # [m/s, rad/s] a robot that contact throws away counts as exploded long before its state does
@@ -93,10 +93,33 @@ def step_size_error(subject: Subject) -> Tensor:
     |x - x'| / |x' - x_0| of x = (q, qd). The mass matrix is rebuilt as often per step as in the task.
     """
     cls: Any = subject.cls
-    start, reached = visited_state(subject), []
     # without an interval of its own a task rebuilds it in proportion
     finer = {"substeps": 2 * cls.substeps, "mass_matrix_interval": cls.mass_matrix_interval and 2 * cls.mass_matrix_interval}
-    for made in (subject, replace(subject, cls=type(cls.__name__, (cls,), finer))):
+    return _distance(subject, finer)
+
+
+@torch.no_grad()
+def interval_error(subject: Subject) -> Tensor:
+    """Return (N,): by how much a mass matrix of every substep changes where these actions lead, as `step_size_error` does.
+
+    A kept one takes momentum from what moves, and turns bodies that nothing turns.
+    """
+    env = subject.make()
+
+    class Rebuilt(subject.cls):  # type: ignore[name-defined,misc]
+        def edit(self, model: Model) -> None:
+            super().edit(model)
+            self.mass_matrix_interval = 1
+
+    return _distance(subject, Rebuilt) if env.simulator.mass_matrix_interval > 1 else torch.zeros(env.num_envs)
+
+
+def _distance(subject: Subject, other: dict[str, Any] | type) -> Tensor:
+    """Return (N,): how far apart a task and another, or one with other attributes, get, relative to the way there."""
+    cls: Any = subject.cls
+    changed = type(cls.__name__, (cls,), other) if isinstance(other, dict) else other
+    start, reached = visited_state(subject), []
+    for made in (subject, replace(subject, cls=changed)):
         env = made.make_endless()
         load(env, start)
         for action in random_actions(env, _COMPARED_STEPS, subject.seed + 1):
@@ -130,6 +153,8 @@ def check_stability(subject: Subject, section: Section) -> None:
     if subject.articulated:
         error = results["step_size"] = step_size_error(subject)
         section.verdicts.append(_judge_step_size(error, subject.cls))
+        results["interval"] = interval_error(subject)
+        section.verdicts += _judge_interval(results["interval"], subject.make().simulator.mass_matrix_interval)
 
 
 def _judge(kind: str, found: Rollout, env: Any) -> list[Verdict]:
@@ -163,6 +188,19 @@ def _judge_step_size(error: Tensor, cls: Any) -> Verdict:
         f"{median:.1%} (median), {most:.1%} (90 % below), {largest:.1%} (largest)"
     )
     return Verdict("ok", text) if most <= _APART else Verdict("warning", f"{text}; {_CURE}")
+
+
+def _judge_interval(error: Tensor, interval: int) -> list[Verdict]:
+    if interval == 1:
+        return []
+    median, most = error.quantile(torch.tensor([0.5, 0.9], device=error.device)).tolist()
+    text = (
+        f"a mass matrix kept for {interval} substeps leads apart from one of each by "
+        f"{median:.1%} (median), {most:.1%} (90 % below)"
+    )
+    if most <= _APART:
+        return [Verdict("ok", text)]
+    return [Verdict("warning", f"{text}; lower mass_matrix_interval, or take physics: right where the task has that option")]
 
 
 def _velocities(env: Any) -> Tensor:
