@@ -2,8 +2,9 @@
 
 from rpo_lightning.sim.convert import from_mujoco, to_mujoco
 from rpo_lightning.sim.kernels import quiet
+from rpo_lightning.sim.linkage import Actuator, Coupling, Tendon, Tie
 from rpo_lightning.sim.mjcf import load_mjcf
-from rpo_lightning.sim.model import Actuator, Contact, Coupling, Geom, Joint, Link, Model, Pair, Tendon, Tie
+from rpo_lightning.sim.model import Contact, Geom, Joint, Link, Model, Pair
 from rpo_lightning.sim.parameters import Parameters, parameter_width
 from rpo_lightning.sim.quaternions import quat_multiply, quat_rotate
 from rpo_lightning.sim.simulator import Simulator, resolve_device

@@ -11,7 +11,8 @@ import numpy as np
 
 from rpo_lightning.sim.algebra import Vector, cross, vector
 from rpo_lightning.sim.expressions import Scalar, maximum, minimum, where_less
-from rpo_lightning.sim.model import Actuator, Model
+from rpo_lightning.sim.linkage import Actuator
+from rpo_lightning.sim.model import Model
 
 __all__ = ["actuator_wrench", "clamp", "generalized_forces", "servo_damping"]
 

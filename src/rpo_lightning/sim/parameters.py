@@ -16,7 +16,8 @@ import numpy as np
 
 from rpo_lightning.sim.contact import Material
 from rpo_lightning.sim.expressions import Scalar
-from rpo_lightning.sim.model import Actuator, Joint, Link, Model
+from rpo_lightning.sim.linkage import Actuator
+from rpo_lightning.sim.model import Joint, Link, Model
 
 __all__ = ["KINDS", "Parameters", "parameter_width"]
 

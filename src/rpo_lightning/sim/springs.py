@@ -9,7 +9,8 @@ import numpy as np
 from rpo_lightning.sim.actuation import servo_damping
 from rpo_lightning.sim.algebra import Vector, cross, vector
 from rpo_lightning.sim.expressions import Scalar, angle, maximum, recip, sqrt, where_less
-from rpo_lightning.sim.model import Joint, Link, Model, Tie
+from rpo_lightning.sim.linkage import Tie
+from rpo_lightning.sim.model import Joint, Link, Model
 from rpo_lightning.sim.pairs.shapes import Body
 from rpo_lightning.sim.quaternions import quat_product
 

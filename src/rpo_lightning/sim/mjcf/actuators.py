@@ -8,9 +8,9 @@ from typing import Any
 import mujoco
 import numpy as np
 
+from rpo_lightning.sim.linkage import Actuator
 from rpo_lightning.sim.mjcf.frames import Place, matrix
 from rpo_lightning.sim.mjcf.refusals import Refusals, label, since
-from rpo_lightning.sim.model import Actuator
 
 __all__ = ["read_actuators", "tendon_moment"]
 

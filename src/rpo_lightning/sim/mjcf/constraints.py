@@ -8,10 +8,10 @@ from typing import Any
 import mujoco
 import numpy as np
 
+from rpo_lightning.sim.linkage import Coupling, Tendon, Tie
 from rpo_lightning.sim.mjcf.actuators import tendon_moment
 from rpo_lightning.sim.mjcf.frames import Place
 from rpo_lightning.sim.mjcf.refusals import Refusals, label, since
-from rpo_lightning.sim.model import Coupling, Tendon, Tie
 from rpo_lightning.sim.quaternions import quat_product
 
 __all__ = ["EQUALITY", "read_equalities", "read_tendons"]
