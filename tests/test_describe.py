@@ -37,6 +37,19 @@ def test_what_makes_it_useless_is_said():
     assert "falls for ever" in text
 
 
+def test_what_was_said_of_a_file_is_not_repeated_in_other_words(tmp_path, capsys):
+    path = tmp_path / "robot.xml"
+    path.write_text(
+        '<mujoco><worldbody><body><freejoint name="root"/><geom size="0.1" mass="2"/></body></worldbody></mujoco>'
+    )
+    cli.main(["describe", str(path)])
+    out = capsys.readouterr().out
+    assert out.count("falls for ever") == 1
+    assert "root falls for ever: there is no ground; add" in out
+    assert "it has no actuator, so that actions do nothing" in out
+    assert "it has no motor" not in out
+
+
 def test_the_law_of_a_servo_is_that_of_its_joint():
     link = Link("j", -1, Joint.REVOLUTE, np.array([0.0, 0.0, 1.0]), mass=1.0, inertia=np.eye(3))
     servo = Actuator("s", [(0, 2.0)], 50.0, (1.0, -50.0, -3.0), (-1.0, 1.0), (-10.0, 20.0))

@@ -73,7 +73,7 @@ def described(model: Model, said: Iterable[str] = (), dt: float = 1.0 / 60.0, su
         _table("Points on the ground", [("link", "points"), *((name, str(n)) for name, n in points.items())]),
         _table("Pairs of shapes", [("kinds", "pairs"), *((name, str(n)) for name, n in pairs.items())]),
     ]
-    notes = [*said, *_strange(model)]
+    notes = list(said) or list(_strange(model))  # the reader of a file has said the same, with the remedy
     steep = sorted(grips(model, dt / substeps), key=lambda grip: -grip.steep)[:3]
     notes += [f"{grip}; {grip.cure}, or raise substeps to {grip.substeps(substeps)}" for grip in steep if grip.steep > 2.0]
     if notes:
@@ -124,7 +124,7 @@ def _strange(model: Model) -> Iterator[str]:
     if not model.actuators:
         yield "it has no motor: add actuators to the file, or in Python to `model.actuators`"
     if falls_for_ever(model):
-        yield "nothing of it can touch anything, so it falls for ever"
+        yield "nothing of it can touch anything fixed, so it falls for ever"
 
 
 def _table(title: str, rows: list[tuple[str, ...]]) -> str:
