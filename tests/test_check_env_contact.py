@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from rpo_lightning.check_env import Section, command, sections
-from rpo_lightning.check_env.contact import check_contact, steepness
+from rpo_lightning.check_env.contact import check_contact, falls_for_ever, steepness
 from rpo_lightning.check_env.inertia import Pose
 from rpo_lightning.envs.hopper import Hopper
 from rpo_lightning.sim import Contact, Geom, Joint, Link, Model, Pair, Simulator, to_mujoco
@@ -102,6 +102,15 @@ def test_two_balls_that_touch():
     assert both.mass == pytest.approx(1 / (1 / 2 + 1 / 3))
     assert both.slid == pytest.approx(1 / (1 / 2 + 1 / 3) / 3.5)
     assert wall.mass == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize(("fixed", "falls"), [(0, True), (-1, False)])
+def test_only_contact_with_something_fixed_holds_a_robot(fixed, falls):
+    geoms = [Geom("a", "sphere", 0, size=np.full(3, 0.1)), Geom("b", "sphere", fixed, size=np.full(3, 0.1))]
+    model = Model([ball(2.0, 0.1)], geoms=geoms, pairs=[Pair(0, 1, *MATERIAL)])
+    assert falls_for_ever(model) == falls
+    model.contacts = [Contact(0, np.zeros(3), 0.1, *MATERIAL)]
+    assert not falls_for_ever(model)
 
 
 @pytest.mark.parametrize(("kind", "second", "points"), [("capsule", "plane", 2), ("box", "hfield", 4), ("cylinder", "plane", 3),

@@ -37,11 +37,37 @@ def test_what_makes_it_useless_is_said():
     assert "falls for ever" in text
 
 
+def test_what_was_said_of_a_file_is_not_repeated_in_other_words(tmp_path, capsys):
+    path = tmp_path / "robot.xml"
+    path.write_text(
+        '<mujoco><worldbody><body><freejoint name="root"/><geom size="0.1" mass="2"/></body></worldbody></mujoco>'
+    )
+    cli.main(["describe", str(path)])
+    out = capsys.readouterr().out
+    assert out.count("falls for ever") == 1
+    assert "root falls for ever: there is no ground; add" in out
+    assert "it has no actuator, so that actions do nothing" in out
+    assert "it has no motor" not in out
+
+
 def test_the_law_of_a_servo_is_that_of_its_joint():
     link = Link("j", -1, Joint.REVOLUTE, np.array([0.0, 0.0, 1.0]), mass=1.0, inertia=np.eye(3))
     servo = Actuator("s", [(0, 2.0)], 50.0, (1.0, -50.0, -3.0), (-1.0, 1.0), (-10.0, 20.0))
     text = described(Model([link], actuators=[servo]))
     assert "100 control +2 -200 position -12 velocity, within -20 ... 40 N m" in text
+
+
+def test_a_damper_and_the_limits_of_joints_are_shown():
+    axis = np.array([0.0, 0.0, 1.0])
+    hinge = Link("j", -1, Joint.REVOLUTE, axis, mass=1.0, inertia=np.eye(3), force_range=(-5.0, 5.0))
+    slide = Link("s", 0, Joint.PRISMATIC, axis, mass=1.0, inertia=np.eye(3), force_range=(-np.inf, 7.0))
+    damper = Actuator("d", [(0, 2.0)], gain=0.0, gain_slope=(0.0, -0.75), control=(0.0, 1.0))
+    both = Actuator("b", [(0, 1.0), (1, 0.5)], gain=4.0, force_range=(-1.0, 1.0))
+    lines = described(Model([hinge, slide], actuators=[damper, both])).splitlines()
+    (law_of_damper,) = [line for line in lines if line.startswith("  0  d ")]
+    (law_of_both,) = [line for line in lines if line.startswith("  1  b ")]
+    assert law_of_damper.endswith("  -3 velocity x control [N m], joint within -5 ... 5 N m")
+    assert law_of_both.endswith("  4 control, within -1 ... 1, joint j within -5 ... 5 N m, joint s within -inf ... 7 N")
 
 
 def test_a_task_without_a_robot_is_told_in_one_line(capsys):

@@ -73,7 +73,7 @@ def described(model: Model, said: Iterable[str] = (), dt: float = 1.0 / 60.0, su
         _table("Points on the ground", [("link", "points"), *((name, str(n)) for name, n in points.items())]),
         _table("Pairs of shapes", [("kinds", "pairs"), *((name, str(n)) for name, n in pairs.items())]),
     ]
-    notes = [*said, *_strange(model)]
+    notes = list(said) or list(_strange(model))  # the reader of a file has said the same, with the remedy
     steep = sorted(grips(model, dt / substeps), key=lambda grip: -grip.steep)[:3]
     notes += [f"{grip}; {grip.cure}, or raise substeps to {grip.substeps(substeps)}" for grip in steep if grip.steep > 2.0]
     if notes:
@@ -93,38 +93,47 @@ def _joints(model: Model) -> Iterator[tuple[str, ...]]:
 
 
 def _actions(model: Model) -> Iterator[tuple[str, ...]]:
-    names = [
-        (link.name, " N" if link.joint is Joint.PRISMATIC else " N m")
-        for link in model.links
-        for _ in range(link.joint.dofs)
+    joints = [
+        (link, " N" if link.joint is Joint.PRISMATIC else " N m") for link in model.links for _ in range(link.joint.dofs)
     ]
     for index, actuator in enumerate(model.actuators):
-        (scale, unit), on = (1.0, ""), " + ".join(f"{c:.3g} {names[dof][0]}" for dof, c in actuator.moment)
-        if len(actuator.moment) == 1:
+        (scale, unit), on = (1.0, ""), " + ".join(f"{c:.3g} {joints[dof][0].name}" for dof, c in actuator.moment)
+        if alone := len(actuator.moment) == 1:
             ((dof, scale),) = actuator.moment
-            on, unit = names[dof]
+            on, unit = joints[dof][0].name, joints[dof][1]
         elif actuator.link >= 0:
             on = f"a point of {model.links[actuator.link].name}"
-        yield str(index), actuator.name, on, "{:.3g} ... {:.3g}".format(*actuator.control), _force(actuator, scale, unit)
+        force = _law(actuator, scale) + (_within(actuator.force_range, unit, scale) or (unit and f" [{unit[1:]}]"))
+        for link, units in (joints[dof] for dof, _ in actuator.moment):
+            force += _within(link.force_range, units, of=" joint" if alone else f" joint {link.name}")
+        yield str(index), actuator.name, on, "{:.3g} ... {:.3g}".format(*actuator.control), force
 
 
-def _force(actuator: Actuator, scale: float, unit: str) -> str:
+def _law(actuator: Actuator, scale: float) -> str:
     """Return the law of an actuator; on one joint as that of the joint's own coordinate and force."""
     constant, by_length, by_velocity = actuator.bias
-    parts = [f"{scale * actuator.gain:.3g} control"]
-    terms = (scale * constant, ""), (scale**2 * by_length, " position"), (scale**2 * by_velocity, " velocity")
-    parts += [f"{x:+.3g}{name}" for x, name in terms if x]
-    low, high = sorted(scale * x for x in actuator.force_range)
-    return " ".join(parts) + (
-        f", within {low:.3g} ... {high:.3g}{unit}" if np.isfinite([low, high]).any() else unit and f" [{unit[1:]}]"
-    )
+    terms = {
+        " control": scale * actuator.gain,
+        "": scale * constant,
+        " position": scale**2 * by_length,
+        " velocity": scale**2 * by_velocity,
+        " position x control": scale**2 * actuator.gain_slope[0],
+        " velocity x control": scale**2 * actuator.gain_slope[1],
+    }
+    return " ".join(f"{x:+.3g}{name}" for name, x in terms.items() if x).removeprefix("+") or "0"
+
+
+def _within(bounds: tuple[float, float], unit: str, scale: float = 1.0, of: str = "") -> str:
+    """Return between what a force is clamped, nothing if it is not."""
+    low, high = sorted(scale * x for x in bounds)
+    return f",{of} within {low:.3g} ... {high:.3g}{unit}" if np.isfinite([low, high]).any() else ""
 
 
 def _strange(model: Model) -> Iterator[str]:
     if not model.actuators:
         yield "it has no motor: add actuators to the file, or in Python to `model.actuators`"
     if falls_for_ever(model):
-        yield "nothing of it can touch anything, so it falls for ever"
+        yield "nothing of it can touch anything fixed, so it falls for ever"
 
 
 def _table(title: str, rows: list[tuple[str, ...]]) -> str:

@@ -1,5 +1,6 @@
 """Evaluation measures whole episodes, and changes nothing."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -8,8 +9,8 @@ import torch
 
 from rpo_lightning.algorithms import RPO
 from rpo_lightning.callbacks import Evaluation, evaluate
-from rpo_lightning.cli import RPOCLI
-from tests.command_line import RUN, call, differing, events
+from rpo_lightning.cli import RPOCLI, main
+from tests.command_line import RUN, call, differing, events, refused
 from tests.toy import PointMass
 
 
@@ -136,3 +137,13 @@ def test_evaluation_keeps_the_pace_of_validation_and_ends_with_the_final_weights
     cli.run()
     # what a hydra job returns as its score
     assert "eval/return" in cli.trainer.callback_metrics
+
+
+@pytest.mark.parametrize("command", ["fit", "fabric"])
+def test_options_that_the_environment_has_not_are_refused_before_training(command, folder, capsys):
+    evaluation = ("--trainer.callbacks=Evaluation", "--trainer.callbacks.env_options")
+    line = refused(capsys, command, "--config=tiny.yaml", *evaluation, "{limits: 2.0}")
+    assert "env_options of Evaluation: point_mass: unknown option 'limits', did you mean 'limit'? Options: " in line
+    assert not Path("runs").exists()
+    main([command, "--config=tiny.yaml", *evaluation, "{limit: 2.0}", "--model.total_env_steps=256"])
+    assert events(RUN)["eval/return"]

@@ -76,7 +76,7 @@ def test_a_robot_that_falls_for_ever_is_told_so():
 
     section = Section("Contact")
     check_contact(subject(Ghost), False, section)
-    assert "warning: nothing of the robot can touch anything, so it falls for ever" in str(section)
+    assert "warning: nothing of the robot can touch anything fixed, so it falls for ever" in str(section)
 
 
 def test_too_few_substeps_are_a_warning():

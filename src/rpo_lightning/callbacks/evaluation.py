@@ -70,9 +70,13 @@ def evaluate_each(
                     env.load_state_dict(start)
                 results.append(_play(module, env, kind, seed))
         finally:
-            if (close := getattr(env, "close", None)) is not None:
-                close()
+            _close(env)
     return results
+
+
+def _close(env: Any) -> None:
+    if (close := getattr(env, "close", None)) is not None:
+        close()
 
 
 def _play(module: Any, env: Any, deterministic: bool, seed: int) -> dict[str, float]:
@@ -144,6 +148,18 @@ class Evaluation(Callback):
         self._weights = ""
         self._abandoned = False
         self.results: dict[str, dict[str, float]] = {}
+
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Try whether the environment takes `env_options`, before anything has been trained.
+
+        Raises:
+            ValueError: for an option that the environment has not, or a bad value.
+        """
+        if self.env_options:
+            try:
+                _close(pl_module.make_env(num_envs=self.episodes, seed=self.seed, **self.env_options))
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"env_options of Evaluation: {error}") from error
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Evaluate what a run that was stopped could not finish evaluating."""

@@ -82,7 +82,7 @@ def check_contact(subject: Subject, pairs: bool, section: Section) -> None:
     model: Model = env.model
     section.verdicts.append(Verdict("ok", _summary(model, pairs)))
     if falls_for_ever(model):
-        text = "nothing of the robot can touch anything, so it falls for ever: give its file a ground plane and feet"
+        text = "nothing of the robot can touch anything fixed, so it falls for ever: give its file a ground plane and feet"
         section.verdicts.append(Verdict("warning", text))
     found: list[Steepness] = steepness(model, env.dt / env.substeps)
     section.result = found
@@ -105,9 +105,10 @@ def check_contact(subject: Subject, pairs: bool, section: Section) -> None:
 
 
 def falls_for_ever(model: Model) -> bool:
-    """Return whether a free robot has weight and nothing to stand on."""
+    """Return whether a free robot has weight and nothing fixed to touch: no ground, no pair with such a shape."""
     free = any(link.joint is Joint.FREE for link in model.links)
-    return free and bool(model.gravity.any()) and not (model.contacts or model.pairs)
+    fixed = any(min(model.geoms[pair.first].link, model.geoms[pair.second].link) < 0 for pair in model.pairs)
+    return free and bool(model.gravity.any()) and not (model.contacts or fixed)
 
 
 def _summary(model: Model, every: bool) -> str:

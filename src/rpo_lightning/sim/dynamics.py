@@ -287,14 +287,12 @@ def mass_matrix(model: Model, q: Sequence[Scalar], origin: Vector) -> Matrix:
     frames = _kinematics(model, q, origin)
     if model.as_reference or model.mass_links != list(range(len(model.links))):
         return _summed_mass_matrix(model, frames)
-    columns = [_own_columns(model, index, frame) for index, frame in enumerate(frames)]
+    columns = [_own_columns(frame) for frame in frames]
     return composite_mass_matrix(model, [f.position for f in frames], [f.rotation for f in frames], columns)
 
 
-def _own_columns(model: Model, index: int, frame: _Frame) -> Columns:
-    """Return the columns of a joint about the link's own point."""
-    if model.links[index].joint is Joint.FREE and model.free_velocity == "world":
-        return [(w, v + cross(w, frame.position)) for w, v in frame.columns]
+def _own_columns(frame: _Frame) -> Columns:
+    """Return the columns of a joint about the link's own point, where a free joint's rates are of it too."""
     return [(w, v if w is ZERO else ZERO) for w, v in frame.columns]
 
 

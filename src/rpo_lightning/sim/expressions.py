@@ -2,8 +2,8 @@
 
 The engine writes its equations as ordinary Python arithmetic. Run on floats they compute; run on `Expr` they build a
 graph with constants folded, zeros removed and equal sub-expressions shared, so a robot's sparsity costs nothing at run
-time. `gradient` differentiates such a graph in reverse mode, and `emit` prints it as C that compiles for a vector of
-CPU lanes and for a CUDA thread alike.
+time. `gradient` differentiates such a graph in reverse mode, and `emit_stage` prints it as C that compiles for a
+vector of CPU lanes and for a CUDA thread alike.
 """
 
 from __future__ import annotations
@@ -293,9 +293,9 @@ def emit_stage(
     """Print C that computes `outputs` from what an earlier stage of the same trace declared, and what that lacks.
 
     Args:
-        outputs: as for `emit`.
-        accumulate: as for `emit`.
+        outputs: what to compute, by the C lvalue that receives it.
         declared: indices of the nodes that stand already; those printed here are added.
+        accumulate: whether lvalues grow by what is computed instead of being set to it.
         ahead: nodes to compute for later stages.
     """
     needed: set[int] = set()
