@@ -67,6 +67,35 @@ def test_guard_names_and_keeps_the_first_bad_value_and_skips_the_update(field, v
         torch.testing.assert_close(env.step(batch.sample[t, 1:2].tanh()).reward[0], batch.reward[t, 1])
 
 
+class Commanded(PointMass):
+    """The toy with a constant and a command of its own in each environment; both count in the reward, and both change."""
+
+    def __init__(self, num_envs, **options):
+        self.parameters = torch.rand(num_envs, 2, generator=torch.Generator().manual_seed(1))
+        self.target = torch.rand(num_envs, 1, generator=torch.Generator().manual_seed(2))
+        super().__init__(num_envs, **options)
+
+    def step(self, action):
+        step = super().step(action)
+        reward = step.reward * self.parameters.prod(-1) - (self.q - self.target).square().sum(-1)
+        self.parameters += 0.1
+        self.target += 0.1
+        return step._replace(reward=reward)
+
+
+def test_a_dump_has_the_constants_and_the_target_that_the_window_began_with(tmp_path):
+    batch = Collector(Commanded(3), 4, 0).collect(RPO(3, 1, total_env_steps=1, hidden=[8]))
+    bad = batch.reward.clone()
+    bad[3, 2] = float("nan")
+    show(guard(tmp_path), Listener(), replace(batch, reward=bad))
+    dump = torch.load(tmp_path / "nan/iteration_7_rank_0.pt", weights_only=True)
+    env = Commanded(1)
+    env.parameters, env.target = dump["parameters"][None], dump["target"][None]
+    env.set_state(*(part[None] for part in dump["start_state"]))
+    for sample, reward in zip(dump["window"]["sample"][:3], dump["window"]["reward"], strict=False):
+        torch.testing.assert_close(env.step(sample[None].tanh()).reward[0], reward)
+
+
 def test_guard_names_the_earliest_of_several_quantities(tmp_path, caplog):
     batch = window()
     obs, reward = batch.obs.clone(), batch.reward.clone()

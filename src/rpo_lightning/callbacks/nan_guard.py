@@ -25,8 +25,8 @@ class NaNGuard(Callback):
     collector: a few of them do no harm and are only reported. The algorithm skips, on all processes, a window with more
     than `tolerated` of them, or with any non-finite value left in what the update reads, and refuses an update whose
     gradients are not finite; it does so without this callback too, which says where it began. The first `dumps` findings
-    are written to `nan/iteration_<i>_rank_<r>.pt` in the run folder: the simulator's start state of the environment and
-    its slice of the window, enough to replay it.
+    are written to `nan/iteration_<i>_rank_<r>.pt` in the run folder: the simulator's start state of the environment, its
+    `parameters` and `target` then if it has any, and its slice of the window, enough to replay it.
 
     Args:
         patience: stop after so many iterations in a row whose window was skipped or of whose updates some were refused.
@@ -66,6 +66,7 @@ class NaNGuard(Callback):
         path = self._directory / f"iteration_{module.iteration}_rank_{rank()}.pt"
         content: dict[str, Any] = {"env": env, "step": step, "quantity": quantity, "iteration": module.iteration}
         content["start_state"] = [part[env].cpu() for part in batch.start_state]
+        content |= {name: part[env].cpu() for name, part in batch.start_context.items()}
         content["window"] = {
             field.name: value[:, env].cpu()
             for field in fields(batch)

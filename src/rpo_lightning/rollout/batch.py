@@ -55,6 +55,8 @@ class RolloutBatch:
     """Length of the episode that ended at this step, else NaN, (H, N)."""
     start_state: tuple[Tensor, Tensor, Tensor]
     """(q, qd, progress) at the window's start."""
+    start_context: dict[str, Tensor]
+    """What steps depend on beside it, by the environment's names: `parameters` (N, k) and `target` (N, t), if it has any."""
     seed: int
     """Drawn from the collector's generator, for whatever the update samples."""
     rollout_time: float

@@ -119,7 +119,7 @@ class Collector:
 
     def _roll_out(self, agent: Agent) -> dict[str, Any]:
         env, horizon = self.env, self.horizon
-        start_state = tuple(tensor.detach().clone() for tensor in env.get_state())
+        start_state, start_context = tuple(tensor.detach().clone() for tensor in env.get_state()), _context(env)
         obs = env.detach()
         privileged = env.privileged
         state = self._policy_state
@@ -192,6 +192,7 @@ class Collector:
             "episode_return": episode_return,
             "episode_length": episode_length,
             "start_state": start_state,
+            "start_context": start_context,
         }
 
     def _episodes(self, reward: Tensor, done: Tensor) -> tuple[Tensor, Tensor]:
@@ -252,6 +253,16 @@ class Collector:
 def _present(privileged: Tensor | None, obs: Tensor) -> Tensor:
     """Return privileged observations (N, P), of no width where there are none."""
     return obs[..., :0] if privileged is None else privileged
+
+
+def _context(env: Env) -> dict[str, Tensor]:
+    """Return what a step depends on beside the state: the robots' constants and what they are to reach, if there are any."""
+    context = {}
+    for name in ("parameters", "target"):
+        each = getattr(env, name, None)
+        if isinstance(each, Tensor) and each.shape[:1] == (env.num_envs,) and each.numel():
+            context[name] = each.detach().clone()
+    return context
 
 
 def _stacked(rows: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
