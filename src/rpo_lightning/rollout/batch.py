@@ -56,7 +56,7 @@ class RolloutBatch:
     start_state: tuple[Tensor, Tensor, Tensor]
     """(q, qd, progress) at the window's start."""
     start_context: dict[str, Tensor]
-    """What steps depend on beside it, by the environment's own names: `parameters` (N, k), `target` (N, t), where it has any."""
+    """What steps depend on besides, by the environment's own names: `parameters` (N, k), `target` (N, t), if it has any."""
     seed: int
     """Drawn from the collector's generator, for whatever the update samples."""
     rollout_time: float
