@@ -62,11 +62,11 @@ def thinned(vertices: np.ndarray, count: int) -> tuple[np.ndarray, float]:
     heights, angles = 1.0 - (2.0 * turns + 1.0) / _DIRECTIONS, turns * np.pi * (3.0 - np.sqrt(5.0))
     around = np.sqrt(1.0 - heights**2)
     reach = vertices @ np.stack([around * np.cos(angles), around * np.sin(angles), heights])
-    furthest, kept = reach.argmax(axis=0), [int(reach[:, 0].argmax())]
-    gap = reach.max(axis=0) - reach[kept[0]]
+    most, furthest, kept = reach.max(axis=0), reach.argmax(axis=0), [int(reach[:, 0].argmax())]
+    gap = most - reach[kept[0]]
     while len(kept) < count and gap.max() > 0.0:
         kept.append(int(furthest[gap.argmax()]))
-        gap = np.minimum(gap, reach.max(axis=0) - reach[kept[-1]])
+        gap = np.minimum(gap, most - reach[kept[-1]])
     return vertices[kept], float(gap.max())
 
 
