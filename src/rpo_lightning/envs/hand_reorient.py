@@ -13,6 +13,16 @@ import torch
 from torch import Tensor
 
 from rpo_lightning.envs.articulated import ArticulatedEnv
+from rpo_lightning.envs.tables import (
+    Quantity,
+    action_rows,
+    last_actions,
+    positions,
+    quaternion,
+    scaled,
+    vector,
+    velocities,
+)
 from rpo_lightning.sim import Model, quat_multiply
 
 __all__ = ["HandReorient"]
@@ -113,6 +123,18 @@ class HandReorient(ArticulatedEnv):
             self._place, self.target, turn, action,
         ]  # fmt: skip
         return torch.cat(parts, dim=1)
+
+    def quantities(self) -> list[Quantity]:
+        """Name the observation."""
+        joints = zip(positions(self.model)[:16], (0.5 * (self._upper - self._lower)).tolist(), strict=True)
+        return [
+            *(Quantity(f"{joint.name} from the middle", f"{half:.4g} {joint.unit}") for joint, half in joints),
+            *scaled(velocities(self.model)[:16], self.rate_scale),
+            *vector("cube position", "m"), *quaternion("cube orientation"), *vector("cube velocity", "m/s"),
+            *scaled(vector("cube angular velocity", "rad/s"), self.rate_scale),
+            *vector("goal position", "m"), *quaternion("goal orientation"), *quaternion("turn from goal to cube"),
+            *last_actions(action_rows(self.model)),
+        ]  # fmt: skip
 
     def reward(self, obs: Tensor, action: Tensor) -> dict[str, Tensor]:
         """Return closeness in place and turn, an action penalty, and 125 where the goal is reached (smoothly so)."""

@@ -13,6 +13,7 @@ from rpo_lightning.envs.dmc.control_task import ControlTask, Start
 from rpo_lightning.envs.dmc.joints import pose_range
 from rpo_lightning.envs.dmc.models import Options, Sensor
 from rpo_lightning.envs.dmc.worlds import State
+from rpo_lightning.envs.tables import Quantity, positions, vector, velocities
 
 __all__ = ["FingerSpin", "FingerTurnEasy", "FingerTurnHard"]
 
@@ -47,6 +48,12 @@ class _Finger(ControlTask):
         """Return the finger's angles, the tip (x, z) from the hinge, velocities, and log(1 + force in N) at two sides."""
         touch = torch.cat([state.sensor("top"), state.sensor("bottom")], dim=1)
         return torch.cat([state.qpos[:, :2], self._tip(state), state.qvel, touch.log1p()], dim=1)
+
+    def quantities(self) -> list[Quantity]:
+        """Name the observation."""
+        touch = [Quantity(f"{side} touch, log(1 + force in N)") for side in ("top", "bottom")]
+        tip = vector("tip from hinge", "m", axes="xz")
+        return [*positions(self.model)[:2], *tip, *velocities(self.model), *touch]
 
     def random_start(self) -> Start:
         """Draw a finger within its limits and a hinge at any angle that do not touch, at rest."""
@@ -91,6 +98,14 @@ class FingerTurnEasy(_Finger):
         """Return the observation of `FingerSpin`, the ball (x, z) from the hinge and the tip's distance from its surface."""
         distance = self._outside(state)[:, None]
         return torch.cat([super().observe(state), state.target - self._hinge, distance], dim=1)
+
+    def quantities(self) -> list[Quantity]:
+        """Name the observation."""
+        return [
+            *super().quantities(),
+            *vector("ball from hinge", "m", axes="xz"),
+            Quantity("distance of tip from ball's surface", "m"),
+        ]
 
     def reward(self, state: State, action: Tensor) -> Tensor:
         """Return 1 where the tip is in the ball, else 0."""

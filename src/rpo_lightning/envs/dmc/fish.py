@@ -11,6 +11,7 @@ from rpo_lightning.envs.dmc.control_task import ControlTask, Start
 from rpo_lightning.envs.dmc.models import Options, Sensor
 from rpo_lightning.envs.dmc.rewards import tolerance
 from rpo_lightning.envs.dmc.worlds import State
+from rpo_lightning.envs.tables import Quantity, positions, vector, velocities
 
 __all__ = ["FishSwim"]
 
@@ -51,6 +52,15 @@ class FishSwim(ControlTask):
         offset = self._to_target(state)
         local = [(offset * state.sensor(f"mouth_{axis}")).sum(dim=1, keepdim=True) for axis in "xyz"]
         return torch.cat([state.qpos[:, _FREE:], state.sensor("up")[:, 2:], *local, state.qvel], dim=1)
+
+    def quantities(self) -> list[Quantity]:
+        """Name the observation."""
+        return [
+            *positions(self.model)[_FREE:],
+            Quantity("torso up axis z", "", "world"),
+            *vector("mouth to ball", "m", "mouth"),
+            *velocities(self.model),
+        ]
 
     def reward(self, state: State, action: Tensor) -> Tensor:
         """Return seven eighths for a mouth that touches the ball, less the further it is away, and one for being upright."""

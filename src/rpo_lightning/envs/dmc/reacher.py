@@ -13,6 +13,7 @@ from rpo_lightning.envs.dmc.joints import pose_range
 from rpo_lightning.envs.dmc.models import Options, Sensor
 from rpo_lightning.envs.dmc.rewards import tolerance
 from rpo_lightning.envs.dmc.worlds import State
+from rpo_lightning.envs.tables import Quantity, positions, vector, velocities
 
 __all__ = ["ReacherEasy", "ReacherHard"]
 
@@ -42,6 +43,10 @@ class ReacherEasy(ControlTask):
     def observe(self, state: State) -> Tensor:
         """Return joint angles, the vector from finger to target, and joint velocities."""
         return torch.cat([state.qpos, self._to_target(state), state.qvel], dim=1)
+
+    def quantities(self) -> list[Quantity]:
+        """Name the observation."""
+        return [*positions(self.model), *vector("finger to target", "m", axes="xy"), *velocities(self.model)]
 
     def reward(self, state: State, action: Tensor) -> Tensor:
         """Return 1 where the finger touches the target, else 0."""
