@@ -65,7 +65,7 @@ def split(command: str, arguments: list[str]) -> Arguments:
     if given.ckpt_path is not None:
         options.append(f"--ckpt_path={given.ckpt_path}")
         if not configs and command in READS_POLICIES:
-            if given.ckpt_path not in ("last", "best"):
+            if not run_folder.NAMED.fullmatch(given.ckpt_path):
                 run_folder.find_checkpoint(given.ckpt_path, Path())  # a name that leads nowhere is said first
             folders = Path(given.ckpt_path).parents[:2]
             configs = [config for folder in folders if (config := folder / "config.yaml").is_file()][:1]

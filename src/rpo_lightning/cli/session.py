@@ -8,10 +8,12 @@ from signal import Signals
 from typing import Any
 
 from jsonargparse import ActionYesNo
+from jsonargparse._util import import_object
 from lightning import Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import TensorBoardLogger
 
 from rpo_lightning import console, discovery, distributed, processes, provenance, run_folder, runs, sim
 from rpo_lightning.algorithms import RLModule
@@ -28,6 +30,7 @@ from rpo_lightning.cli.parser import FriendlyParser, load_yaml
 from rpo_lightning.cli.settings import TRAINER_DEFAULTS, adjusted, divide_cores
 from rpo_lightning.event_file import EventFile
 from rpo_lightning.interrupts import Interrupted, signals
+from rpo_lightning.loggers import in_run_folder
 from rpo_lightning.rollout import RolloutDataModule, with_options
 
 __all__ = ["RPOCLI", "main"]
@@ -79,7 +82,7 @@ class RPOCLI(LightningCLI):
             "--ckpt_path",
             type=str | None,
             default=None,
-            help="A checkpoint, or last or best of the run folder; validate, test and predict take a policy.pt too.",
+            help="A checkpoint, or last, best or step_N of the run folder; validate, test and predict take a policy.pt too.",
         )
         parser.add_argument(
             "--without",
@@ -120,12 +123,15 @@ class RPOCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Check the Trainer's options and settle what the process computes with, before anything is built."""
         self.adjusted = adjusted(self.config["trainer"])
+        # they are built once the run folder is known
+        self.configured_loggers, self.config["trainer"]["logger"] = self.config["trainer"]["logger"], None
         divide_cores({**self.config["trainer"], **self.adjusted}["devices"])
         if self.trains:
             keep_freed_memory()
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         """Build the driver with the run folder, the logger and the callbacks every run has."""
+        self.config["trainer"]["logger"] = self.configured_loggers
         self.datamodule.attach(self.model)
         settings = {**self.config_init["trainer"], **self.adjusted, **kwargs}
         task, algorithm, seed = self.datamodule.env_name, self.model.name, self.config["seed_everything"]
@@ -139,12 +145,13 @@ class RPOCLI(LightningCLI):
         plugins = settings["plugins"] or []
         settings["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), self.checkpoint_files]
         settings["callbacks"] = self._callbacks(settings, run)
-        settings["logger"] = self._loggers(settings["logger"], directory)
+        settings["logger"] = [] if settings["fast_dev_run"] else self._loggers(run)
         settings["enable_checkpointing"] = any(isinstance(c, Checkpoint) for c in settings["callbacks"])
         settings["enable_progress_bar"] = any(isinstance(c, ProgressBar) for c in settings["callbacks"])
         if self.command == "fabric":
             return fabric_driver(settings, self.parser.get_defaults()["trainer"], self.model, self.datamodule)
-        return Trainer(**settings)
+        # the callback RunFolder logs them all, once the run has begun
+        return Trainer(**{**settings, "enable_autolog_hparams": False})
 
     def run(self) -> None:
         """Carry out the command."""
@@ -179,15 +186,22 @@ class RPOCLI(LightningCLI):
             callbacks[:0] = [self.folder, self.announcement]
         return callbacks
 
-    def _loggers(self, given: Any, directory: Path) -> list[Any]:
-        """Return the configured loggers; by default TensorBoard in the run folder, and none without training."""
-        if given is None or given is True:
-            if not self.trains:
-                return []
-            return [EventFile(directory)]
-        if given is False:
+    def _loggers(self, run: runs.Run) -> list[Any]:
+        """Return TensorBoard's event file and the loggers configured beside it; none without training, or on `false`."""
+        if not self.trains or self.configured_loggers is False:
             return []
-        return list(given) if isinstance(given, list) else [given]
+        given = [] if self.configured_loggers in (None, True) else self.configured_loggers
+        given = given if isinstance(given, list) else [given]
+        kinds = [import_object(each["class_path"]) for each in given]
+        for name in {kind.__name__ for kind in kinds if kinds.count(kind) > 1}:
+            raise ValueError(f"trainer.logger names {name} twice.")
+        name = f"{run.task}/{run.algorithm}/seed_{run.seed}"
+        loggers: list[Any] = []
+        for kind, each in zip(kinds, given, strict=True):
+            options = {**dict(each.get("init_args") or {}), **(each.get("dict_kwargs") or {})}
+            loggers.append(in_run_folder(kind, run.directory, name, **options))
+        own = any(isinstance(logger, TensorBoardLogger) for logger in loggers)
+        return loggers if own else [EventFile(run.directory), *loggers]
 
 
 def main(command: str, options: list[str]) -> None:
