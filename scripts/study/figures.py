@@ -206,7 +206,7 @@ def draw_intervals(path: Path, rows: Sequence[tuple[str, Style, float, tuple[flo
     ax.set_yticks(range(len(rows)), [label for label, *_ in rows])
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.set_xlabel(xlabel)
-    _tidy(ax)
+    tidy(ax)
     _save(figure, path)
 
 
@@ -247,7 +247,7 @@ def _grid(count: int, height: float) -> tuple[Figure, list[Axes]]:
     for ax in axes[count:]:
         ax.remove()
     for ax in axes[:count]:
-        _tidy(ax)
+        tidy(ax)
     return figure, axes[:count]
 
 
@@ -263,7 +263,7 @@ def _legend_below(ax: Axes) -> None:
     )
 
 
-def _tidy(ax: Axes) -> None:
+def tidy(ax: Axes) -> None:
     ax.grid(color="0.9", linewidth=0.8)
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)

@@ -124,13 +124,18 @@ def read_runs(results: Path) -> tuple[list[RecordedRun], list[str]]:
     # not any depth: in the folder of all budgets one run lies below several of them
     for folder in sorted([*results.glob("*/*/seed_*"), *results.glob(f"{DMC}*/*/seed_*")]):
         if (folder / "summary.json").exists():
-            runs.append(_read_run(folder))
+            runs.append(read_run(folder))
         elif (folder / "config.yaml").exists():
             unfinished.append(str(folder.relative_to(results)))
     return runs, unfinished
 
 
-def _read_run(folder: Path) -> RecordedRun:
+def read_run(folder: Path) -> RecordedRun:
+    """Read one run.
+
+    Raises:
+        ValueError: if a file of it cannot be read.
+    """
     try:
         summary = json.loads((folder / "summary.json").read_text())
         config = yaml.safe_load((folder / "config.yaml").read_text())

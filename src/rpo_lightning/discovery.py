@@ -14,6 +14,7 @@ from typing import NamedTuple
 __all__ = [
     "algorithms",
     "callbacks",
+    "class_summary",
     "import_user_callbacks",
     "nearest",
     "presets",
@@ -63,10 +64,10 @@ class _Class(NamedTuple):
     summary: str
 
 
-def _classes(folder: Path) -> dict[str, _Class]:
+def _classes(folder: Path, pattern: str = "*.py") -> dict[str, _Class]:
     """Return the public classes that the files of a folder define; one that cannot be read has names, and its error."""
     found: dict[str, _Class] = {}
-    for path in sorted(folder.glob("*.py")):
+    for path in sorted(folder.glob(pattern)):
         text = path.read_text()
         try:
             body = ast.parse(text).body
@@ -89,6 +90,13 @@ def _defines(statement: ast.stmt, name: str) -> bool:
 
 
 LIGHTNING_CALLBACKS = ("Callback", "Checkpoint", "ProgressBar")
+
+
+def class_summary(class_path: str) -> str:
+    """Return what a class of this package is in a line; the path names the module that defines it."""
+    module, _, name = class_path.rpartition(".")
+    file = PACKAGE.parent / f"{module.replace('.', '/')}.py"
+    return _classes(file.parent, file.name)[name].summary
 
 
 def algorithms() -> dict[str, str]:

@@ -10,7 +10,7 @@ __all__ = ["listing"]
 def listing() -> str:
     """Return tasks, algorithms, callbacks and presets, a line each."""
     sections = {
-        "Tasks (data.env)": {name: discovery.summary(envs.env_class(name).__doc__) for name in envs.names()},
+        "Tasks (data.env)": {name: discovery.class_summary(envs.class_path(name)) for name in envs.names()},
         "Algorithms (model)": discovery.algorithms(),
         "Callbacks (trainer.callbacks)": discovery.callbacks(),
         "Presets (--config)": dict.fromkeys(discovery.presets(), ""),

@@ -6,16 +6,17 @@ import difflib
 import importlib
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from rpo_lightning.envs.arguments import check_names
 from rpo_lightning.envs.dmc import TASKS as _CONTROL_TASKS
-from rpo_lightning.envs.global_generators import kept_generators
-from rpo_lightning.envs.protocol import Env, lacking
 
-__all__ = ["env_class", "make", "names"]
+# the names are there without torch: `rpo-lightning list` answers at once
+if TYPE_CHECKING:
+    import torch
+
+    from rpo_lightning.envs.protocol import Env
+
+__all__ = ["class_path", "env_class", "make", "names"]
 
 _TASKS = {
     "ant": "rpo_lightning.envs.ant.Ant",
@@ -41,12 +42,19 @@ def names() -> list[str]:
     return list(_TASKS)
 
 
+def class_path(name: str) -> str:
+    """Return where the class of one of `names()` is: package, module and class."""
+    return _TASKS[name]
+
+
 def env_class(name: str) -> type:
     """Return the class of a task, by name or by class path.
 
     Raises:
         ValueError: if there is no such task, with the nearest name.
     """
+    from rpo_lightning.envs.protocol import lacking
+
     family, _, member = name.partition("/")
     if family in _FAMILIES and member:
         try:
@@ -86,6 +94,9 @@ def make(
     Raises:
         ValueError: for an unknown task or a bad value. TypeError: for an option that the task has not.
     """
+    from rpo_lightning.envs.arguments import check_names
+    from rpo_lightning.envs.global_generators import kept_generators
+
     with kept_generators():
         found = env_class(env) if isinstance(env, str) else env
         parameters = inspect.signature(found).parameters

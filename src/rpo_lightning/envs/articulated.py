@@ -37,7 +37,9 @@ class ArticulatedEnv(BaseEnv):
     file, or 1 where that is 0.
 
     Args:
-        num_envs, device, seed: see `BaseEnv`.
+        num_envs: number of environments.
+        device: "cpu" or "cuda[:k]".
+        seed: of random starts.
         options: stochastic_init (True), episode_length (None: the task's own), early_termination (True), auto_reset (True),
             reward_from ("previous" or "next"), observe_action (False), randomize (None, or distributions by name of
             parameter, from which each episode draws, see `Randomization`), observe_parameters (False; the critic sees them),

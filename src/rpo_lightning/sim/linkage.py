@@ -41,9 +41,10 @@ class Actuator:
 class Tendon:
     """A length that is linear in coordinates (revolute, prismatic), with a spring, damper, limits and dry friction along it.
 
+    Attributes not listed here are as those of `Link`, along the length [N/m, N s/m, N].
+
     Attributes:
         moment: (dof, coefficient). rest: (2,) lengths between which the spring is slack [m].
-        The others as those of `Link`, along the length [N/m, N s/m, N].
     """
 
     name: str

@@ -39,7 +39,9 @@ class ControlTask(BaseEnv):
     `engine`, `physics`.
 
     Args:
-        num_envs, device, seed: see `BaseEnv`.
+        num_envs: number of environments.
+        device: "cpu" or "cuda[:k]".
+        seed: of random starts.
         options: stochastic_init (True), episode_length (None: the task's own), early_termination (True), auto_reset (True),
             threads (None: as many as torch uses). A task without `random_start` or `failed` (which none of the suite has)
             has not the option that would switch it off.
