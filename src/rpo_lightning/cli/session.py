@@ -22,7 +22,7 @@ from rpo_lightning.allocator import keep_freed_memory
 from rpo_lightning.callbacks import Evidence, RunFolder
 from rpo_lightning.checkpoints import CheckpointFiles
 from rpo_lightning.claim import write_failure
-from rpo_lightning.cli import COMMANDS, actions, arguments
+from rpo_lightning.cli import COMMANDS, actions, arguments, watching
 from rpo_lightning.cli.callbacks import Announcement, with_standard_ones
 from rpo_lightning.cli.fabric import fabric_driver
 from rpo_lightning.cli.help import help_text
@@ -49,6 +49,8 @@ class RPOCLI(LightningCLI):
     def __init__(self, command: str, options: list[str]) -> None:
         self.command, self.trains = command, command in TRAINS
         self.line = provenance.command_line([command, *options])
+        if command in watching.WATCHES:
+            options = watching.with_task(command, options)
         self.given = arguments.split(command, options)
         self.folder: RunFolder | None = None
         self.checkpoint: Path | None = None
@@ -82,7 +84,7 @@ class RPOCLI(LightningCLI):
             "--ckpt_path",
             type=str | None,
             default=None,
-            help="A checkpoint, or last, best or step_N of the run folder; validate, test and predict take a policy.pt too.",
+            help="A checkpoint, or last, best or step_N of the run folder; all that only plays takes a policy.pt too.",
         )
         parser.add_argument(
             "--without",
@@ -90,6 +92,8 @@ class RPOCLI(LightningCLI):
             default=[],
             help="Callbacks of every run to leave out: a name, or several as [Evaluation, NaNGuard].",
         )
+        if self.command in watching.WATCHES:
+            watching.add_options(parser, self.command)
         if self.command == "predict":
             parser.add_argument("--output", type=str, default="trajectories.npz", help="File to write: .npz or .pt.")
             parser.add_argument("--episodes", type=int, default=8, help="Number of episodes.")

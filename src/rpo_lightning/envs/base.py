@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from rpo_lightning.envs.arguments import check_returned, check_tensor, checked_mask, checked_options, checked_progress
+from rpo_lightning.envs.ghosts import Ghost
 from rpo_lightning.envs.protocol import STATE_LIMIT, Step
 from rpo_lightning.envs.starts import StartBank
 from rpo_lightning.envs.tables import ActionRow, Quantity, named, numbered_actions
@@ -206,6 +207,10 @@ class BaseEnv(ABC):
         """Cut the graph at the present state; return its observation (N, obs_dim)."""
         self._obs, self._privileged = self._obs.detach(), self._privileged.detach()
         return self._obs
+
+    def ghosts(self) -> list[Ghost]:
+        """Return what is drawn where the targets are now, always the same kinds; by default nothing."""
+        return []
 
     def reseed(self, seed: int) -> None:
         """Let the starts from here on be those of another seed."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from rpo_lightning.envs.articulated import ArticulatedEnv
+from rpo_lightning.envs.ghosts import Ghost
 from rpo_lightning.envs.tables import (
     Quantity,
     action_rows,
@@ -166,6 +167,11 @@ class HandReorient(ArticulatedEnv):
         quat = self._random_turn()
         angles = 0.2 * (self._lower + (self._upper - self._lower) * self.uniform(0.0, 1.0, 16))
         return torch.cat([angles, position, quat], dim=1), self.start_q.new_zeros(self.num_envs, self.model.nd)
+
+    def ghosts(self) -> list[Ghost]:
+        """Return a cube that lies as the goal, above the hand."""
+        above = self._place + self._place.new_tensor([0.0, 0.0, 0.16])
+        return [Ghost("goal", "box", (0.0325, 0.0325, 0.0325), above, self.target)]
 
     def _restart(self, mask: Tensor) -> None:
         super()._restart(mask)

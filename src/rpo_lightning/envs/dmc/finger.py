@@ -13,6 +13,7 @@ from rpo_lightning.envs.dmc.control_task import ControlTask, Start
 from rpo_lightning.envs.dmc.joints import pose_range
 from rpo_lightning.envs.dmc.models import Options, Sensor
 from rpo_lightning.envs.dmc.worlds import State
+from rpo_lightning.envs.ghosts import Ghost
 from rpo_lightning.envs.tables import Quantity, positions, vector, velocities
 
 __all__ = ["FingerSpin", "FingerTurnEasy", "FingerTurnHard"]
@@ -120,6 +121,11 @@ class FingerTurnEasy(_Finger):
         """Return the model's own pose, whose tip is above the hinge, and a ball below it."""
         qpos, qvel, target = super().fixed_start()
         return qpos, qvel, self._on_circle(target.new_full((self.num_envs, 1), math.pi))
+
+    def ghosts(self) -> list[Ghost]:
+        """Return the ball that the tip is to be in."""
+        x, z = self.target.unbind(1)
+        return [Ghost("target", "sphere", (self.radius,), torch.stack([x, torch.zeros_like(x), z], dim=1))]
 
     def _on_circle(self, angle: Tensor) -> Tensor:
         """Return the point (N, 2) at an angle (N, 1) from the one above the hinge."""

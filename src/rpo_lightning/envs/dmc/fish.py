@@ -11,6 +11,7 @@ from rpo_lightning.envs.dmc.control_task import ControlTask, Start
 from rpo_lightning.envs.dmc.models import Options, Sensor
 from rpo_lightning.envs.dmc.rewards import tolerance
 from rpo_lightning.envs.dmc.worlds import State
+from rpo_lightning.envs.ghosts import Ghost
 from rpo_lightning.envs.tables import Quantity, positions, vector, velocities
 
 __all__ = ["FishSwim"]
@@ -81,6 +82,10 @@ class FishSwim(ControlTask):
         """Return the straight fish, upright and at rest, and the ball where the model has it: 0.4 m ahead."""
         qpos, qvel, target = super().fixed_start()
         return qpos, qvel, target + torch.from_numpy(self.model.geom("target").pos.copy())
+
+    def ghosts(self) -> list[Ghost]:
+        """Return the ball that is to be touched."""
+        return [Ghost("target", "sphere", (float(self.model.geom("target").size[0]),), self.target)]
 
     def _to_target(self, state: State) -> Tensor:
         return state.target - state.sensor("mouth")

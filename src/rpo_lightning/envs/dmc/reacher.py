@@ -13,6 +13,7 @@ from rpo_lightning.envs.dmc.joints import pose_range
 from rpo_lightning.envs.dmc.models import Options, Sensor
 from rpo_lightning.envs.dmc.rewards import tolerance
 from rpo_lightning.envs.dmc.worlds import State
+from rpo_lightning.envs.ghosts import Ghost
 from rpo_lightning.envs.tables import Quantity, positions, vector, velocities
 
 __all__ = ["ReacherEasy", "ReacherHard"]
@@ -63,6 +64,11 @@ class ReacherEasy(ControlTask):
         """Return the straight arm along x at rest, and a target on y in the middle of its distances."""
         qpos, qvel, target = super().fixed_start()
         return qpos, qvel, target + target.new_tensor([0.0, (_NEAREST + _FARTHEST) / 2.0])
+
+    def ghosts(self) -> list[Ghost]:
+        """Return the ball that is to be touched."""
+        height = self.target.new_full((self.num_envs, 1), float(self.model.geom("target").pos[2]))
+        return [Ghost("target", "sphere", (self.radius,), torch.cat([self.target, height], dim=1))]
 
     def _to_target(self, state: State) -> Tensor:
         return state.target - state.sensor("finger")[:, :2]
