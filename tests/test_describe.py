@@ -1,5 +1,7 @@
 """What `rpo-lightning describe` says of a robot."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -70,7 +72,61 @@ def test_a_damper_and_the_limits_of_joints_are_shown():
     assert law_of_both.endswith("  4 control, within -1 ... 1, joint j within -5 ... 5 N m, joint s within -inf ... 7 N")
 
 
-def test_a_task_without_a_robot_is_told_in_one_line(capsys):
+def test_a_task_shows_what_it_observes_before_its_robot(capsys):
+    cli.main(["describe", "ant", "--options", '{"episode_length": 5}'])
+    out = capsys.readouterr().out
+    assert out.startswith("ant: 37 observations, 8 actions; up is y, a step 0.01667 s\n")
+    assert "\n  19  hip_1 velocity           10 rad/s  -\n" in out
+    assert "\n  0  hip_1     hip_1    -1 ... 1  200 control [N m]\n" in out
+    assert out.count("Actions, in [-1, 1]") == 1
+    assert out.index("Observations") < out.index("9 links") < out.index("Actions")
+
+
+def test_a_task_on_mujoco_is_described_by_its_tables_alone(capsys):
+    pytest.importorskip("dm_control")
+    cli.main(["describe", "dmc/cartpole_swingup"])
+    out = capsys.readouterr().out
+    assert "\n  1  hinge_1 position cosine  -      -\n" in out
+    assert "  0  slide     slider  -1 ... 1  10 control [N]" in out
+    assert "links" not in out
+
+
+def test_what_only_the_critic_sees_is_told(capsys):
+    options = {"randomize": {"mass:cart_to_pole": [0.1, 1.0]}, "observe_parameters": True}
+    cli.main(["describe", "cartpole", "--options", json.dumps(options)])
+    out = capsys.readouterr().out
+    assert "What only the critic sees" in out
+    assert "mass:cart_to_pole deviation" in out
+
+
+def test_a_task_that_names_nothing_is_told_how(capsys):
+    cli.main(["describe", "tests.toy.PointMass"])
+    out = capsys.readouterr().out
+    assert "\n  2  obs 2     -     -\n" in out
+    assert "a method `quantities` names them" in out
+    assert "action 0" in out
+
+
+def test_tables_for_other_programs(capsys):
+    cli.main(["describe", "cartpole", "--format", "json"])
+    found = json.loads(capsys.readouterr().out)
+    assert found["observations"][4] == {"name": "cart_to_pole velocity", "unit": "rad/s", "frame": ""}
+    assert found["actions"][0]["low"] == -1.0
+    cli.main(["describe", "cartpole", "--format", "markdown"])
+    assert "\n| 4 | cart_to_pole velocity | rad/s | - |\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["cartpole", "--format", "html"], "--format must be one of text, markdown, json, not 'html'"),
+        (["robot.xml", "--format", "json"], "--format is for tasks; a file is described as text"),
+        (["nothing"], "no task is called 'nothing'"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(arguments, said, capsys):
     with pytest.raises(SystemExit):
-        cli.main(["describe", "dmc/cartpole_swingup"])
-    assert "has no robot of this engine" in capsys.readouterr().err
+        cli.main(["describe", *arguments])
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.count("\n") == 1

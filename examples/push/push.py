@@ -5,6 +5,7 @@ from torch import Tensor
 
 from rpo_lightning.envs.articulated import ArticulatedEnv
 from rpo_lightning.envs.ghosts import Ghost
+from rpo_lightning.envs.tables import Quantity, positions, scaled, vector, velocities
 
 
 class Push(ArticulatedEnv):
@@ -34,6 +35,14 @@ class Push(ArticulatedEnv):
             "reach": -0.5 * length(behind),
             "effort": -0.01 * action.square().sum(1),
         }
+
+    def quantities(self) -> list[Quantity]:
+        """What `observe` returns, by name."""
+        where, rates = positions(self.model), velocities(self.model)
+        return [
+            *vector("ball to goal", "m", axes="xy"), *vector("pusher to ball", "m", axes="xy"),
+            *where[0:2], *where[2:4], *scaled(rates[0:4], 0.5),
+        ]  # fmt: skip
 
     def random_start(self) -> tuple[Tensor, Tensor]:
         """The ball 0.2 to 0.3 m before the pusher, up to 0.05 m to the side."""

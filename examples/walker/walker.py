@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from rpo_lightning.envs.articulated import ArticulatedEnv
+from rpo_lightning.envs.tables import Quantity, positions, scaled, velocities
 
 
 class Walker(ArticulatedEnv):
@@ -24,12 +25,18 @@ class Walker(ArticulatedEnv):
         """Everything but the forward position: height, pitch, six joint angles, nine velocities."""
         return torch.cat([q[:, 1:], 0.1 * qd], dim=1)
 
-    def reward(self, obs: Tensor, action: Tensor) -> Tensor:
+    def reward(self, obs: Tensor, action: Tensor) -> dict[str, Tensor]:
         """Up to 1 for the speed, up to 1 for being upright, less a little for effort."""
         height, pitch, forward = obs[:, 0], obs[:, 1], 10.0 * obs[:, 8]
-        moving = 1.0 - ((forward - self.speed) / self.speed).square()
-        upright = 1.0 - pitch.square() - 4.0 * height.square()
-        return moving + upright - 0.02 * action.square().sum(1)
+        return {
+            "speed": 1.0 - ((forward - self.speed) / self.speed).square(),
+            "upright": 1.0 - pitch.square() - 4.0 * height.square(),
+            "effort": -0.02 * action.square().sum(1),
+        }
+
+    def quantities(self) -> list[Quantity]:
+        """What `observe` returns, by name: for tables, plots and the exported policy. May be left out."""
+        return [*positions(self.model)[1:], *scaled(velocities(self.model), 0.1)]
 
     def failed(self, obs: Tensor) -> Tensor:
         """Fallen: 0.35 m too low, or leaning by more than a radian."""

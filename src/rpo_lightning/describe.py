@@ -1,10 +1,12 @@
-"""`rpo-lightning describe`: what a robot file or a task's robot is to the engine, and constants that would fit it."""
+"""`rpo-lightning describe`: what a task observes, what its actions do, and what its robot, or a file, is to the engine."""
 
 from __future__ import annotations
 
+import json
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,40 +15,31 @@ import numpy as np
 from rpo_lightning.check_env.contact import falls_for_ever
 from rpo_lightning.check_env.joints import grips
 from rpo_lightning.check_env.suggest import suggest
-from rpo_lightning.sim import Actuator, Joint, Model, load_mjcf
+from rpo_lightning.envs.tables import ActionRow, Quantity, action_rows, actions_of, observations_of
+from rpo_lightning.sim import Joint, Model, load_mjcf
 from rpo_lightning.sim.mjcf import MissingConstantsError
 
-__all__ = ["described", "main", "robot"]
+__all__ = ["as_markdown", "described", "main", "task_tables"]
 
 _SUFFIXES = (".xml", ".mjcf", ".urdf")
 _ANY: dict[str, Any] = {"contact": (1.0, 0.0, 0.0, 0.0), "limit": (1.0, 0.0)}  # for a look at a file that has none
+_FORMATS = ("text", "markdown", "json")
+_UNNAMED = "This task numbers its observations only; a method `quantities` names them (docs/own_robot.md)."
+
+Table = tuple[str, list[tuple[str, ...]]]
+"""A title, and rows of which the first is the head."""
 
 
-def robot(name: str, drop: tuple[str, ...] = ()) -> tuple[Model, list[str], float, int]:
-    """Return a robot with what was said while it was read, and the step [s] and substeps it is simulated with.
-
-    Args:
-        name: a file, or a task whose robot is meant.
-        drop: as for `load_mjcf`, of a file.
-
-    Raises:
-        FileNotFoundError, ValueError: if it cannot be read, or is a task without a robot of this engine.
-    """
+@contextmanager
+def _overheard() -> Iterator[list[str]]:
+    """Give a list of what the library logs meanwhile."""
     said: list[str] = []
     catcher = logging.Handler(logging.WARNING)
     catcher.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
     log = logging.getLogger("rpo_lightning")
     log.addHandler(catcher)
     try:
-        if Path(name).suffix in _SUFFIXES:
-            return _file(name, drop), said, 1.0 / 60.0, 16
-        from rpo_lightning import envs
-        from rpo_lightning.envs.articulated import ArticulatedEnv
-
-        cls = envs.env_class(name)
-        if not issubclass(cls, ArticulatedEnv):
-            raise ValueError(f"{name} has no robot of this engine; choose a file ({', '.join(_SUFFIXES)}) or another task")
-        return cls.load_robot(), said, cls.dt, cls.substeps
+        yield said
     finally:
         log.removeHandler(catcher)
 
@@ -59,8 +52,31 @@ def _file(name: str, drop: tuple[str, ...]) -> Model:
         return load_mjcf(name, drop=drop, **{law: _ANY[law] for law in error.names})
 
 
-def described(model: Model, said: Iterable[str] = (), dt: float = 1.0 / 60.0, substeps: int = 16) -> str:
-    """Return links, joints, motors, contact and mass of a robot, what is strange about it, and constants that fit."""
+def task_tables(env: Any) -> list[Table]:
+    """Return the tables of what a task observes, of what only its critic sees, if anything, and of its actions."""
+    head = ("", "quantity", "unit", "frame")
+    tables = [("Observations", [head, *_observed(observations_of(env))])]
+    if env.privileged_dim and hasattr(env, "privileged_table"):
+        tables.append(("What only the critic sees", [head, *_observed(env.privileged_table())]))
+    return [*tables, _of_actions(actions_of(env))]
+
+
+def described(
+    model: Model,
+    said: Iterable[str] = (),
+    dt: float = 1.0 / 60.0,
+    substeps: int = 16,
+    actions: Iterable[ActionRow] | None = None,
+) -> str:
+    """Return links, joints, motors, contact and mass of a robot, what is strange about it, and constants that fit.
+
+    Args:
+        model: the robot.
+        said: while it was read.
+        dt: a step [s].
+        substeps: of each step.
+        actions: what they do; None: what the actuators say.
+    """
     mass = sum(link.mass for link in model.links)
     points = Counter(model.links[contact.link].name for contact in model.contacts)
     pairs = Counter(f"{model.geoms[p.first].kind}-{model.geoms[p.second].kind}" for p in model.pairs)
@@ -69,7 +85,7 @@ def described(model: Model, said: Iterable[str] = (), dt: float = 1.0 / 60.0, su
         _table(
             "Joints", [("", "joint", "type", "under", "range", "mass", "damping", "armature", "friction"), *_joints(model)]
         ),
-        _table("Actions, in [-1, 1]", [("", "actuator", "on", "control", "force"), *_actions(model)]),
+        _table(*_of_actions(action_rows(model) if actions is None else actions)),
         _table("Points on the ground", [("link", "points"), *((name, str(n)) for name, n in points.items())]),
         _table("Pairs of shapes", [("kinds", "pairs"), *((name, str(n)) for name, n in pairs.items())]),
     ]
@@ -92,41 +108,19 @@ def _joints(model: Model) -> Iterator[tuple[str, ...]]:
         yield str(index), link.name, link.joint.name.lower(), parent, ends, *(f"{x:.3g}" for x in numbers)
 
 
-def _actions(model: Model) -> Iterator[tuple[str, ...]]:
-    joints = [
-        (link, " N" if link.joint is Joint.PRISMATIC else " N m") for link in model.links for _ in range(link.joint.dofs)
-    ]
-    for index, actuator in enumerate(model.actuators):
-        (scale, unit), on = (1.0, ""), " + ".join(f"{c:.3g} {joints[dof][0].name}" for dof, c in actuator.moment)
-        if alone := len(actuator.moment) == 1:
-            ((dof, scale),) = actuator.moment
-            on, unit = joints[dof][0].name, joints[dof][1]
-        elif actuator.link >= 0:
-            on = f"a point of {model.links[actuator.link].name}"
-        force = _law(actuator, scale) + (_within(actuator.force_range, unit, scale) or (unit and f" [{unit[1:]}]"))
-        for link, units in (joints[dof] for dof, _ in actuator.moment):
-            force += _within(link.force_range, units, of=" joint" if alone else f" joint {link.name}")
-        yield str(index), actuator.name, on, "{:.3g} ... {:.3g}".format(*actuator.control), force
+def _observed(rows: Iterable[Quantity]) -> Iterator[tuple[str, ...]]:
+    for index, row in enumerate(rows):
+        yield str(index), row.name, row.unit or "-", row.frame or "-"
 
 
-def _law(actuator: Actuator, scale: float) -> str:
-    """Return the law of an actuator; on one joint as that of the joint's own coordinate and force."""
-    constant, by_length, by_velocity = actuator.bias
-    terms = {
-        " control": scale * actuator.gain,
-        "": scale * constant,
-        " position": scale**2 * by_length,
-        " velocity": scale**2 * by_velocity,
-        " position x control": scale**2 * actuator.gain_slope[0],
-        " velocity x control": scale**2 * actuator.gain_slope[1],
-    }
-    return " ".join(f"{x:+.3g}{name}" for name, x in terms.items() if x).removeprefix("+") or "0"
+def _of_actions(rows: Iterable[ActionRow]) -> Table:
+    return "Actions, in [-1, 1]", [("", "actuator", "on", "control", "force"), *_actions(rows)]
 
 
-def _within(bounds: tuple[float, float], unit: str, scale: float = 1.0, of: str = "") -> str:
-    """Return between what a force is clamped, nothing if it is not."""
-    low, high = sorted(scale * x for x in bounds)
-    return f",{of} within {low:.3g} ... {high:.3g}{unit}" if np.isfinite([low, high]).any() else ""
+def _actions(rows: Iterable[ActionRow]) -> Iterator[tuple[str, ...]]:
+    for index, row in enumerate(rows):
+        unit = "" if row.unit[:1].isdigit() or not row.unit else f" {row.unit}"  # a motor's strength stands in its law
+        yield str(index), row.name, row.joint, f"{row.low:.3g} ... {row.high:.3g}{unit}", row.law
 
 
 def _strange(model: Model) -> Iterator[str]:
@@ -144,16 +138,59 @@ def _table(title: str, rows: list[tuple[str, ...]]) -> str:
     return "\n  ".join([title, *lines])
 
 
+def as_markdown(title: str, rows: list[tuple[str, ...]], level: str = "##") -> str:
+    """Return a table with a heading as Markdown."""
+    lines = [rows[0], tuple("---" for _ in rows[0]), *rows[1:]]
+    return "\n".join([f"{level} {title}", "", *(f"| {' | '.join(line)} |" for line in lines)])
+
+
+def _task(env: Any, said: Iterable[str], form: str) -> str:
+    """Return the description of a task in one of the formats."""
+    title, tables = f"{env.name}: {env.obs_dim} observations, {env.action_dim} actions", task_tables(env)
+    if form == "json":
+        rows = {"observations": observations_of(env), "actions": actions_of(env)}
+        rows |= {"privileged": env.privileged_table()} if env.privileged_dim and hasattr(env, "privileged_table") else {}
+        return json.dumps(
+            {"task": env.name} | {name: [row._asdict() for row in part] for name, part in rows.items()}, indent=1
+        )
+    if form == "markdown":
+        return "\n\n".join([f"# {title}", *(as_markdown(*table) for table in tables)])
+    parts = [title, *(_table(*table) for table in tables[:-1])]
+    if observations_of(env)[0].name == "obs 0":
+        parts.append(_UNNAMED)
+    robot = getattr(env, "model", None)
+    if isinstance(robot, Model):
+        axis = "xyz"[int(np.argmax(np.abs(robot.up)))]
+        parts[0] += f"; up is {axis}, a step {env.dt:.4g} s"
+        return "\n\n".join([*parts, described(robot, said, env.dt, env.substeps, actions_of(env))])
+    return "\n\n".join([*parts, _table(*tables[-1])])
+
+
 def main(arguments: list[str], description: str) -> None:
-    """Print the description of a robot.
+    """Print the description of a robot's file or of a task.
 
     Raises:
-        FileNotFoundError, ValueError: as `robot`. SystemExit: 2 for an unknown option, told in one line.
+        FileNotFoundError, ValueError: if it cannot be read or made. SystemExit: 2 for an unknown option, told in one line.
     """
+    from rpo_lightning import envs
     from rpo_lightning.cli.parser import FriendlyParser
 
     parser = FriendlyParser(prog="rpo-lightning describe", description=description, allow_abbrev=False)
-    parser.add_argument("robot", type=str, help="An MJCF or URDF file, or a task.")
-    parser.add_argument("--drop", type=list[str], default=[], help='What to leave out: ["tendon", "equality"].')
+    parser.add_argument("robot", type=str, help="An MJCF or URDF file, or a task, or a class path such as my_robot.MyRobot.")
+    parser.add_argument("--drop", type=list[str], default=[], help='What to leave out of a file: ["tendon", "equality"].')
+    parser.add_argument("--options", type=dict, default={}, help='Of the task: {"observe_parameters": true}.')
+    parser.add_argument("--format", type=str, default="text", help=f"Of a task's tables: {', '.join(_FORMATS)}.")
     given = parser.parse_args(arguments)
-    print(described(*robot(given.robot, tuple(given.drop))))
+    if given.format not in _FORMATS:
+        raise ValueError(f"--format must be one of {', '.join(_FORMATS)}, not {given.format!r}")
+    with _overheard() as said:
+        if Path(given.robot).suffix in _SUFFIXES:
+            if given.format != "text":
+                raise ValueError("--format is for tasks; a file is described as text")
+            print(described(_file(given.robot, tuple(given.drop)), said))
+            return
+        env = envs.make(given.robot, num_envs=1, **given.options)
+    try:
+        print(_task(env, said, given.format))
+    finally:
+        env.close()

@@ -1,7 +1,9 @@
+from types import SimpleNamespace
+
 import torch
 import torch.distributed as dist
 
-from rpo_lightning.algorithms.statistics import EndedEpisodes
+from rpo_lightning.algorithms.statistics import EndedEpisodes, RecentEpisodes
 from tests.algorithms.processes import run_ranks
 
 NAN = float("nan")
@@ -34,6 +36,29 @@ def test_an_episode_of_unknown_return_counts_nowhere():
     metric = EndedEpisodes()
     metric.update(torch.tensor([[3.0, torch.nan, torch.nan]]), torch.tensor([[20.0, 20.0, torch.nan]]))
     assert metric.compute().tolist() == [3.0, 20.0, 1.0]
+
+
+def window(returns, **terms):
+    returns = torch.tensor([returns])
+    return SimpleNamespace(
+        reward=returns, episode_return=returns, episode_length=torch.where(returns.isnan(), NAN, 5.0),
+        episode_terms={name: torch.tensor([values]) for name, values in terms.items()},
+    )  # fmt: skip
+
+
+def test_terms_are_means_over_the_episodes_that_returns_are_means_of():
+    recent = RecentEpisodes()
+    assert recent.metrics(window([NAN, NAN], speed=[NAN, NAN])) == {}
+    recent.metrics(window([3.0, NAN], speed=[2.0, NAN]))
+    again = RecentEpisodes()
+    again.load_state_dict(recent.state_dict())
+    expected = {"train/return": 5.0, "train/episode_length": 5.0, "reward/speed": 3.0}
+    for each in (recent, again):
+        assert each.metrics(window([7.0, NAN], speed=[4.0, NAN])) == expected
+    # a task that is paid for something else begins anew
+    assert again.metrics(window([1.0, NAN], height=[0.5, NAN]))["reward/height"] == 0.5
+    many = window([1.0] * 100, speed=[0.25] * 100)
+    assert [recent.metrics(many)["reward/speed"] for _ in range(2)][-1] == 0.25  # the first windows are forgotten
 
 
 def test_both_ranks_see_the_episodes_of_both():

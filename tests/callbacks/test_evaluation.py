@@ -9,6 +9,7 @@ import torch
 
 from rpo_lightning.algorithms import RPO
 from rpo_lightning.callbacks import Evaluation, evaluate
+from rpo_lightning.callbacks.evaluation import evaluate_each
 from rpo_lightning.cli import RPOCLI, main
 from tests.command_line import RUN, call, differing, events, refused
 from tests.toy import PointMass
@@ -20,6 +21,7 @@ class Step(NamedTuple):
     terminated: torch.Tensor
     truncated: torch.Tensor
     final_obs: torch.Tensor
+    reward_terms: dict[str, torch.Tensor]
 
 
 class Countdown:
@@ -45,7 +47,8 @@ class Countdown:
         reward = torch.where(self.time <= self.index + 1, 1.0, 10.0)
         ended = self.time % (self.index + 1) == 0
         obs = self.detach()
-        return Step(obs, reward, ended & (self.index % 2 == 0), ended & (self.index % 2 == 1), obs)
+        terms = {"half": 0.5 * reward, "time": torch.full_like(reward, self.time)}
+        return Step(obs, reward, ended & (self.index % 2 == 0), ended & (self.index % 2 == 1), obs, terms)
 
 
 def test_evaluate_counts_one_full_episode_of_every_environment():
@@ -53,6 +56,21 @@ def test_evaluate_counts_one_full_episode_of_every_environment():
     result = evaluate(module, Countdown, episodes=5)
     # lengths 1..5; the first five episodes to finish would have been 1, 1, 2, 1, 3
     assert result == {"mean": 3.0, "std": pytest.approx(2**0.5), "episodes": 5, "length": 3.0, "broken": 0}
+
+
+def test_the_terms_of_the_reward_are_summed_over_the_same_episodes():
+    class Breaking(Countdown):
+        """The episode of 5 steps breaks."""
+
+        def step(self, action):
+            step = super().step(action)
+            self.invalid = (self.index == 4) & (self.time == 3)
+            return step
+
+    module = SimpleNamespace(player=lambda num_envs, deterministic, generator: lambda obs: obs)
+    for env, half, time in ((Countdown, 1.5, (1 + 3 + 6 + 10 + 15) / 5), (Breaking, 1.25, (1 + 3 + 6 + 10) / 4)):
+        ((_, terms),) = evaluate_each(module, env, [False], 5, 0)
+        assert terms == pytest.approx({"half": half, "time": time})
 
 
 def test_a_broken_episode_is_counted_and_no_part_of_the_figures():
@@ -92,7 +110,7 @@ def test_an_evaluation_builds_one_environment_resets_it_once_and_closes_it():
     (env,) = envs
     assert (env.resets, env.closed) == (1, 1)
     for kind, deterministic in (("sampled", False), ("deterministic", True)):
-        assert each[kind] == evaluate(module, make_env, 4, deterministic)
+        assert each[kind] == (evaluate(module, make_env, 4, deterministic), {})
     broken = SimpleNamespace(player=lambda num_envs, deterministic, generator: lambda obs: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         evaluate(broken, Watched, 4)

@@ -6,10 +6,10 @@ from rpo_lightning.check_env.subject import Subject
 from tests.toy import PointMass, Step
 
 N = 8
-INTERFACE, STABILITY, GRADIENTS, GROWTH, SPEED = SECTIONS = (
-    "Interface", "Stability", "Gradients against finite differences", "Gradient growth", "Speed",
+INTERFACE, REWARD, STABILITY, GRADIENTS, GROWTH, SPEED = SECTIONS = (
+    "Interface", "Reward", "Stability", "Gradients against finite differences", "Gradient growth", "Speed",
 )  # fmt: skip
-OF_ROBOTS = ("Contact", "Joints")  # come second, of robots only
+OF_ROBOTS = ("Contact", "Joints")  # come third, of robots only
 
 
 def complaints(report, title):

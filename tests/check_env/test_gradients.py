@@ -155,7 +155,7 @@ class Weighed(Cartpole):
     parameter_names = ("mass:cart_to_pole", "gravity")
 
     def reward(self, obs, action):
-        return super().reward(obs, action) + self.seen(self.parameters)[:, 0]
+        return {**super().reward(obs, action), "weight": self.seen(self.parameters)[:, 0]}
 
     def seen(self, parameters):
         return parameters

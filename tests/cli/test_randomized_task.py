@@ -43,7 +43,7 @@ def test_a_resumed_run_draws_the_same_constants_and_its_critic_sees_them(randomi
 def test_an_evaluation_draws_too_unless_it_is_told_not_to(randomized, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        "rpo_lightning.callbacks.evaluation._play", lambda module, env, *_: seen.append(env.parameters.clone()) or {}
+        "rpo_lightning.callbacks.evaluation._play", lambda module, env, *_: seen.append(env.parameters.clone()) or ({}, {})
     )
     cli = RPOCLI("fit", ["--config=tiny.yaml"])
     for options in (None, {"randomize": None}):
@@ -57,7 +57,7 @@ def test_an_evaluation_draws_too_unless_it_is_told_not_to(randomized, monkeypatc
 def test_validate_can_play_on_the_robot_of_the_file(randomized, monkeypatch):
     call("fit", "--trainer.max_steps=1")
     seen = []
-    played = {"mean": 0.0, "std": 0.0, "length": 1.0, "broken": 0}
+    played = {"mean": 0.0, "std": 0.0, "length": 1.0, "broken": 0}, {}
     monkeypatch.setattr(
         "rpo_lightning.callbacks.evaluation._play", lambda module, env, *_: seen.append(env.parameters.shape[1]) or played
     )

@@ -387,6 +387,65 @@ def test_only_episodes_seen_from_their_beginning_have_a_return() -> None:
         torch.testing.assert_close(returns[second, n], reward[first + 1 : second + 1, n].sum())
 
 
+class Named(PointMass):
+    """The point, told what its reward is made of."""
+
+    parts = ("effort", "rest")
+
+    def step(self, action: Tensor) -> Step:
+        """Push."""
+        step = super().step(action)
+        effort = -0.05 * action.detach().square().sum(-1)
+        return step._replace(reward_terms=dict(zip(self.parts, (effort, step.reward.detach() - effort), strict=True)))
+
+
+def test_terms_are_summed_over_the_episodes_that_end_and_a_resumed_run_has_the_same_sums() -> None:
+    module = small_rpo(torch.float32)
+    straight, batches = Collector(Named(6, seed=3), horizon=8, seed=1), []
+    for index in range(8):
+        if index == 4:
+            resumed = Collector(Named(6, seed=9), horizon=8, seed=2)
+            resumed.load_state_dict(straight.state_dict())
+        batches.append(straight.collect(module))
+    assert sum(batch.terminated.sum() for batch in batches) > 3  # episodes of different lengths
+    assert sum(batch.truncated.sum() for batch in batches) > 3
+    done = torch.cat([batch.done for batch in batches])
+    for name in Named.parts:
+        terms, ended = (
+            torch.cat([getattr(batch, of)[name] for batch in batches]) for of in ("reward_terms", "episode_terms")
+        )
+        assert torch.equal(ended.isfinite(), done)
+        for n in range(6):
+            begun = 0
+            for t in done[:, n].nonzero().flatten().tolist():
+                torch.testing.assert_close(ended[t, n], terms[begun : t + 1, n].sum())
+                begun = t + 1
+    for batch in batches[4:]:
+        again = resumed.collect(module)
+        for name in Named.parts:
+            assert torch.equal(again.episode_terms[name].nan_to_num(-9), batch.episode_terms[name].nan_to_num(-9))
+
+
+def test_a_run_that_is_continued_with_other_terms_forgets_the_episodes_it_was_in() -> None:
+    class Renamed(Named):
+        parts = ("effort", "others")
+
+    module = small_rpo(torch.float32)
+    before, after = (
+        Collector(Named(6, seed=3, limit=torch.inf), 8, seed=1),
+        Collector(Renamed(6, limit=torch.inf), 20, seed=1),
+    )
+    before.collect(module)
+    after.load_state_dict(before.state_dict())
+    first, second = after.collect(module), after.collect(module)
+    assert first.truncated[11].all()
+    assert (first.episode_length[11] == 20).all()
+    for each in (first.episode_return, *first.episode_terms.values()):
+        assert each.isnan().all()
+    assert second.episode_terms.keys() == {"effort", "others"}
+    torch.testing.assert_close(sum(each[11] for each in second.episode_terms.values()), second.episode_return[11])
+
+
 class Restarting(PointMass):
     """Cannot restore where its episodes were, and begins others."""
 

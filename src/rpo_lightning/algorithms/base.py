@@ -401,7 +401,7 @@ class RLModule(LightningModule):
             "nonfinite_updates": self.nonfinite_updates,
             "refused_in_a_row": self.refused_in_a_row,
             "lr_factor": self.rates.factor,
-            "episodes": self._episodes.windows,
+            "episodes": self._episodes.state_dict(),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -421,5 +421,5 @@ class RLModule(LightningModule):
         self.nonfinite_updates = state["nonfinite_updates"]
         self.refused_in_a_row = state["refused_in_a_row"]
         self.rates.factor = state["lr_factor"]
-        self._episodes.windows = [list(window) for window in state["episodes"]]
+        self._episodes.load_state_dict(state["episodes"])
         self.resumed = Resumed(self.env_steps, {**changes, **self.data_changes})

@@ -54,7 +54,7 @@ def checked_state(checkpoint: Mapping[str, Any], algorithm: str, obs_dim: int, a
             "This checkpoint is of algorithm {}, obs_dim {}, action_dim {}, but the run is {}, {}, {}: "
             "choose its own config or start a new run.".format(*then, *now)
         )
-    if "options" not in state:
+    if "options" not in state or not isinstance(state.get("episodes"), Mapping):
         raise ValueError(
             f"This checkpoint was written by an older version than {__version__}, whose state this one cannot continue: "
             "start a new run, or continue it with the version that wrote it."

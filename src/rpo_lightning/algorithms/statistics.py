@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 from torchmetrics import Metric
@@ -19,28 +22,28 @@ class EndedEpisodes(Metric):
     """Sums over the episodes that ended since the last reset, on all ranks.
 
     Float64, so that sums of a million episodes keep their digits.
+
+    Args:
+        terms: names of what rewards are made of.
     """
 
     full_state_update = False
-    returns: Tensor
-    lengths: Tensor
-    count: Tensor
+    sums: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, terms: Sequence[str] = ()) -> None:
         super().__init__()
-        for name in ("returns", "lengths", "count"):
-            self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.terms = tuple(terms)
+        self.add_state("sums", torch.zeros(3 + len(self.terms), dtype=torch.float64), dist_reduce_fx="sum")
 
-    def update(self, episode_return: Tensor, episode_length: Tensor) -> None:
-        """Add the episodes of a window; both (H, N), NaN where none ended, the return also if its beginning is unknown."""
+    def update(self, episode_return: Tensor, episode_length: Tensor, terms: Mapping[str, Tensor] | None = None) -> None:
+        """Add the episodes of a window; all (H, N), NaN where none ended, returns and terms also of unknown beginning."""
         known = episode_return.isfinite()
-        self.returns += episode_return[known].sum()
-        self.lengths += episode_length[known].sum()
-        self.count += known.sum()
+        each = [episode_return, episode_length, known, *((terms or {})[name] for name in self.terms)]
+        self.sums += torch.where(known, torch.stack([part.double() for part in each]), 0.0).sum((1, 2))
 
     def compute(self) -> Tensor:
-        """Return the sums (3,): returns, lengths [steps], number of episodes."""
-        return torch.stack([self.returns, self.lengths, self.count])
+        """Return the sums (3 + K,): returns, lengths [steps], number of episodes, and each of the K terms."""
+        return self.sums
 
 
 class RecentEpisodes:
@@ -48,14 +51,24 @@ class RecentEpisodes:
 
     def __init__(self) -> None:
         self.windows: list[list[float]] = []
-        """Sums of returns, of lengths and number of episodes of each window, oldest first; part of a checkpoint."""
+        """Sums of returns, of lengths, number of episodes and sums of terms in each window, oldest first."""
         self._ended = EndedEpisodes()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the part of a checkpoint."""
+        return {"terms": list(self._ended.terms), "windows": self.windows}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from what `state_dict` returned."""
+        self.windows, self._ended = [list(window) for window in state["windows"]], EndedEpisodes(state["terms"])
 
     def metrics(self, batch: RolloutBatch) -> dict[str, float]:
         """Take in a window and return the means; empty before the first episode has ended."""
+        if tuple(batch.episode_terms) != self._ended.terms:  # the first window, or the task has changed
+            self.windows, self._ended = [], EndedEpisodes(batch.episode_terms)
         ended = self._ended.to(batch.reward.device)
         ended.reset()
-        ended.update(batch.episode_return, batch.episode_length)
+        ended.update(batch.episode_return, batch.episode_length, batch.episode_terms)
         sums = ended.compute().tolist()
         if sums[2]:
             self.windows.append(sums)
@@ -63,14 +76,14 @@ class RecentEpisodes:
             del self.windows[0]
         if not self.windows:
             return {}
-        returns, lengths, count = (sum(column) for column in zip(*self.windows, strict=True))
-        return {"train/return": returns / count, "train/episode_length": lengths / count}
+        returns, lengths, count, *terms = (sum(column) for column in zip(*self.windows, strict=True))
+        means = {"train/return": returns / count, "train/episode_length": lengths / count}
+        return means | {f"reward/{name}": term / count for name, term in zip(ended.terms, terms, strict=True)}
 
 
 def window_metrics(batch: RolloutBatch) -> dict[str, Tensor]:
-    """Return what was broken in a window, and the means of the reward's named terms, over all ranks."""
-    means = {f"reward/{name}": term.mean() for name, term in batch.reward_terms.items()}
-    means["nan/nonfinite_grad_frac"] = batch.nonfinite_grad.float().mean()
+    """Return what was broken in a window, over all ranks."""
     counts = {"nan/invalid_envs": batch.invalid.sum(), "nan/invalid_rewards": batch.invalid_reward.sum()}
-    parts = [value.float() for value in counts.values()] + [value / world_size() for value in means.values()]
-    return dict(zip((*counts, *means), sum_over_ranks(torch.stack(parts)), strict=True))
+    share = batch.nonfinite_grad.float().mean() / world_size()
+    parts = [value.float() for value in counts.values()] + [share]
+    return dict(zip((*counts, "nan/nonfinite_grad_frac"), sum_over_ranks(torch.stack(parts)), strict=True))

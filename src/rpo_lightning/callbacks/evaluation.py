@@ -51,20 +51,23 @@ def evaluate(
         break, NaN where all did; the number of episodes; how many of them are broken: ended by the environment because of
         something not finite.
     """
-    (result,) = evaluate_each(module, make_env, [deterministic], episodes, seed)
+    ((result, _),) = evaluate_each(module, make_env, [deterministic], episodes, seed)
     return result
 
 
 def evaluate_each(
     module: Any, make_env: Callable[..., Any], kinds: Sequence[bool], episodes: int, seed: int
-) -> list[dict[str, float]]:
-    """Return what `evaluate` does for each of `kinds`, deterministic or not, from the same starts of one environment."""
+) -> list[tuple[dict[str, float], dict[str, float]]]:
+    """Return what `evaluate` does for each of `kinds`, deterministic or not, from the same starts of one environment.
+
+    Beside each, the mean of every term of the reward, summed over an episode.
+    """
     # Lightning validates under inference mode, whose tensors the simulator's in-place updates may not touch later.
     with torch.inference_mode(False), torch.no_grad():
         env = make_env(num_envs=episodes, seed=seed)
         try:
             start = copy.deepcopy(env.state_dict()) if len(kinds) > 1 else None
-            results: list[dict[str, float]] = []
+            results: list[tuple[dict[str, float], dict[str, float]]] = []
             for kind in kinds:
                 if results:
                     env.load_state_dict(start)
@@ -79,12 +82,12 @@ def _close(env: Any) -> None:
         close()
 
 
-def _play(module: Any, env: Any, deterministic: bool, seed: int) -> dict[str, float]:
-    """Play one episode in each environment, from its present state."""
+def _play(module: Any, env: Any, deterministic: bool, seed: int) -> tuple[dict[str, float], dict[str, float]]:
+    """Play one episode in each environment, from its present state; return the result, and the means of the terms."""
     obs = env.detach()
     play = module.player(len(obs), deterministic, torch.Generator().manual_seed(seed + 1))
     returns = torch.zeros(len(obs), dtype=torch.float64, device=env.device)
-    length = torch.zeros_like(returns)
+    length, terms = torch.zeros_like(returns), dict[str, torch.Tensor]()
     running = torch.ones(len(obs), dtype=torch.bool, device=env.device)
     broken = torch.zeros_like(running)
     for _ in range(env.max_episode_steps):
@@ -93,19 +96,22 @@ def _play(module: Any, env: Any, deterministic: bool, seed: int) -> dict[str, fl
         step = env.step(play(obs))
         broken |= running & (env.invalid | ~step.reward.isfinite())
         returns += torch.where(running, step.reward, 0.0)
+        for name, term in (step.reward_terms or {}).items():
+            terms[name] = terms.get(name, 0.0) + torch.where(running, term.double(), 0.0)
         length += running
         running &= ~(step.terminated | step.truncated | broken)
         if not running.any():
             break
         obs = step.obs
     returns, length = returns[~broken], length[~broken]
+    means = {name: total[~broken].mean().item() for name, total in terms.items()}
     return {
         "mean": returns.mean().item(),
         "std": returns.std(correction=0).item() if len(returns) else math.nan,
         "episodes": len(obs),
         "length": length.mean().item(),
         "broken": int(broken.sum()),
-    }
+    }, means
 
 
 def from_rank_zero(compute: Callable[[], T]) -> T:
@@ -122,8 +128,8 @@ class Evaluation(Callback):
 
     `trainer.check_val_every_n_epoch` sets the pace. Process 0 evaluates and tells the others, so the figures do not
     depend on the number of processes. Metrics: `eval/return`, `eval/return_std`, `eval/length`, `eval/broken` with sampled
-    actions and the same with `_deterministic` appended; `time/evaluation` [s]. A signal that asks the run to stop ends an
-    evaluation; the resumed run begins with it.
+    actions, `eval/reward/<name>` of an episode's reward terms, and the same with `_deterministic` appended;
+    `time/evaluation` [s]. A signal that asks the run to stop ends an evaluation; the resumed run begins with it.
 
     Args:
         episodes: episodes per evaluation, one in each of as many environments.
@@ -191,18 +197,20 @@ class Evaluation(Callback):
         Nothing, if a signal asks the run to stop.
         """
         started = time.perf_counter()
-        results = from_rank_zero(lambda: self._measure(module))
-        self._abandoned = results is None
-        if results is None:
+        measured = from_rank_zero(lambda: self._measure(module))
+        self._abandoned = measured is None
+        if measured is None:
             return {}
+        results = {kind: result for kind, (result, _) in measured.items()}
         self.results, self._iteration, self._weights = results, module.iteration, _digest(module)
         metrics = {"time/evaluation": time.perf_counter() - started}
-        for kind, result in results.items():
+        for kind, (result, terms) in measured.items():
             ending = "" if kind == "sampled" else f"_{kind}"
             metrics[f"eval/return{ending}"] = result["mean"]
             metrics[f"eval/return_std{ending}"] = result["std"]
             metrics[f"eval/length{ending}"] = result["length"]
             metrics[f"eval/broken{ending}"] = float(result["broken"])
+            metrics |= {f"eval/reward/{name}{ending}": mean for name, mean in terms.items()}
         for logger in module.loggers:
             logger.log_metrics(metrics, step=int(module.env_steps))
         module.hook("on_evaluation_end", results)
@@ -217,7 +225,7 @@ class Evaluation(Callback):
         self._iteration, self._weights = state_dict["iteration"], state_dict["weights"]
         self._abandoned = state_dict["abandoned"]
 
-    def _measure(self, module: Any) -> dict[str, dict[str, float]] | None:
+    def _measure(self, module: Any) -> dict[str, tuple[dict[str, float], dict[str, float]]] | None:
         kinds = {"sampled": False, **({"deterministic": True} if self.deterministic else {})}
         make_env = functools.partial(module.make_env, **self.env_options)
         try:

@@ -18,6 +18,7 @@ from rpo_lightning.check_env.growth import check_growth
 from rpo_lightning.check_env.interface import allows_more, check_interface
 from rpo_lightning.check_env.joints import check_joints
 from rpo_lightning.check_env.report import Report, Section, Verdict
+from rpo_lightning.check_env.reward import check_reward
 from rpo_lightning.check_env.speed import check_speed
 from rpo_lightning.check_env.stability import check_stability
 from rpo_lightning.check_env.subject import Subject
@@ -34,7 +35,7 @@ def check(
     pairs: bool = False,
     **options: Any,
 ) -> Report:
-    """Check an environment's interface, contact, joints, stability, gradients, their growth and its speed.
+    """Check an environment's interface, contact, joints, stability, gradients, their growth and its speed; show its reward.
 
     Args:
         env: a task, a class path or a class, called as `env(num_envs=, device=, seed=, **options)`.
@@ -65,6 +66,7 @@ def sections(
     yield interface
     if not allows_more(interface):
         return
+    yield _filled("Reward", partial(check_reward, subject))
     if subject.articulated:
         yield _filled("Contact", partial(check_contact, subject, pairs))
         yield _filled("Joints", partial(check_joints, subject))

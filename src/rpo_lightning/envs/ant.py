@@ -22,6 +22,11 @@ class Ant(FreeBaseEnv):
     termination_height: ClassVar[float] = 0.27
     up_weight: ClassVar[float] = 0.1
 
-    def reward(self, obs: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+    def reward(self, obs: torch.Tensor, action: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return forward velocity + 0.1 uprightness + heading + height above the termination height."""
-        return obs[:, 5] + self.up_weight * obs[:, 27] + obs[:, 28] + (obs[:, 0] - self.termination_height)
+        return {
+            "forward": obs[:, 5],
+            "up": self.up_weight * obs[:, 27],
+            "heading": obs[:, 28],
+            "height": obs[:, 0] - self.termination_height,
+        }

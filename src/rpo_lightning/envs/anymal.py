@@ -23,7 +23,12 @@ class Anymal(FreeBaseEnv):
     up_weight: ClassVar[float] = 0.1
     action_weight: ClassVar[float] = -0.005
 
-    def reward(self, obs: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+    def reward(self, obs: torch.Tensor, action: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return forward velocity + 0.1 uprightness + heading + height above the termination height - 0.005 |action|^2."""
-        moving = obs[:, 5] + self.up_weight * obs[:, 35] + obs[:, 36] + (obs[:, 0] - self.termination_height)
-        return moving + self.action_weight * action.square().sum(1)
+        return {
+            "forward": obs[:, 5],
+            "up": self.up_weight * obs[:, 35],
+            "heading": obs[:, 36],
+            "height": obs[:, 0] - self.termination_height,
+            "effort": self.action_weight * action.square().sum(1),
+        }

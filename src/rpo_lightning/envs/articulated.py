@@ -130,8 +130,9 @@ class ArticulatedEnv(BaseEnv):
 
     @abstractmethod
     def reward(self, obs: Tensor, action: Tensor) -> Reward:
-        """Return the reward (N,) from an observation and the clipped action, or its named parts {name: (N,)} to be added.
+        """Return the reward (N,) from an observation and the clipped action, or its named terms {name: (N,)} to be added.
 
+        Where it is no sum, (reward, terms) hands the terms over to be looked at.
         `obs` is all that can be seen: the observation with the privileged one, if the task has any, after it.
         """
 

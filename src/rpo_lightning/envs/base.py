@@ -25,8 +25,11 @@ from rpo_lightning.sim import resolve_device
 
 __all__ = ["BaseEnv", "Reached", "Reward", "below", "sound"]
 
-Reward = Tensor | Mapping[str, Tensor]
-"""A reward (N,), or its named parts, which are added."""
+Terms = Mapping[str, Tensor]
+"""Named terms of a reward, (N,) each."""
+
+Reward = Tensor | Terms | tuple[Tensor, Terms]
+"""A reward (N,), or its named terms, which are added, or a reward with what it is made of where that is no sum."""
 
 log = logging.getLogger("rpo_lightning")
 _SAID: set[tuple[str, str]] = set()  # task and quantity whose breaking has been explained in this process
@@ -37,7 +40,7 @@ class Reached(NamedTuple):
 
     Attributes:
         state: what else must be sound, (N, ...) each. obs: (N, obs_dim). privileged: (N, P).
-        reward: (N,) or its parts. failed: (N,) bool. cut: (N,) bool, by a time limit that is not ours; None: nowhere.
+        reward: as a task returns it. failed: (N,) bool. cut: (N,) bool, by a time limit that is not ours; None: nowhere.
     """
 
     state: tuple[Tensor, ...]
@@ -309,6 +312,9 @@ class BaseEnv(ABC):
 
     def _check_returned(self, method: str, value: Any, width: int | None = None, dtype: torch.dtype = torch.float32) -> None:
         shape = (self.num_envs,) if width is None else (self.num_envs, width)
+        if method == "reward" and isinstance(value, tuple) and len(value) == 2:
+            value, terms = value
+            self._check_returned(method, terms)
         if isinstance(value, Mapping):
             for name, part in value.items():
                 check_returned(self.name, f"{method}'s {name!r}", part, shape, dtype)
@@ -317,10 +323,11 @@ class BaseEnv(ABC):
 
 
 def _added(reward: Reward) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the sum (N,) of a reward's parts, and the parts without their graph."""
-    if isinstance(reward, Tensor):
-        return reward, {}
-    return functools.reduce(operator.add, reward.values()), {name: part.detach() for name, part in reward.items()}
+    """Return a reward (N,), the sum of its terms if it is one, and the terms without their graph."""
+    total, terms = reward if isinstance(reward, tuple) else (reward, {})
+    if isinstance(total, Mapping):
+        total, terms = functools.reduce(operator.add, total.values()), total
+    return total, {name: term.detach() for name, term in terms.items()}
 
 
 def sound(*parts: Tensor) -> Tensor:

@@ -33,11 +33,15 @@ class Cartpole(ReferenceTask):
         (cart, pole), (cart_rate, pole_rate) = positions(self.model), velocities(self.model)
         return [cart, cart_rate, *angle(pole.name, "sine", "cosine"), pole_rate]
 
-    def reward(self, obs: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+    def reward(self, obs: torch.Tensor, action: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return the negative weighted squares of angle, its rate, cart position and velocity."""
         angle = torch.atan2(obs[:, 2], obs[:, 3])
-        pole = angle.square() + 0.1 * obs[:, 4].square()
-        return -(pole + 0.05 * obs[:, 0].square() + 0.1 * obs[:, 1].square())
+        return {
+            "angle": -angle.square(),
+            "rate": -0.1 * obs[:, 4].square(),
+            "position": -0.05 * obs[:, 0].square(),
+            "velocity": -0.1 * obs[:, 1].square(),
+        }
 
     def random_start(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Draw coordinates within pi / 2 of the start, velocities within 0.25."""

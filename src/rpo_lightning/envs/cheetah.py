@@ -23,6 +23,6 @@ class Cheetah(PlanarEnv):
     rate_spread: ClassVar[float] = 0.25
     action_weight: ClassVar[float] = -0.1
 
-    def reward(self, obs: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+    def reward(self, obs: torch.Tensor, action: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return forward velocity - 0.1 |action|^2."""
-        return obs[:, 8] + self.action_weight * action.square().sum(1)
+        return {"forward": obs[:, 8], "effort": self.action_weight * action.square().sum(1)}

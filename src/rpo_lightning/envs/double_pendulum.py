@@ -34,10 +34,10 @@ class DoublePendulum(ReferenceTask):
         angles = [part for each in positions(self.model) for part in angle(each.name, "cosine", "sine")]
         return [*angles, *velocities(self.model)]
 
-    def reward(self, obs: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+    def reward(self, obs: torch.Tensor, action: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return the negative weighted squares of both angles and rates."""
         angles = torch.atan2(obs[:, 1:4:2], obs[:, 0:4:2])
-        return -(angles.square() + 0.1 * obs[:, 4:].square()).sum(1)
+        return {"angles": -angles.square().sum(1), "rates": -0.1 * obs[:, 4:].square().sum(1)}
 
     def random_start(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Draw coordinates within pi / 2 of the start, velocities within 0.25."""

@@ -26,12 +26,16 @@ class Hopper(PlanarEnv):
     upright_angle: ClassVar[float] = 0.524
     action_weight: ClassVar[float] = -0.1
 
-    def reward(self, obs: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+    def reward(self, obs: torch.Tensor, action: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return forward velocity + height + uprightness - 0.1 |action|^2."""
         height = (obs[:, 0] - (self.termination_height + self.height_tolerance)).clamp(-1.0, 0.3)
         standing = torch.where(height < 0.0, -200.0 * height * height, height)
-        upright = 1.0 - (obs[:, 1] / self.upright_angle).square()
-        return obs[:, 5] + standing + upright + self.action_weight * action.square().sum(1)
+        return {
+            "forward": obs[:, 5],
+            "height": standing,
+            "up": 1.0 - (obs[:, 1] / self.upright_angle).square(),
+            "effort": self.action_weight * action.square().sum(1),
+        }
 
     def failed(self, obs: torch.Tensor) -> torch.Tensor:
         """Return which robots have fallen."""

@@ -27,9 +27,14 @@ class Humanoid(FreeBaseEnv):
     up_weight: ClassVar[float] = 0.1
     action_weight: ClassVar[float] = -0.002
 
-    def reward(self, obs: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+    def reward(self, obs: torch.Tensor, action: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return forward velocity + 0.1 uprightness + heading + height - 0.002 |action|^2."""
         height = (obs[:, 0] - (self.termination_height + self.height_tolerance)).clamp(-1.0, 0.1)
         standing = torch.where(height < 0.0, -200.0 * height * height, self.height_weight * height)
-        moving = obs[:, 5] + self.up_weight * obs[:, 53] + obs[:, 54] + standing
-        return moving + self.action_weight * action.square().sum(1)
+        return {
+            "forward": obs[:, 5],
+            "up": self.up_weight * obs[:, 53],
+            "heading": obs[:, 54],
+            "height": standing,
+            "effort": self.action_weight * action.square().sum(1),
+        }

@@ -21,7 +21,7 @@ class Step(NamedTuple):
         obs: (N, obs_dim) after resets. reward: (N,). terminated, truncated: (N,) bool; both can be true.
         final_obs: (N, obs_dim) of the state reached, before any reset.
         privileged: (N, P) what only the critic sees, after resets. final_privileged: (N, P) of the state reached.
-        reward_terms: the reward's named parts, each (N,), without a graph.
+        reward_terms: what the reward is made of, by name, each (N,), without a graph: parts that are added, or factors.
     """
 
     obs: Tensor

@@ -270,7 +270,7 @@ def _law(actuator: Actuator, scale: float) -> str:
         " position x control": scale**2 * actuator.gain_slope[0],
         " velocity x control": scale**2 * actuator.gain_slope[1],
     }
-    return " ".join(f"{x:+.3g}{name}" for name, x in terms.items() if x).removeprefix("+") or "0"
+    return " ".join(f"{x:+.4g}{name}" for name, x in terms.items() if x).removeprefix("+") or "0"
 
 
 def _within(bounds: tuple[float, float], unit: str, scale: float = 1.0, of: str = "") -> str:

@@ -26,7 +26,7 @@ class RolloutBatch:
     reward: Tensor
     """Rewards of the environment, (H, N)."""
     reward_terms: dict[str, Tensor]
-    """Named parts of the reward, if the environment tells them, (H, N) each."""
+    """What the reward is made of by name, if the environment tells, (H, N) each."""
     bonus: Tensor
     """Scaled entropy bonus of each step, 0 if the algorithm has none, (H, N)."""
     terminated: Tensor
@@ -53,6 +53,8 @@ class RolloutBatch:
     """Undiscounted return of the episode that ended at this step, else NaN, (H, N)."""
     episode_length: Tensor
     """Length of the episode that ended at this step, else NaN, (H, N)."""
+    episode_terms: dict[str, Tensor]
+    """Sums of the reward's terms over the episode that ended at this step, else NaN, (H, N) each."""
     start_state: tuple[Tensor, Tensor, Tensor]
     """(q, qd, progress) at the window's start."""
     start_context: dict[str, Tensor]

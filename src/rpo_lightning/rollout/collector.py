@@ -86,8 +86,9 @@ class Collector:
         self._policy_state: Tensor | None = None
         self.random_progress = random_progress
         self._spread_progress()
-        self._return = torch.zeros(env.num_envs, device=env.device)
         self._length = torch.zeros(env.num_envs, device=env.device)
+        self._sums: dict[str, Tensor] = {"return": torch.zeros_like(self._length)}
+        """Of the running episodes, (N,) each: what the return is, and after the first window the reward's terms."""
         self._match_episodes()
 
     def check(self, agent: Agent) -> None:
@@ -168,7 +169,7 @@ class Collector:
             action_grad = torch.where(nonfinite[..., None], 0.0, action_grad)
 
         reward = reward.detach()
-        episode_return, episode_length = self._episodes(reward, done)
+        episode_length, ended = self._episodes({"return": reward, **{f"reward/{name}": terms[name] for name in terms}}, done)
         return {
             "obs": observation.detach(),
             "privileged": seen_by_critics.detach(),
@@ -189,23 +190,32 @@ class Collector:
             "next_value": next_value,
             "action_grad": action_grad,
             "nonfinite_grad": nonfinite,
-            "episode_return": episode_return,
+            "episode_return": ended["return"],
             "episode_length": episode_length,
+            "episode_terms": {name: ended[f"reward/{name}"] for name in terms},
             "start_state": start_state,
             "start_context": start_context,
         }
 
-    def _episodes(self, reward: Tensor, done: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the returns and lengths of the episodes that ended, NaN elsewhere; carry on the others."""
-        returns, lengths = torch.full_like(reward, torch.nan), torch.full_like(reward, torch.nan)
-        for t, (reward_t, done_t) in enumerate(zip(reward, done, strict=True)):
-            self._return = self._return + reward_t
-            self._length = self._length + 1
-            returns[t] = torch.where(done_t, self._return, torch.nan)
-            lengths[t] = torch.where(done_t, self._length, torch.nan)
-            self._return = torch.where(done_t, 0.0, self._return)
-            self._length = torch.where(done_t, 0.0, self._length)
-        return returns, lengths
+    def _episodes(self, parts: dict[str, Tensor], done: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the lengths (H, N) of the episodes that ended and sums of `parts` over them, NaN elsewhere.
+
+        Sums of the others are carried on.
+        """
+        if parts.keys() != self._sums.keys():  # the first window, or a task that is paid for other things than before
+            known = torch.where(self._length > 0, torch.nan, self._sums["return"])
+            self._sums = {"return": known, **dict.fromkeys(list(parts)[1:], known)}
+        added = torch.stack([*parts.values(), torch.ones_like(parts["return"])], -1)
+        running = torch.stack([*(self._sums[name] for name in parts), self._length], -1).to(added.dtype)
+        ended, zero = torch.full_like(added, torch.nan), torch.zeros_like(running)
+        for t, (added_t, done_t) in enumerate(zip(added, done[..., None], strict=True)):
+            running = running + added_t
+            ended[t] = torch.where(done_t, running, ended[t])
+            running = torch.where(done_t, zero, running)
+        *sums, length = ended.unbind(-1)
+        *carried, self._length = running.unbind(-1)
+        self._sums = dict(zip(parts, carried, strict=True))
+        return length, dict(zip(parts, sums, strict=True))
 
     def close(self) -> None:
         """Close the environments, with whatever threads or processes they have."""
@@ -218,7 +228,7 @@ class Collector:
             "generator": self.generator.get_state(),
             "windows": self.windows,
             "policy_state": self._policy_state,
-            "return": self._return,
+            "sums": dict(self._sums),
             "length": self._length,
         }
 
@@ -229,7 +239,7 @@ class Collector:
         self.windows = state["windows"]
         policy_state = state["policy_state"]
         self._policy_state = None if policy_state is None else policy_state.to(self.env.device)
-        self._return = state["return"].to(self.env.device)
+        self._sums = {name: each.to(self.env.device) for name, each in state["sums"].items()}
         self._length = state["length"].to(self.env.device)
         begun_anew = bool(self._length.any()) and not bool(self.env.progress.any())
         if begun_anew:  # a foreign simulator, whose episodes all begin now
@@ -243,10 +253,10 @@ class Collector:
             env.progress = torch.randint(env.max_episode_steps, (env.num_envs,), generator=self.generator).to(env.device)
 
     def _match_episodes(self) -> None:
-        """Begin to count where the environments are; returns whose beginning is unknown become NaN until the next reset."""
+        """Begin to count where the environments are; sums whose beginning is unknown become NaN until the next reset."""
         progress = self.env.get_state()[2].to(self._length.dtype)
         unknown = torch.where(progress == 0, 0.0, torch.nan)
-        self._return = torch.where(self._length == progress, self._return, unknown)
+        self._sums = {name: torch.where(self._length == progress, each, unknown) for name, each in self._sums.items()}
         self._length = progress
 
 

@@ -60,24 +60,30 @@ def test_there_is_a_recording_of_every_task():
     assert sorted(RECORDED) == sorted(TASKS)
 
 
+def total(reward):
+    """The reward and its factors, where it has any."""
+    return reward if isinstance(reward, tuple) else (reward, {})
+
+
 @every
 def test_observations_and_rewards(name):
     values = recorded(name)
     env = make(name, len(values["qpos"]))
     state = sensed(env, values)
-    obs, reward = env.observe(state), env.reward(state, single(values["action"]))
+    obs, (reward, terms) = env.observe(state), total(env.reward(state, single(values["action"])))
     expected, forces = single(values["obs"]), touch(values)
     expected[:, forces] = single(values.get("touch_playground", values["obs"][:, forces]))
     torch.testing.assert_close(obs, expected, **CLOSE)
     torch.testing.assert_close(reward, single(values["reward"]), **CLOSE)
     assert (reward > 0.5).any()
+    assert all(((term >= 0.0) & (term <= 1.0)).all() for term in terms.values())
 
     # the same through the environment, where the control is zero
     obs[:, forces] = 0.0
     own = env.set_state(state.qpos, state.qvel, target=state.target).clone()
     own[:, forces] = 0.0
     torch.testing.assert_close(own, obs, **CLOSE)
-    reward = env.reward(env._state(), single(values["action"]))
+    reward, _ = total(env.reward(env._state(), single(values["action"])))
     torch.testing.assert_close(reward, single(values["reward"]), **CLOSE)
 
 

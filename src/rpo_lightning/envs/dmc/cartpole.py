@@ -39,14 +39,14 @@ class CartpoleBalance(ControlTask):
         cart, pole = positions(self.model)
         return [cart, *angle(pole.name, "cosine", "sine"), *velocities(self.model)]
 
-    def reward(self, state: State, action: Tensor) -> Tensor:
+    def reward(self, state: State, action: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return a product in [0, 1] of uprightness, centredness, and smallness of control and of the pole's velocity."""
         cart, angle = state.qpos.unbind(1)
         upright = (angle.cos() + 1.0) / 2.0
         centred = (1.0 + tolerance(cart, margin=2.0)) / 2.0
         gentle = (4.0 + tolerance(action[:, 0], margin=1.0, value_at_margin=0.0, sigmoid="quadratic")) / 5.0
         slow = (1.0 + tolerance(state.qvel[:, 1], margin=5.0)) / 2.0
-        return upright * centred * gentle * slow
+        return upright * centred * gentle * slow, {"upright": upright, "centred": centred, "gentle": gentle, "slow": slow}
 
     def random_start(self) -> Start:
         """Draw a cart within 0.1 m of the middle and a pole within 0.034 rad of upright, nearly at rest."""
@@ -71,10 +71,11 @@ class CartpoleSwingup(CartpoleBalance):
 
 
 class _Sparse(CartpoleBalance):
-    def reward(self, state: State, action: Tensor) -> Tensor:
+    def reward(self, state: State, action: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return 1 where the cart is within 0.25 m of the middle and the pole's cosine above 0.995, else 0."""
         cart, angle = state.qpos.unbind(1)
-        return tolerance(cart, (-0.25, 0.25)) * tolerance(angle.cos(), (0.995, 1.0))
+        centred, upright = tolerance(cart, (-0.25, 0.25)), tolerance(angle.cos(), (0.995, 1.0))
+        return centred * upright, {"upright": upright, "centred": centred}
 
 
 class CartpoleBalanceSparse(_Sparse):

@@ -96,7 +96,10 @@ class ControlTask(BaseEnv):
 
     @abstractmethod
     def reward(self, state: State, action: Tensor) -> Reward:
-        """Return the reward (N,) for reaching a state under the clipped action (N, action_dim), or its named parts."""
+        """Return the reward (N,) for reaching a state under the clipped action (N, action_dim), or its named terms.
+
+        Those are added; where the reward is no sum, (reward, terms) hands them over to be looked at.
+        """
 
     def observe_privileged(self, state: State) -> Tensor:
         """Return what only the critic sees of a state, (N, privileged_dim)."""

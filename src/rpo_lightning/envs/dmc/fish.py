@@ -63,11 +63,11 @@ class FishSwim(ControlTask):
             *velocities(self.model),
         ]
 
-    def reward(self, state: State, action: Tensor) -> Tensor:
+    def reward(self, state: State, action: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return seven eighths for a mouth that touches the ball, less the further it is away, and one for being upright."""
         near = tolerance(self._to_target(state).norm(dim=1), (0.0, self._reach), 2.0 * self._reach)
         upright = (state.sensor("up")[:, 2] + 1.0) / 2.0
-        return (7.0 * near + upright) / 8.0
+        return (7.0 * near + upright) / 8.0, {"near": near, "upright": upright}
 
     def random_start(self) -> Start:
         """Draw a fish in the middle, at rest, turned in any direction and bent a little, and a ball around it."""

@@ -47,10 +47,11 @@ class HopperStand(ControlTask):
         touch = [Quantity(f"{part} touch, log(1 + force in N)") for part in ("toe", "heel")]
         return [*positions(self.model)[1:], *velocities(self.model), *touch]
 
-    def reward(self, state: State, action: Tensor) -> Tensor:
+    def reward(self, state: State, action: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return 1 where it stands without control, at least 0.8 where it stands, else 0."""
         gentle = tolerance(action, margin=1.0, sigmoid="quadratic", value_at_margin=0.0).mean(dim=1)
-        return self._standing(state) * (4.0 + gentle) / 5.0
+        standing = self._standing(state)
+        return standing * (4.0 + gentle) / 5.0, {"standing": standing, "gentle": gentle}
 
     def random_start(self) -> Start:
         """Draw a torso at any pitch 1 m high and joints within their limits, at rest; it may reach into the ground."""
@@ -66,8 +67,9 @@ class HopperHop(HopperStand):
 
     name: ClassVar[str] = "dmc/hopper_hop"
 
-    def reward(self, state: State, action: Tensor) -> Tensor:
+    def reward(self, state: State, action: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the centre of mass's forward speed as a share of 2 m/s, within [0, 1], where it stands; else 0."""
         forward = state.sensor("velocity")[:, 0]
         hopping = tolerance(forward, (_HOP_SPEED, float("inf")), _HOP_SPEED / 2.0, "linear", 0.5)
-        return self._standing(state) * hopping
+        standing = self._standing(state)
+        return standing * hopping, {"standing": standing, "hopping": hopping}

@@ -66,12 +66,14 @@ class HumanoidStand(ControlTask):
             *velocities(self.model),
         ]
 
-    def reward(self, state: State, action: Tensor) -> Tensor:
+    def reward(self, state: State, action: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return a product in [0, 1] of the head's height, uprightness, smallness of control, and `motion`."""
         standing = tolerance(state.sensor("head")[:, 2], (_HEIGHT, float("inf")), _HEIGHT / 4.0)
         upright = tolerance(state.sensor("torso_z")[:, 2], (0.9, float("inf")), 1.9, "linear", 0.0)
         gentle = tolerance(action, margin=1.0, sigmoid="quadratic", value_at_margin=0.0).mean(dim=1)
-        return standing * upright * (4.0 + gentle) / 5.0 * self.motion(state.sensor("velocity")[:, :2])
+        motion = self.motion(state.sensor("velocity")[:, :2])
+        terms = {"standing": standing, "upright": upright, "gentle": gentle, "motion": motion}
+        return standing * upright * (4.0 + gentle) / 5.0 * motion, terms
 
     def motion(self, velocity: Tensor) -> Tensor:
         """Return how right a horizontal velocity (N, 2) in m/s of the centre of mass is: here, how slow."""

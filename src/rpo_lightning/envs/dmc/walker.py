@@ -46,11 +46,11 @@ class WalkerStand(ControlTask):
         pitches = [each for body in bodies for each in angle(f"{body} pitch", "cosine", "sine", frame="world")]
         return [*pitches, Quantity("torso height", "m", "world"), *velocities(self.model)]
 
-    def reward(self, state: State, action: Tensor) -> Tensor:
+    def reward(self, state: State, action: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return a mean in [0, 1] of the torso's height, three times, and its uprightness."""
         standing = tolerance(self._height(state), (_HEIGHT, float("inf")), _HEIGHT / 2.0)
         upright = (1.0 + state.qpos[:, 2].cos()) / 2.0
-        return (3.0 * standing + upright) / 4.0
+        return (3.0 * standing + upright) / 4.0, {"standing": standing, "upright": upright}
 
     def random_start(self) -> Start:
         """Draw a torso at any pitch and joints within their limits, at rest; it may reach into the ground."""
@@ -68,11 +68,12 @@ class WalkerWalk(WalkerStand):
     sensors: ClassVar[dict[str, Sensor]] = {"velocity": ("subtreelinvel", "body", "torso")}
     speed: ClassVar[float] = 1.0  # m/s that earn the full reward
 
-    def reward(self, state: State, action: Tensor) -> Tensor:
+    def reward(self, state: State, action: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the reward for standing, of which five sixths need forward speed of the centre of mass."""
         forward = state.sensor("velocity")[:, 0]
         moving = tolerance(forward, (self.speed, float("inf")), self.speed / 2.0, "linear", 0.5)
-        return super().reward(state, action) * (5.0 * moving + 1.0) / 6.0
+        standing, terms = super().reward(state, action)
+        return standing * (5.0 * moving + 1.0) / 6.0, {**terms, "moving": moving}
 
 
 class WalkerRun(WalkerWalk):
