@@ -102,7 +102,8 @@ def excursion(model, substeps):
     [
         ("damping", dataclasses.replace(arm(damping=0.5), damping="explicit")),
         ("spring", arm(stiffness=600.0)),
-        ("friction loss", dataclasses.replace(arm(frictionloss=0.5), friction_width=0.5)),
+        # implicitly it is stable in any step
+        ("friction loss", dataclasses.replace(arm(frictionloss=0.5), friction_width=0.5, damping="explicit")),
         ("servo kp", dataclasses.replace(arm(), actuators=[Actuator("a", [(1, 1.0)], 600.0, (0.0, -600.0, 0.0))])),
         (
             "servo kv",
@@ -119,6 +120,30 @@ def test_what_is_too_steep_explodes_and_the_substeps_that_are_named_cure_it(what
     assert not [grip for grip in grips(model, DT / needed) if grip.steep > 2.0]
 
 
-def test_implicit_damping_is_stable_in_any_step():
-    assert not [grip for grip in grips(arm(damping=50.0), DT / 16) if grip.steep > 2.0]
-    assert excursion(arm(damping=50.0), 16) < 0.1
+def pulled(parent, **fields):
+    """A servo of speed on a tendon over two joints, one after the other or beside it."""
+    model = arm()
+    model.links[1] = dataclasses.replace(model.links[1], parent=parent)
+    return dataclasses.replace(model, actuators=[Actuator("a", [(0, 1.0), (1, -1.0)], 1.0, (0.0, 0.0, -0.5))], **fields)
+
+
+@pytest.mark.parametrize("model", [arm(damping=50.0), arm(frictionloss=50.0), pulled(0)])
+def test_implicit_damping_is_stable_in_any_step(model):
+    assert not [grip for grip in grips(model, DT / 16) if grip.steep > 2.0]
+    assert excursion(model, 16) < 0.1
+
+
+@pytest.mark.parametrize("model", [pulled(-1), pulled(0, damping="explicit")])
+def test_a_servo_on_a_tendon_whose_joints_are_on_no_chain_is_explicit(model):
+    (steep,) = [grip for grip in grips(model, DT / 16) if grip.steep > 2.0]
+    assert (steep.joint, steep.what) == ("a", "servo kv")
+    assert not excursion(model, 16) < 1.0
+    assert excursion(model, int(1.2 * steep.substeps(16))) < 0.1
+
+
+def test_dry_friction_of_a_light_joint_is_steep_where_the_mass_matrix_is_kept():
+    model = arm(frictionloss=0.5)
+    assert not [grip for grip in grips(model, DT / 16) if grip.steep > 2.0]
+    (steep,) = [grip for grip in grips(model, DT / 16, 4) if grip.steep > 2.0]
+    assert (steep.joint, steep.what) == ("finger", "friction loss")
+    assert steep.cure.startswith("rebuild the mass matrix in each substep")

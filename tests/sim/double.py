@@ -13,7 +13,7 @@ def acceleration(model, q, qd, force, control=None):
     for a, b, c, u in _rows(model, q, qd, force, control):
         origin = dynamics.reference_point(model, a)
         b = dynamics.inner_rates(model, a, b, origin)
-        factors = _factors(model, a, origin, [0.0] * model.nd)
+        factors = _factors(model, a, origin, {})
         x = factorization.solve(factors, _bias(model, a, b, c, origin, u))
         out.append(dynamics.outer_acceleration(model, a, b, x, origin))
     return torch.tensor(out, dtype=torch.float64)
@@ -27,8 +27,8 @@ def step(model, q, qd, force, dt, substeps, interval, control=None):
         b = dynamics.inner_rates(model, a, b, origin)
         for s in range(substeps):
             if s % interval == 0:
-                damping = implicit_damping(model, a, b, u) if model.damping == "implicit" else [0.0] * model.nd
-                factors = _factors(model, a, origin, [h * d for d in damping])
+                damping = implicit_damping(model, a, b, u) if model.damping == "implicit" else {}
+                factors = _factors(model, a, origin, {entry: h * d for entry, d in damping.items()})
             x = factorization.solve(factors, _bias(model, a, b, c, origin, u))
             a, b = dynamics.integrate(model, a, b, x, h, origin)
         out.append([*a, *dynamics.outer_rates(model, a, b, origin)])
@@ -41,7 +41,7 @@ def _rows(model, q, qd, force, control):
 
 
 def _factors(model, q, origin, damping):
-    matrix = factorization.with_diagonal(model, dynamics.mass_matrix(model, q, origin), damping)
+    matrix = factorization.augmented(model, dynamics.mass_matrix(model, q, origin), damping)
     return factorization.factorize(matrix)
 
 

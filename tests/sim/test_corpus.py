@@ -114,6 +114,10 @@ def test_kernels_move_it_as_mujoco_does(robot):
     witness = mujoco_witness.without_constraints(mujoco.MjModel.from_xml_path(str(path)))
     expected = mujoco_witness.acceleration(witness, model, *state, control)
     simulator = Simulator(model, ENVS, threads=1)
+    if not simulator.controls:  # motors
+        for actuator, value in zip(model.actuators, control.T, strict=True):
+            for dof, coefficient in actuator.moment:
+                state[2][:, dof] += coefficient * actuator.gain * value
     compiled = simulator.acceleration(*(t.float() for t in state), control.float() if simulator.controls else None)
     assert ((compiled - expected).norm(dim=1) / expected.norm(dim=1)).max() < 1e-4
 

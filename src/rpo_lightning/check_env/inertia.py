@@ -6,7 +6,8 @@ import numpy as np
 
 from rpo_lightning.sim import Model
 from rpo_lightning.sim.algebra import ZERO, cross, vector
-from rpo_lightning.sim.dynamics import _kinematics, mass_matrix
+from rpo_lightning.sim.dynamics import _kinematics
+from rpo_lightning.sim.rebuilds import joint_inertia
 
 __all__ = ["Pose"]
 
@@ -23,14 +24,8 @@ class Pose:
     """
 
     def __init__(self, model: Model, q: np.ndarray) -> None:
-        coordinates = q.tolist()
-        self._model, self._frames = model, _kinematics(model, coordinates, ZERO)
-        self.inertia = np.zeros((model.nd, model.nd))
-        for (row, column), value in mass_matrix(model, coordinates, ZERO).items():
-            self.inertia[row, column] = self.inertia[column, row] = float(value)  # type: ignore[arg-type]  # of floats
-        for index, link in enumerate(model.links):
-            dofs = np.arange(model.nd)[model.dofs(index)]
-            self.inertia[dofs, dofs] += link.armature
+        self._model, self._frames = model, _kinematics(model, q.tolist(), ZERO)
+        self.inertia = joint_inertia(model, q)
 
     def place(self, link: int, points: np.ndarray) -> np.ndarray:
         """Return where points (K, 3) of a link are in the world, (K, 3) [m]."""

@@ -12,6 +12,7 @@ from rpo_lightning.check_env.inertia import Pose
 from rpo_lightning.check_env.report import Section, Verdict
 from rpo_lightning.check_env.subject import Subject
 from rpo_lightning.sim import Model
+from rpo_lightning.sim.linkage import Moment
 
 __all__ = ["Grip", "check_joints", "grips"]
 
@@ -49,21 +50,24 @@ class Grip(NamedTuple):
         )
 
 
-def grips(model: Model, h: float) -> list[Grip]:
-    """Return every force in a joint that depends on its coordinate or rate, in the start pose.
+def grips(model: Model, h: float, interval: int = 1) -> list[Grip]:
+    """Return every force in a joint that depends on its coordinate or rate and acts explicitly, in the start pose.
 
     Args:
         model: the robot.
         h: length of a substep [s].
+        interval: substeps that a mass matrix serves, and with it the implicit damping of dry friction.
     """
     pose = Pose(model, model.start)
-    return [*_of_joints(model, pose, h), *_of_servos(model, pose, h)]
+    return [*_of_joints(model, pose, h, interval), *_of_tendons(model, pose, h, interval), *_of_servos(model, pose, h)]
 
 
 def check_joints(subject: Subject, section: Section) -> None:
     """Name what is too steep."""
     env = subject.make()
-    found = [grip for grip in grips(env.model, env.dt / env.substeps) if grip.steep > _LIMIT]
+    found = [
+        grip for grip in grips(env.model, env.dt / env.substeps, env.simulator.mass_matrix_interval) if grip.steep > _LIMIT
+    ]
     section.result = found
     for grip in sorted(found, key=lambda grip: -grip.steep)[:4]:
         text = f"{grip}; {grip.cure}, or raise substeps to {grip.substeps(env.substeps)}"
@@ -74,7 +78,7 @@ def check_joints(subject: Subject, section: Section) -> None:
         section.verdicts.append(Verdict("ok", "nothing in a joint is too steep for the inertia it meets"))
 
 
-def _of_joints(model: Model, pose: Pose, h: float) -> Iterator[Grip]:
+def _of_joints(model: Model, pose: Pose, h: float, interval: int) -> Iterator[Grip]:
     explicit = model.damping == "explicit"
     for index, link in enumerate(model.links):
         for dof in range(model.qd_start[index], model.qd_start[index + 1]):
@@ -82,10 +86,8 @@ def _of_joints(model: Model, pose: Pose, h: float) -> Iterator[Grip]:
             if explicit:
                 drag = link.damping + link.limit_kd
                 yield _damped(link.name, "damping", drag, inertia, h, 'let it act implicitly (<text name="damping">)')
-            if link.frictionloss:
-                slope = link.frictionloss / model.friction_width
-                cure = f"widen the start of its friction loss to {1.05 * link.frictionloss * h / (_LIMIT * inertia):.2g}"
-                yield _damped(link.name, "friction loss", slope, inertia, h, cure)
+            if link.frictionloss and (explicit or interval > 1):
+                yield _rubbed(model, link.name, link.frictionloss, inertia, h, explicit)
             if link.stiffness:
                 yield _sprung(link.name, "spring", link.stiffness, inertia, h)
             if link.limit_ke and (np.isfinite(link.lower) or np.isfinite(link.upper)):
@@ -93,19 +95,50 @@ def _of_joints(model: Model, pose: Pose, h: float) -> Iterator[Grip]:
                 yield _damped(link.name, "limit stop_kd", link.stop_kd, inertia, h, "lower it")
 
 
+def _of_tendons(model: Model, pose: Pose, h: float, interval: int) -> Iterator[Grip]:
+    for tendon in model.tendons:
+        inertia, explicit = _along(model, pose, tendon.moment), _is_explicit(model, tendon.moment)
+        if tendon.stiffness:
+            yield _sprung(tendon.name, "spring", tendon.stiffness, inertia, h)
+        if tendon.limit_ke and (np.isfinite(tendon.lower) or np.isfinite(tendon.upper)):
+            yield _sprung(tendon.name, "limit ke", tendon.limit_ke, inertia, h)
+            yield _damped(tendon.name, "limit stop_kd", tendon.stop_kd, inertia, h, "lower it")
+        if explicit and tendon.damping:
+            yield _damped(tendon.name, "damping", tendon.damping, inertia, h, "lower it")
+        if tendon.frictionloss and (explicit or interval > 1):
+            yield _rubbed(model, tendon.name, tendon.frictionloss, inertia, h, explicit)
+
+
 def _of_servos(model: Model, pose: Pose, h: float) -> Iterator[Grip]:
     for actuator in model.actuators:
         _, by_length, by_velocity = actuator.bias
-        row = np.zeros(model.nd)
-        for dof, coefficient in actuator.moment:
-            row[dof] += coefficient
-        if not row.any():
+        if not any(coefficient for _, coefficient in actuator.moment):
             continue
-        inertia = 1.0 / pose.response(row[None])
+        inertia = _along(model, pose, actuator.moment)
         if by_length < 0.0:
             yield _sprung(actuator.name, "servo kp", -by_length, inertia, h)
-        if by_velocity < 0.0 and (model.damping == "explicit" or len(actuator.moment) > 1):
+        if by_velocity < 0.0 and _is_explicit(model, actuator.moment):
             yield _damped(actuator.name, "servo kv", -by_velocity, inertia, h, "lower it")
+
+
+def _along(model: Model, pose: Pose, moment: Moment) -> float:
+    """Return the inertia that a force along a length meets while all joints give way."""
+    row = np.zeros((1, model.nd))
+    for dof, coefficient in moment:
+        row[0, dof] += coefficient
+    response = pose.response(row)
+    return 1.0 / response if response else math.inf
+
+
+def _is_explicit(model: Model, moment: Moment) -> bool:
+    """Tell whether damping along a length is explicit: implicitly it needs joints on one chain."""
+    return model.damping == "explicit" or not model.on_a_chain(moment)
+
+
+def _rubbed(model: Model, name: str, loss: float, inertia: float, h: float, explicit: bool) -> Grip:
+    wide = f"widen the start of its friction loss to {1.05 * loss * h / (_LIMIT * inertia):.2g}"
+    cure = wide if explicit else f"rebuild the mass matrix in each substep (mass_matrix_interval), {wide}"
+    return _damped(name, "friction loss", loss / model.friction_width, inertia, h, cure)
 
 
 def _sprung(joint: str, what: str, k: float, inertia: float, h: float) -> Grip:

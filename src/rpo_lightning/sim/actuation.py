@@ -11,7 +11,8 @@ import numpy as np
 
 from rpo_lightning.sim.algebra import Vector, cross, vector
 from rpo_lightning.sim.expressions import Scalar, maximum, minimum, where_less
-from rpo_lightning.sim.linkage import Actuator
+from rpo_lightning.sim.factorization import Matrix
+from rpo_lightning.sim.linkage import Actuator, outer
 from rpo_lightning.sim.model import Model
 
 __all__ = ["actuator_wrench", "clamp", "generalized_forces", "servo_damping"]
@@ -37,18 +38,24 @@ def actuator_wrench(actuator: Actuator, control: Scalar, position: Vector, rotat
     return (rotation @ vector(actuator.turn)) * force + cross(position + rotation @ vector(actuator.point), push), push
 
 
-def servo_damping(model: Model, q: Sequence[Scalar], qd: Sequence[Scalar], control: Sequence[Scalar]) -> list[Scalar]:
-    """Return the damping (nd,) that servos add to the joint they act on while neither they nor the joint are at a limit."""
-    damping: list[Scalar] = [0.0] * model.nd
+def servo_damping(model: Model, q: Sequence[Scalar], qd: Sequence[Scalar], control: Sequence[Scalar]) -> Matrix:
+    """Return the damping that servos add to the joints they act on while neither they nor the joints are at a limit.
+
+    Of those whose joints are on one chain: for others a mass matrix has no entries.
+    """
+    damping: Matrix = {}
     for actuator, value in zip(model.actuators, control, strict=True):
         by_velocity = actuator.bias[2] + actuator.gain_slope[1] * value
-        if len(actuator.moment) == 1 and not _nothing(by_velocity):
-            (dof, coefficient), *_ = actuator.moment
+        if not _nothing(by_velocity) and model.on_a_chain(actuator.moment):
             force = _unclamped(model, actuator, q, qd, value)
-            braking = -1.0 * by_velocity * (coefficient * coefficient)
-            damping[dof] = damping[dof] + _within(force, actuator.force_range, braking)
-    total = _sum_on_joints(model, q, qd, control)
-    return [_within(x, bounds, d) for x, bounds, d in zip(total, _joint_ranges(model), damping, strict=True)]
+            for row, column, product in outer(actuator.moment):
+                braking = _within(force, actuator.force_range, -1.0 * by_velocity * product)
+                damping[row, column] = damping.get((row, column), 0.0) + braking
+    total, ranges = _sum_on_joints(model, q, qd, control), _joint_ranges(model)
+    for row, column in damping:
+        for dof in {row, column}:
+            damping[row, column] = _within(total[dof], ranges[dof], damping[row, column])
+    return damping
 
 
 def clamp(x: Scalar, low: float, high: float) -> Scalar:

@@ -193,7 +193,7 @@ class _Writer:
 
     def factor(self, dt: str = "") -> str:
         """Return code for q, qd, c, par, o -> f, the factor of the mass matrix, with the damping of steps of `dt` in it."""
-        matrix = self._diagonal(dt)
+        matrix = self._augmented(dt)
         if len(self.entries) > _MANY_ENTRIES and not self.model.as_reference:
             filled = self.emit(_assign("f", [matrix[e] for e in self.entries]))
             return f"{{\n{filled}{factorization.factor_loops(self.entries)}}}\n"
@@ -202,21 +202,21 @@ class _Writer:
 
     def factor_adjoint(self, dt: str = "") -> str:
         """Return code for q, qd, c, par, o, gh -> gq, gqd, gc, gpar +=, through the mass matrix."""
-        trace, matrix, nq, nd = self.trace, self._diagonal(dt), self.model.nq, self.model.nd
+        trace, matrix, nq, nd = self.trace, self._augmented(dt), self.model.nq, self.model.nd
         inputs = [*self.q, *trace.inputs("qd", nd), *self._inputs(trace)]
         grads = gradient([matrix[e] for e in self.entries], trace.inputs("gh", len(self.entries)), inputs)
         # rates and controls only count in implicit damping that depends on them
         outputs = _assign("gq", grads[:nq]) | _assign("gqd", grads[nq : nq + nd])
         return self.emit(_sums(trace, outputs | self._input_cotangents(grads[nq + nd :])))
 
-    def _diagonal(self, dt: str) -> factorization.Matrix:
+    def _augmented(self, dt: str) -> factorization.Matrix:
         """Return the mass matrix with armature and, for steps of `dt`, the damping that is taken implicitly."""
         model, trace = self._robot(self.trace), self.trace
-        damping: list[Scalar] = [0.0] * model.nd
+        damping: factorization.Matrix = {}
         if dt and model.damping == "implicit":
             step, qd, control = trace.input(dt), trace.inputs("qd", model.nd), trace.inputs("c", self.controls)
-            damping = [step * d for d in implicit_damping(model, self.q, qd, control)]
-        return factorization.with_diagonal(model, self.matrix, damping)
+            damping = {entry: step * d for entry, d in implicit_damping(model, self.q, qd, control).items()}
+        return factorization.augmented(model, self.matrix, damping)
 
     def accelerate(self) -> str:
         """Return code for q, qd, u, c, par, f, o -> a."""

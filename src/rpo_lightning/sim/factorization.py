@@ -8,18 +8,20 @@ from typing import TypeAlias
 from rpo_lightning.sim.expressions import Scalar, recip
 from rpo_lightning.sim.model import Model
 
-__all__ = ["Matrix", "factor_loops", "factorize", "mass_matrix_gradient", "solve", "with_diagonal"]
+__all__ = ["Matrix", "augmented", "factor_loops", "factorize", "mass_matrix_gradient", "solve"]
 
 Matrix: TypeAlias = dict[tuple[int, int], Scalar]
 """Entries (row, column) with column <= row; what is missing is zero."""
 
 
-def with_diagonal(model: Model, matrix: Matrix, damping: Sequence[Scalar]) -> Matrix:
-    """Return a mass matrix with the joints' armature and what implicit damping adds, (nd,), on its diagonal."""
+def augmented(model: Model, matrix: Matrix, damping: Matrix) -> Matrix:
+    """Return a mass matrix with the joints' armature on its diagonal, and what implicit damping adds to it."""
     out = dict(matrix)
     for index, link in enumerate(model.links):
         for dof in range(model.qd_start[index], model.qd_start[index + 1]):
-            out[dof, dof] = out[dof, dof] + link.armature + damping[dof]
+            out[dof, dof] = out[dof, dof] + link.armature
+    for entry, added in damping.items():
+        out[entry] = out[entry] + added
     return out
 
 

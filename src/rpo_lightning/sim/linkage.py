@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
-__all__ = ["Actuator", "Coupling", "Tendon", "Tie"]
+__all__ = ["Actuator", "Coupling", "Moment", "Tendon", "Tie", "outer"]
+
+Moment = list[tuple[int, float]]
+"""(dof, coefficient) of each degree of freedom that a length depends on."""
+
+
+def outer(moment: Moment) -> Iterator[tuple[int, int, float]]:
+    """Yield (row, column, product) of a moment with itself, column <= row."""
+    for row, one in moment:
+        yield from ((row, column, one * other) for column, other in moment if column <= row)
 
 
 @dataclass
@@ -25,7 +35,7 @@ class Actuator:
     """
 
     name: str
-    moment: list[tuple[int, float]] = field(default_factory=list)
+    moment: Moment = field(default_factory=list)
     gain: float = 1.0
     bias: tuple[float, float, float] = (0.0, 0.0, 0.0)
     control: tuple[float, float] = (-1.0, 1.0)
@@ -48,7 +58,7 @@ class Tendon:
     """
 
     name: str
-    moment: list[tuple[int, float]]
+    moment: Moment
     stiffness: float = 0.0
     rest: tuple[float, float] = (0.0, 0.0)
     damping: float = 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass, field
 from enum import IntEnum
 from hashlib import sha256
@@ -9,7 +10,7 @@ from hashlib import sha256
 import numpy as np
 
 from rpo_lightning.sim.fluid import Fluid, FluidBox, FluidEllipsoid
-from rpo_lightning.sim.linkage import Actuator, Coupling, Tendon, Tie
+from rpo_lightning.sim.linkage import Actuator, Coupling, Moment, Tendon, Tie
 
 __all__ = ["DAMPINGS", "FREE_VELOCITIES", "Contact", "Geom", "Joint", "Link", "Model", "Pair"]
 
@@ -228,10 +229,19 @@ class Model:
         """Whether implicit damping of servos ends where a force is clamped, which a kept mass matrix would not know."""
         ranges = [link.force_range for link in self.links for _ in range(link.joint.dofs)]
         return self.damping == "implicit" and any(
-            np.isfinite([*actuator.force_range, *ranges[actuator.moment[0][0]]]).any()
+            np.isfinite([actuator.force_range, *(ranges[dof] for dof, _ in actuator.moment)]).any()
             for actuator in self.actuators
-            if len(actuator.moment) == 1 and (actuator.bias[2] or actuator.gain_slope[1])
+            if self.on_a_chain(actuator.moment) and (actuator.bias[2] or actuator.gain_slope[1])
         )
+
+    def on_a_chain(self, moment: Moment) -> bool:
+        """Tell whether each degree of freedom carries the next, so that the mass matrix has entries for all of them."""
+        links = {bisect_right(self.qd_start, dof) - 1 for dof, _ in moment}
+        chain, link = set[int](), max(links, default=-1)
+        while link >= 0:
+            chain.add(link)
+            link = self.links[link].parent
+        return bool(links) and links <= chain
 
     def digest(self) -> str:
         """Return what is equal for two models exactly if the same equations describe their motion."""

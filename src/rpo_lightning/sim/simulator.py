@@ -19,10 +19,10 @@ from rpo_lightning.sim import codegen, kernels
 from rpo_lightning.sim.model import Model
 from rpo_lightning.sim.parameters import Parameters
 from rpo_lightning.sim.pieces import is_cut
+from rpo_lightning.sim.rebuilds import usual_interval
 
 __all__ = ["Simulator", "resolve_device"]
 
-_REBUILDS = 4  # of the mass matrix a step: after 12 steps of Ant 1.0 % from 128-fold finer ones, as with 16; with 1 3.0 %
 _CUDA_BLOCK = 32  # threads; few, because 128 environments should still spread over many multiprocessors
 
 
@@ -57,8 +57,8 @@ class Simulator:
         dt: time of one step [s].
         substeps: semi-implicit Euler steps in it.
         mass_matrix_interval: substeps between rebuilds of the mass matrix, counted from the start of each step; None: four
-            rebuilds a step, which on our robots is as exact as one in each substep, or that one where servos with damping
-            have a limit of force, because their damping ends at it.
+            rebuilds a step, which on our robots is as exact as one in each substep, or that one where it is needed: servos
+            with damping have a limit of force, where it ends, or dry friction would make a light joint tremble.
         device: "cpu" or "cuda[:k]".
         threads: CPU threads that share the environments; None: as many as torch uses, which is all cores by default.
         terrain: (1 or N, rows, columns) heights of the robot's height field, one for all environments or one for each [m];
@@ -86,12 +86,12 @@ class Simulator:
         for name, value in (("num_envs", num_envs), ("substeps", substeps), ("threads", threads)):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
-        if mass_matrix_interval is None:
-            mass_matrix_interval = 1 if model.damping_switches else max(1, substeps // _REBUILDS)
-        if not 1 <= mass_matrix_interval <= substeps:
-            raise ValueError(f"mass_matrix_interval must be in 1 ... substeps={substeps}, got {mass_matrix_interval}")
         if not 0.0 < dt < math.inf:
             raise ValueError(f"dt must be positive, got {dt}")
+        if mass_matrix_interval is None:
+            mass_matrix_interval = usual_interval(model, dt / substeps, substeps)
+        if not 1 <= mass_matrix_interval <= substeps:
+            raise ValueError(f"mass_matrix_interval must be in 1 ... substeps={substeps}, got {mass_matrix_interval}")
         self.device = resolve_device(device)
         self.model, self.num_envs, self.dt, self.substeps = model, num_envs, dt, substeps
         self.mass_matrix_interval = mass_matrix_interval

@@ -9,7 +9,8 @@ import numpy as np
 from rpo_lightning.sim.actuation import servo_damping
 from rpo_lightning.sim.algebra import Vector, cross, vector
 from rpo_lightning.sim.expressions import Scalar, angle, maximum, recip, sqrt, where_less
-from rpo_lightning.sim.linkage import Tie
+from rpo_lightning.sim.factorization import Matrix
+from rpo_lightning.sim.linkage import Tendon, Tie, outer
 from rpo_lightning.sim.model import Joint, Link, Model
 from rpo_lightning.sim.pairs.shapes import Body
 from rpo_lightning.sim.quaternions import quat_product
@@ -38,9 +39,9 @@ def linked_forces(model: Model, q: Sequence[Scalar], qd: Sequence[Scalar], tau: 
     """Add to tau what tendons and couplings do to the joints they connect."""
     for tendon in model.tendons:
         length: Scalar = 0.0
-        speed: Scalar = 0.0
         for dof, coefficient in tendon.moment:
-            length, speed = length + coefficient * q[model.coordinate(dof)], speed + coefficient * qd[dof]
+            length = length + coefficient * q[model.coordinate(dof)]
+        speed = _tendon_speed(tendon, qd)
         low, high = tendon.rest
         slack = where_less(length, low, low - length, where_less(high, length, high - length, 0.0))
         force = tendon.stiffness * slack - tendon.damping * speed - _dry_friction(model, tendon.frictionloss, speed)
@@ -87,16 +88,30 @@ def tie_wrench(
     return turn_one, turn_two, push
 
 
-def implicit_damping(model: Model, q: Sequence[Scalar], qd: Sequence[Scalar], control: Sequence[Scalar]) -> list[Scalar]:
-    """Return what, times a step, joins the mass matrix's diagonal (nd,) so that damping acts at the step's end.
+def implicit_damping(model: Model, q: Sequence[Scalar], qd: Sequence[Scalar], control: Sequence[Scalar]) -> Matrix:
+    """Return what, times a step, joins the mass matrix so that damping acts at the step's end.
 
-    It is that of joints, their dry friction included, and of servos; tendons and couplings stay explicit.
+    It is that of joints, and of servos and tendons whose joints are on one chain, dry friction included. Couplings, ties
+    and what is damped beyond limits only stay explicit.
     """
-    damping: list[Scalar] = servo_damping(model, q, qd, control) if control else [0.0] * model.nd
+    damping: Matrix = servo_damping(model, q, qd, control) if control else {}
     for index, link in enumerate(model.links):
         for dof in range(model.qd_start[index], model.qd_start[index + 1]):
-            damping[dof] = damping[dof] + link.damping + link.limit_kd + _dry_damping(model, link.frictionloss, qd[dof])
+            own = damping.get((dof, dof), 0.0) + link.damping + link.limit_kd
+            damping[dof, dof] = own + _dry_damping(model, link.frictionloss, qd[dof])
+    for tendon in model.tendons:
+        if model.on_a_chain(tendon.moment):
+            along = tendon.damping + _dry_damping(model, tendon.frictionloss, _tendon_speed(tendon, qd))
+            for row, column, product in outer(tendon.moment):
+                damping[row, column] = damping.get((row, column), 0.0) + product * along
     return damping
+
+
+def _tendon_speed(tendon: Tendon, qd: Sequence[Scalar]) -> Scalar:
+    speed: Scalar = 0.0
+    for dof, coefficient in tendon.moment:
+        speed = speed + coefficient * qd[dof]
+    return speed
 
 
 def _dry_friction(model: Model, loss: Scalar, rate: Scalar) -> Scalar:

@@ -69,6 +69,8 @@ def read_contacts(
     geoms: list[Geom] = []
     pairs: list[Pair] = []
     numbers: dict[tuple[int, float], range] = {}  # of what stands for each geom, as large as it has to be
+    meshes = {geom for two in kept for geom in two[:2] if kind(mj, geom) == "mesh"}
+    hulls = {mesh: thinned(hull(mj, mesh), mesh_vertices) for mesh in sorted({int(mj.geom_dataid[geom]) for geom in meshes})}
     for two in kept:
         margin = _margin(mj, two)
         geom = two.first if two.second == ground else two.second
@@ -82,24 +84,20 @@ def read_contacts(
         ends = [(g, margin if g == grown else 0.0) for g in two[:2]]
         for end in ends:
             if end not in numbers:
-                made = shapes(mj, places, *end, mesh_vertices)
+                made = shapes(mj, places, *end, {mesh: vertices for mesh, (vertices, _) in hulls.items()})
                 numbers[end] = range(len(geoms), len(geoms) + len(made))
                 geoms += made
         for first in numbers[ends[0]]:
             for second in numbers[ends[1]]:
                 swap = ordered(geoms[first].kind, geoms[second].kind)
                 pairs.append(Pair(second, first, *law) if swap else Pair(first, second, *law))
-    _say_what_is_thinned(mj, sorted({geom for geom, _ in numbers}), mesh_vertices, refuse)
-    return Touches(contacts, geoms, pairs)
-
-
-def _say_what_is_thinned(mj: Any, geoms: Sequence[int], mesh_vertices: int, refuse: Refusals) -> None:
-    short = {g: thinned(hull(mj, g), mesh_vertices)[1] for g in geoms if kind(mj, g) == "mesh"}
-    if found := [_label(mj, g) for g, gap in short.items() if gap > 0.0]:
+    short = {geom: hulls[int(mj.geom_dataid[geom])][1] for geom in sorted(meshes)}
+    if thin := [_label(mj, geom) for geom, gap in short.items() if gap > 0.0]:
         log.warning(
             f"{refuse.path}: of the hull of a mesh {mesh_vertices} vertices touch, up to {max(short.values()):.1g} m "
-            f"inside it; mesh_vertices says how many: {listed(found)}"
+            f"inside it; mesh_vertices says how many: {listed(thin)}"
         )
+    return Touches(contacts, geoms, pairs)
 
 
 def _label(mj: Any, geom: int) -> str:

@@ -42,9 +42,8 @@ def points(mj: Any, places: Mapping[int, Place], geom: int) -> list[tuple[np.nda
     return [(np.where(np.abs(centre) < 1e-12, 0.0, centre), radius) for centre in centres]
 
 
-def hull(mj: Any, geom: int) -> np.ndarray:
-    """Return the vertices (V, 3) of a mesh's convex hull in the geom's frame; all of a mesh without a hull."""
-    mesh = mj.geom_dataid[geom]
+def hull(mj: Any, mesh: int) -> np.ndarray:
+    """Return the vertices (V, 3) of a mesh's convex hull in its geom's frame; all of a mesh without a hull."""
     start, graph = mj.mesh_vertadr[mesh], mj.mesh_graphadr[mesh]
     vertices = mj.mesh_vert[start : start + mj.mesh_vertnum[mesh]].astype(float)
     if graph < 0:
@@ -70,14 +69,14 @@ def thinned(vertices: np.ndarray, count: int) -> tuple[np.ndarray, float]:
     return vertices[kept], float(gap.max())
 
 
-def shapes(mj: Any, places: Mapping[int, Place], geom: int, margin: float, mesh_vertices: int) -> list[Geom]:
-    """Return what stands for a geom in pairs: itself, or a sphere of radius 0 at vertices of a mesh's hull.
+def shapes(mj: Any, places: Mapping[int, Place], geom: int, margin: float, vertices: Mapping[int, np.ndarray]) -> list[Geom]:
+    """Return what stands for a geom in pairs: itself, or a sphere of radius 0 at each of its mesh's `vertices` (V, 3).
 
     A surface is moved outwards by `margin` [m]: exactly, but for the edges of boxes and cylinders, and ellipsoids.
     """
     name, what, at = mj.geom(geom).name or f"geom {geom}", kind(mj, geom), place(mj, places, geom)
     if what == "mesh":
-        centres = at.pos + thinned(hull(mj, geom), mesh_vertices)[0] @ matrix(at.quat).T
+        centres = at.pos + vertices[int(mj.geom_dataid[geom])] @ matrix(at.quat).T
         return [
             Geom(f"{name} vertex {i}", "sphere", at.link, centre, size=margin * _ROUND) for i, centre in enumerate(centres)
         ]
