@@ -21,7 +21,7 @@ import torch
 from rpo_lightning.cli import main
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 EPOCHS = {"ppo": "actor_epochs", "reppo": "epochs"}
 
@@ -57,8 +57,8 @@ def run(line, cwd):
     words = shlex.split(line)
     arguments = words[1:]
     mine = any(
-        word.startswith(("walker.", "push.")) for word in words
-    )  # the examples of docs/own_robot.md, in their folders
+        word.startswith(("walker.", "push.", "gentle.")) for word in words
+    )  # the examples of docs/own_robot.md and docs/tutorial/your_algorithm.md, in their folders
     if mine:
         arguments += short(words)[:3] if words[1] == "fit" else []
     elif words[1] in ("fit", "fabric") and "--print_config" not in words and "--model.help" not in words:
@@ -113,8 +113,8 @@ def workplace(tmp_path_factory):
     done = run("rpo-lightning fit --config ant.yaml", path)
     assert done.returncode == 0, done.stderr
     (path / "results").symlink_to(ROOT / "results")
-    for name in ("walker", "push"):
-        for file in (ROOT / "examples" / name).glob(f"{name}.*"):
+    for name in ("walker/walker", "push/push", "algorithm/gentle"):
+        for file in (ROOT / "examples").glob(f"{name}.*"):
             shutil.copy(file, path)
     return path
 
@@ -144,8 +144,9 @@ def test_scripts_run(line, tmp_path):
         position = arguments.index("--") if "--" in arguments else len(arguments)
         arguments.insert(position, "--dry-run")
     elif words[1].endswith("report.py"):
-        shutil.copy(ROOT / "README.md", tmp_path)
-        arguments = [word.replace("README.md", str(tmp_path / "README.md")) for word in arguments]
+        if (page := following(words, "--readme")) is not None:
+            written = shutil.copy(ROOT / page, tmp_path)
+            arguments[arguments.index(page)] = written
         arguments += ["--output", str(tmp_path / "report")]
     script = functools.partial(runpy.run_path, str(ROOT / words[1]), run_name="__main__")
     done = here(arguments, ROOT, script, words[1])
@@ -153,11 +154,12 @@ def test_scripts_run(line, tmp_path):
     assert done.stdout
     if words[1].endswith("report.py"):
         assert (tmp_path / "report/report.html").stat().st_size > 10_000
+        assert page is None or Path(written).read_text() == (ROOT / page).read_text()
 
 
 def test_make_train_starts_and_continues(tmp_path):
     """The command behind `make train`, twice: the second call finds the run complete and changes nothing."""
-    target = re.search(r"^train:.*\n\t\$\(BIN\)/(.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    target = re.search(r"^train:.*\n\t\$\(BIN\)/(.+) \$\(ARGUMENTS\)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert target
     assert target[1] in (ROOT / "README.md").read_text()
     folder = tmp_path / "runs" / "ant" / "rpo" / "seed_0"
