@@ -34,7 +34,7 @@ def test_validate_reproduces_the_summary_from_the_policy_alone(name, folder, cap
     assert (summary["algorithm"], summary["env_steps"]) == (name, 256)
     parts = {key.split(".")[0] for key in torch.load(run / "policy.pt")["policy"]}
     assert parts == {"actor", "normalizer"}
-    assert {"actor/kl", "lr/actor", "critic/loss", "eval/return"} <= events(run).keys()
+    assert {"actor/kl", "actor/lr", "critic/loss", "eval/return"} <= events(run).keys()
     for path in ("policy.pt", "checkpoints/last.ckpt"):
         capsys.readouterr()
         main(["validate", "--ckpt_path", str(run / path)])

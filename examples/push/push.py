@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from rpo_lightning.envs.articulated import ArticulatedEnv
+from rpo_lightning.envs.ghosts import Ghost
 
 
 class Push(ArticulatedEnv):
@@ -43,6 +44,11 @@ class Push(ArticulatedEnv):
     def random_target(self) -> Tensor:
         """0.6 to 1 m before the pusher's start, up to 0.3 m to the side."""
         return torch.cat([self.uniform(0.6, 1.0, 1), self.uniform(-0.3, 0.3, 1)], dim=1)
+
+    def ghosts(self) -> list[Ghost]:
+        """The ball where it is to be, for pictures."""
+        height = torch.full_like(self.target[:, :1], 0.1)
+        return [Ghost("goal", "sphere", (0.1,), torch.cat([self.target, height], dim=1))]
 
 
 def length(vector: Tensor) -> Tensor:

@@ -5,16 +5,28 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from lightning.fabric.loggers.logger import _DummyExperiment
 from lightning.pytorch.loggers import TensorBoardLogger
+
+from rpo_lightning.loggers import OpensLate
+from rpo_lightning.runs import Run
 
 __all__ = ["EventFile"]
 
+FIRST = {
+    "return, evaluated": ["eval/return$", "eval/return_deterministic$"],
+    "return, while training": ["train/return$"],
+    "KL of an iteration": ["actor/kl$"],
+    "critic's loss": ["critic/loss$"],
+    "steps per second": ["time/steps_per_second$"],
+}
+"""The five charts of the page "Custom Scalars", with patterns of what they show."""
 
-class EventFile(TensorBoardLogger):
-    """Write TensorBoard's events into the run folder, once there are any: a start that fails shows no empty run.
+METRIC = "eval/return"
+"""What the table of hyper-parameters shows beside them: always the last value in the file."""
 
-    Drivers open every logger before anything is known to work.
+
+class EventFile(OpensLate, TensorBoardLogger):
+    """Write TensorBoard's events into the run folder, and with them the run's parameters, command and foremost charts.
 
     Args:
         directory: the run folder.
@@ -22,19 +34,44 @@ class EventFile(TensorBoardLogger):
 
     def __init__(self, directory: Path) -> None:
         super().__init__(str(directory), name="", version="", default_hp_metric=False)
-        self._begun = False
+        self._session_end: Any = None
 
     def begin(self, env_steps: int) -> None:
         """Write from now on; what an earlier process has logged after `env_steps` is to be forgotten."""
-        self._begun = True
+        super().begin(env_steps)
         self._kwargs["purge_step"] = env_steps + 1 if env_steps else 0
 
-    @property
-    def experiment(self) -> Any:
-        """TensorBoard's `SummaryWriter`; before `begin` something that takes its calls and does nothing."""
-        return super().experiment if self._begun else _DummyExperiment()
+    def describe(self, run: Run, env_steps: int) -> None:
+        """Write which charts come first and, as text, the command and the configuration of this start."""
+        self.experiment.add_custom_scalars({"What matters": {title: ["Multiline", tags] for title, tags in FIRST.items()}})
+        blocks = {"command": run.command, "config.yaml": run.config}
+        text = "\n\n".join(f"**{title}**\n\n```\n{content.strip()}\n```" for title, content in blocks.items())
+        self.experiment.add_text("run", text, env_steps)
+
+    def log_hyperparams(self, params: Any, metrics: Any = None, step: int | None = None) -> None:
+        """Write the run's row of the table of hyper-parameters into this file, not into a folder of its own.
+
+        `metrics` and `step` are the base class's; the metric is the curve `eval/return`.
+        """
+        if not self.begun:
+            return
+        from torch.utils.tensorboard.summary import hparams
+
+        plain = {
+            name: value if isinstance(value, bool | int | float | str) else str(value) for name, value in params.items()
+        }
+        head, start, self._session_end = hparams(plain, {METRIC: 0.0})
+        writer = self.experiment._get_file_writer()
+        for summary in (head, start):
+            writer.add_summary(summary)
 
     def save(self) -> None:
         """Write what is under way, and no `hparams.yaml`, which would stay that of the first start: see `config.yaml`."""
-        if self._begun:
+        if self.begun:
             self.experiment.flush()
+
+    def finalize(self, status: str) -> None:
+        """Note in the table of hyper-parameters that the run is done, if it is, and close the file."""
+        if self.begun and self._session_end is not None and status == "success":
+            self.experiment._get_file_writer().add_summary(self._session_end)
+        super().finalize(status)

@@ -73,6 +73,8 @@ class FabricDriver:
     def log(self, metrics: dict[str, float], step: int) -> None:
         """Hand metrics to the loggers, against environment steps."""
         self.fabric.log_dict(metrics, step=step)
+        for logger in self.loggers:
+            logger.save()
 
     def hook(self, name: str, *args: Any) -> None:
         """Call `name(module, *args)` on every callback that has it."""
@@ -160,10 +162,9 @@ class FabricDriver:
             self.data.teardown("fit")
         except BaseException as exception:
             self._call("on_exception", exception=exception)
+            self._finalize_loggers("failed")
             raise
-        finally:
-            for logger in self.loggers:
-                logger.finalize("finished")
+        self._finalize_loggers("success")
 
     def save_checkpoint(self, filepath: str | Path) -> None:
         """Write everything that a resumed run needs, under the Trainer's names; every process must call it."""
@@ -180,6 +181,10 @@ class FabricDriver:
         self._call("on_save_checkpoint", checkpoint=content)
         self.module.on_save_checkpoint(content)
         self.fabric.save(filepath, content)
+
+    def _finalize_loggers(self, status: str) -> None:
+        for logger in self.loggers:
+            logger.finalize(status)
 
     def _train(self) -> None:
         self._call("on_train_start")

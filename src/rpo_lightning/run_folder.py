@@ -1,20 +1,24 @@
 """Where a run lives, and how it is found again.
 
 A run lives in `runs/<task>/<algorithm>/seed_<k>/`: `config.yaml` as resolved, TensorBoard events and
-`checkpoints/{last,best}.ckpt`; at its end come `summary.json`, `curve.csv` and `policy.pt`.
+`checkpoints/{last,best,step_<n>}.ckpt`; at its end come `summary.json`, `curve.csv` and `policy.pt`.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from rpo_lightning.discovery import nearest
 
-__all__ = ["CHECKPOINTS", "check_new_run", "find_checkpoint", "newest_checkpoint", "run_directory"]
+__all__ = ["CHECKPOINTS", "NAMED", "check_new_run", "find_checkpoint", "history", "newest_checkpoint", "run_directory"]
 
 CHECKPOINTS = "checkpoints"
-"""Folder of `last.ckpt` and `best.ckpt` inside a run folder."""
+"""Folder of the checkpoints inside a run folder."""
+
+NAMED = re.compile(r"last|best|step_\d+")
+"""What `--ckpt_path` may say instead of a path."""
 
 
 def run_directory(task: str, algorithm: str, seed: int) -> Path:
@@ -44,8 +48,13 @@ def newest_checkpoint(directory: Path) -> Path | None:
     return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
 
 
+def history(folder: Path) -> list[int]:
+    """Return the environment steps of the checkpoints `step_<n>.ckpt` in a folder, in order."""
+    return sorted(int(path.stem[5:]) for path in folder.glob("step_*.ckpt") if NAMED.fullmatch(path.stem))
+
+
 def find_checkpoint(name: str | None, directory: Path) -> Path | None:
-    """Return the file behind `--ckpt_path`: a path, or `last` or `best` of the run in `directory`.
+    """Return the file behind `--ckpt_path`: a path, or `last`, `best` or `step_<n>` of the run in `directory`.
 
     None means that there is none yet, so that one command both starts and continues a run. A job that SLURM has started
     again asks for `last` by itself.
@@ -66,6 +75,13 @@ def find_checkpoint(name: str | None, directory: Path) -> Path | None:
     path = Path(name)
     if path.is_file():
         return path
+    if NAMED.fullmatch(name):
+        if (path := directory / CHECKPOINTS / f"{name}.ckpt").exists():
+            return path
+        kept = ", ".join(f"step_{steps}" for steps in history(directory / CHECKPOINTS))
+        raise ValueError(
+            f"There is no {path}: {f'there is {kept}' if kept else 'every_n_steps of the callback LastAndBest keeps some'}."
+        )
     folder = path if path.is_dir() else path.parent
     near = sorted(str(p) for pattern in ("*.ckpt", "*.pt", f"{CHECKPOINTS}/*.ckpt") for p in folder.glob(pattern))
     hint = f" There is: {', '.join(near[:5])}." if near else f" Nothing in {folder} is a checkpoint."

@@ -12,7 +12,7 @@ import yaml
 
 from rpo_lightning.files import write_atomically
 
-__all__ = ["Run", "keeps_files", "run_of", "steps"]
+__all__ = ["Run", "hyperparameters", "keeps_files", "run_of", "steps"]
 
 DIMENSIONS = ("obs_dim", "action_dim", "privileged_dim")
 """Options of every algorithm that the task decides."""
@@ -61,6 +61,21 @@ def run_of(trainer: Any, module: Any) -> Run:
             config=yaml.safe_dump(config, sort_keys=False),
         )
     return module.run
+
+
+def hyperparameters(trainer: Any, module: Any) -> dict[str, Any]:
+    """Return what tells a run from others: task, algorithm, seed, environments and all options, by name."""
+    run, data = run_of(trainer, module), trainer.datamodule
+    options = data.env.get("init_args") or {} if isinstance(data.env, dict) else {}
+    return {
+        "task": run.task,
+        "algorithm": run.algorithm,
+        "seed": run.seed,
+        **{name: getattr(data, name) for name in DATA_OPTIONS},
+        "processes": trainer.world_size,
+        **{f"env.{name}": value for name, value in options.items()},
+        **{name: value for name, value in module.hparams.items() if name not in DIMENSIONS and not name.startswith("_")},
+    }
 
 
 def keeps_files(trainer: Any) -> bool:

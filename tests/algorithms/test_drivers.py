@@ -159,7 +159,7 @@ def test_metrics_are_logged_against_environment_steps() -> None:
     assert [entry["step"] for entry in logged] == [64.0, 128.0, 192.0, 256.0]
     names = {
         *("actor/kl", "actor/effective_samples", "actor/max_ratio", "actor/grad_norm", "actor/entropy"),
-        *("actor/std", "actor/kl_coef", "critic/loss", "lr/actor", "lr/critic", "train/return"),
+        *("actor/std", "actor/kl_coef", "critic/loss", "actor/lr", "critic/lr", "train/return"),
         *("train/episode_length", "nan/nonfinite_grad_frac", "nan/invalid_envs", "nan/skipped_updates"),
         *("time/rollout", "time/update", "time/steps_per_second"),
     }

@@ -157,7 +157,7 @@ def test_a_window_that_the_guard_skips_changes_only_the_counters(name: str, tmp_
 @EVERY
 def test_metrics_that_every_algorithm_reports(name: str, straight: Any) -> None:
     _, (_, *metrics), _, _ = straight(name)  # SAC does not learn from its first window
-    learning = {"actor/kl", "actor/std", "actor/grad_norm", "actor/entropy", "critic/loss", "lr/actor"}
+    learning = {"actor/kl", "actor/std", "actor/grad_norm", "actor/entropy", "critic/loss", "actor/lr"}
     guards = {"nan/nonfinite_grad_frac", "nan/invalid_envs", "nan/skipped_updates"}
     for row in metrics:
         assert learning | guards <= row.keys()
@@ -194,11 +194,11 @@ def test_every_schedule_moves_the_rates_of_actor_and_critics(name: str, schedule
         }[schedule]
         assert rates[0] == pytest.approx(expected(1e-4))
         if name == "ppo":
-            factor = row["lr/actor"] / 1e-4  # moved after every epoch
+            factor = row["actor/lr"] / 1e-4  # moved after every epoch
             continue
-        assert row["lr/actor"] == pytest.approx(rates[0])
+        assert row["actor/lr"] == pytest.approx(rates[0])
         assert rates[1] == pytest.approx(expected(5e-4))
-        assert row["lr/critic"] == pytest.approx(rates[1])
+        assert row["critic/lr"] == pytest.approx(rates[1])
         if name in ("sapo", "sac"):
             assert rates[2] == 5e-3
         if name == "reppo":

@@ -353,7 +353,7 @@ def test_ppo_s_rate_begins_where_it_last_worked() -> None:
     module = stand_in()[0]
     rate, metrics = corrected_with(module, taken_back=3)
     assert rate == pytest.approx(5e-4)
-    assert metrics["lr/actor"] == pytest.approx(5e-4 / 1.5**3)
+    assert metrics["actor/lr"] == pytest.approx(5e-4 / 1.5**3)
     assert metrics["actor/taken_back"] == 3.0
     assert corrected_with(module, taken_back=8)[0] == pytest.approx(5e-4 / 1.5**2)
     # all eight taken back: the next window goes on from below
@@ -390,6 +390,6 @@ def test_the_critics_follow_the_window_and_the_metrics_tell_of_every_part() -> N
         module.critics.target.parameters(), before, module.critics.ensemble.parameters(), strict=True
     ):
         torch.testing.assert_close(target, 0.2 * old + 0.8 * new)
-    assert {"actor/alpha", "actor/alpha_kl", "actor/kl", "actor/entropy", "critic/loss", "lr/actor"} <= metrics.keys()
+    assert {"actor/alpha", "actor/alpha_kl", "actor/kl", "actor/entropy", "critic/loss", "actor/lr"} <= metrics.keys()
     assert float(metrics["actor/alpha_kl"]) > 0
     assert len(optimizers) == 3

@@ -179,7 +179,7 @@ def test_every_epoch_moves_the_rate_by_its_own_kl() -> None:
     assert kls[1] == pytest.approx(0.0, abs=1e-12)
     assert kls[0] > 0.016
     assert steps == pytest.approx([5e-4, 5e-4 / 1.5, 5e-4])
-    assert metrics["lr/actor"] == optimizer.param_groups[0]["lr"] == pytest.approx(5e-4 * (1.5 if kls[2] < 0.004 else 1.0))
+    assert metrics["actor/lr"] == optimizer.param_groups[0]["lr"] == pytest.approx(5e-4 * (1.5 if kls[2] < 0.004 else 1.0))
     assert float(metrics["actor/kl"]) == pytest.approx(float(gaussian_kl(policies[0], policies[3]).mean()))
     # what callbacks are told of every epoch: ratios to the policy of the rollout
     ratios = [(new.log_prob(batch.sample) - policies[0].log_prob(batch.sample)).exp() for new in policies[1:]]

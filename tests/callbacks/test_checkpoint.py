@@ -7,13 +7,15 @@ import torch
 
 from rpo_lightning.callbacks import LastAndBest
 from rpo_lightning.cli import main
-from tests.command_line import RUN, call
+from rpo_lightning.run_folder import history
+from tests.command_line import RUN, call, events, refused
 
 
 class Writer:
     """As much of a driver as LastAndBest needs; a checkpoint holds its number."""
 
     is_global_zero = True
+    num_training_batches = 4
 
     def __init__(self, folder):
         self.default_root_dir = str(folder)
@@ -113,6 +115,61 @@ def test_a_checkpoint_by_the_clock_beside_the_one_by_epochs(tmp_path, monkeypatc
         last.unlink(missing_ok=True)
     with pytest.raises(ValueError, match="every_minutes"):
         LastAndBest(every_minutes=0)
+
+
+def test_a_history_of_checkpoints(tmp_path):
+    def run(keeper, first, last):
+        keeper.on_train_start(writer, module)
+        for iteration in range(first, last):
+            module.iteration, module.env_steps = iteration + 1, 64 * (iteration + 1)
+            keeper.on_train_batch_end(writer, module, None, None, iteration % 4)
+            if iteration % 4 == 3:
+                keeper.on_train_epoch_end(writer, module)
+
+    def kept():
+        return history(tmp_path / "checkpoints")
+
+    writer, module = Writer(tmp_path), sound()
+    module.env_steps = 0
+    keeper = LastAndBest(every_minutes=None, every_n_steps=100)
+    run(keeper, 0, 6)
+    assert kept() == [128, 256, 320]  # the first iterations that reach 100, 200, 300
+    # one that has just been written is not due again in the run that continues it
+    run(LastAndBest(every_minutes=None, every_n_steps=100), 5, 7)
+    assert kept() == [128, 256, 320, 448]
+    module.env_steps = 128
+    run(LastAndBest(every_minutes=None, every_n_steps=100, keep=1), 2, 4)  # taken back: what comes later stays for now
+    assert kept() == [256, 320, 448]
+    module.env_steps = 256
+    run(LastAndBest(every_minutes=None, every_n_steps=100, keep=2), 4, 10)
+    assert kept() == [512, 640]
+    for options, word in (({"every_n_steps": 0}, "every_n_steps"), ({"keep": 2}, "without every_n_steps"),
+                          ({"every_n_steps": 9, "keep": 0}, "keep")):  # fmt: skip
+        with pytest.raises(ValueError, match=word):
+            LastAndBest(**options)
+
+
+HISTORY = ("--trainer.callbacks+=LastAndBest", "--trainer.callbacks.every_n_steps=100")
+
+
+@pytest.mark.parametrize(("command", "other"), [("fit", "fabric"), ("fabric", "fit")])
+def test_a_run_goes_on_exactly_from_any_of_the_history(command, other, folder, capsys):
+    call(command, *HISTORY)
+    steps = history(RUN / "checkpoints")
+    assert steps == [128, 256, 320, 448, 512, 640, 704]
+    straight = {name: torch.load(RUN / f"checkpoints/{name}.ckpt", weights_only=True) for name in ("last", "step_704")}
+    curve = events(RUN)["eval/return"]
+    # from the middle of an epoch, and from the end of one, whose evaluation is not made again
+    for step, driver in ((448, command), (256, other)):
+        call(driver, *HISTORY, "--ckpt_path", f"step_{step}")
+        for name, before in straight.items():
+            after = torch.load(RUN / f"checkpoints/{name}.ckpt", weights_only=True)
+            assert all(torch.equal(value, after["state_dict"][key]) for key, value in before["state_dict"].items())
+            assert before["rpo_lightning"]["env_steps"] == after["rpo_lightning"]["env_steps"]
+        assert f"continuing at {step} of 768 steps from {RUN}/checkpoints/step_{step}.ckpt." in capsys.readouterr().err
+        assert events(RUN)["eval/return"] == curve
+    line = refused(capsys, command, "--config=tiny.yaml", "--ckpt_path=step_300")
+    assert "step_300.ckpt: there is step_128, step_256" in line
 
 
 def test_weights_that_are_not_finite_do_not_replace_sound_ones(tmp_path, capsys):

@@ -1,5 +1,7 @@
 """What the command line understands, and what it answers where it does not."""
 
+import re
+
 import pytest
 import yaml
 from lightning import Callback
@@ -24,7 +26,10 @@ def test_every_preset_is_of_the_task_and_algorithm_it_is_named_after(name, folde
     config = resolved(capsys, "--config", name)
     algorithm = config["model"]["class_path"].split(".")[-1].lower()
     folders = {"rpo": [""], "shac": ["shac/", "shac_original/"]}.get(algorithm, [f"{algorithm}/"])
-    assert name in [f"{place}{config['data']['env']}.yaml" for place in folders]
+    task = config["data"]["env"]
+    if task.startswith("gymnasium/"):  # gymnasium/HalfCheetah-v5 is half_cheetah
+        task = f"gymnasium/{re.sub('(?<=[a-z])(?=[A-Z])', '_', task[10:].removesuffix('-v5')).lower()}"
+    assert name in [f"{place}{task}.yaml" for place in folders]
     assert config["model"]["init_args"]["total_env_steps"] > 0
     assert config["trainer"]["check_val_every_n_epoch"] == 2
     assert config["data"]["random_progress"] is True
@@ -374,6 +379,12 @@ def test_every_task_has_a_preset_of_every_algorithm():
         suite = name in ("PPO", "REPPO")
         tasks = [task for task in envs.names() if suite or not task.startswith("dmc/")]
         assert {f"{algorithm}{task}.yaml" for task in tasks} <= presets
+
+
+def test_gymnasiums_tasks_have_presets_of_the_algorithms_that_need_no_gradients():
+    tasks = {"ant", "half_cheetah", "hopper", "humanoid", "swimmer", "walker2d"}
+    found = {name for name in discovery.presets() if "gymnasium/" in name}
+    assert found == {f"{algorithm}/gymnasium/{task}.yaml" for algorithm in ("ppo", "reppo", "sac") for task in tasks}
 
 
 def test_a_preset_taken_out_of_its_folder_says_how_to_copy_it(folder, capsys):

@@ -9,7 +9,7 @@ import torch
 from rpo_lightning.envs.ant import Ant
 from rpo_lightning.envs.articulated import ArticulatedEnv
 
-ROBOT = """<mujoco model="{name}"><option density="3"/><worldbody><geom type="plane" size="1 1 1"/>
+ROBOT = """<mujoco model="{name}"><keyframe><key qvel="1"/></keyframe><worldbody><geom type="plane" size="1 1 1"/>
     <body name="{name}"><joint range="0 1"/><geom size="0.1"/></body></worldbody></mujoco>"""
 
 
@@ -25,7 +25,7 @@ def beside(tmp_path, monkeypatch):
     (tmp_path / "module" / "users_task.py").write_text(
         "from rpo_lightning.envs.articulated import ArticulatedEnv\n\n\n"
         "class Mine(ArticulatedEnv):\n    name, robot = 'mine', 'mine.xml'\n"
-        "    contact, limit, drop = (1, 2, 3, 4), (5, 6, 7), ('fluid',)\n"
+        "    contact, limit, drop = (1, 2, 3, 4), (5, 6, 7), ('keyframe',)\n"
         "    friction, mesh_vertices = 'smooth', 3\n"
     )
     monkeypatch.chdir(tmp_path / "here")
@@ -68,7 +68,7 @@ def test_a_task_says_what_the_file_does_not(beside):
     assert (contact.ke, contact.kd, contact.kf, contact.mu) == (1.0, 2.0, 3.0, 4.0)
     assert (link.limit_ke, link.limit_kd, link.stop_kd) == (5.0, 6.0, 7.0)
     assert model.friction == "smooth"
-    with pytest.raises(ValueError, match="a fluid around the robot is not simulated"):
+    with pytest.raises(ValueError, match="a velocity in the first keyframe is not simulated"):
         type("Stricter", (mine,), {"drop": ()}).load_robot()
     mesh = '<asset><mesh name="m" vertex="0 0 0 1 0 0 0 1 0 0 0 1"/></asset></mujoco>'
     (module / "mine.xml").write_text(ROBOT.format(name="beside").replace('<geom size="0.1"', '<geom type="mesh" mesh="m"'))
@@ -85,7 +85,7 @@ def test_the_working_directory_comes_last_and_paths_are_as_they_are(tmp_path, mo
     monkeypatch.chdir(tmp_path)
     (tmp_path / "ant.xml").write_text(ROBOT.format(name="here"))
     assert Ant.load_robot().links[0].name == "root"
-    attributes = {"contact": (1, 1, 1, 1), "limit": (1, 1), "drop": ("fluid",)}
+    attributes = {"contact": (1, 1, 1, 1), "limit": (1, 1), "drop": ("keyframe",)}
     for path in (tmp_path / "ant.xml", str(tmp_path / "ant.xml")):
         assert task(path, **attributes).load_robot().links[0].name == "here"
 

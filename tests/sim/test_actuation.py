@@ -6,7 +6,20 @@ import numpy as np
 import pytest
 import torch
 
-from rpo_lightning.sim import Actuator, Contact, Coupling, Joint, Link, Model, Simulator, Tendon, Tie
+from rpo_lightning.sim import (
+    Actuator,
+    Contact,
+    Coupling,
+    Fluid,
+    FluidBox,
+    FluidEllipsoid,
+    Joint,
+    Link,
+    Model,
+    Simulator,
+    Tendon,
+    Tie,
+)
 from rpo_lightning.sim.parameters import KINDS, Parameters
 from tests.sim import double
 
@@ -83,6 +96,12 @@ def robot(**changes):
     ]
     contacts = [Contact(index, np.array([0.05, 0.0, -0.1]), 0.1, 900.0, 40.0, 60.0, 0.2) for index in (0, 2)]
     made = Model(links, contacts, actuators=actuators, tendons=[tendon], couplings=couplings, ties=ties, **changes)
+    made.fluid = Fluid(120.0, 0.4, np.array([0.5, -0.2, 0.3]))
+    made.fluid_shapes = [
+        FluidBox(3, np.array([0.1, 0.0, -0.05]), _QUAT / np.linalg.norm(_QUAT), np.array([0.1, 0.2, 0.3])),
+        FluidEllipsoid(2, np.array([0.0, 0.1, 0.0]), np.array([0.0, 0.6, 0.0, 0.8]), np.array([0.05, 0.1, 0.02]),
+                       (0.5, 0.3, 1.5, 1.0, 0.8), np.array([1e-3, 3e-4, 2e-3]), np.array([1e-5, 3e-5, 2e-5])),
+    ]  # fmt: skip
     made.up, made.gravity, made.ground = np.array([0.0, 0.0, 1.0]), np.array([0.0, 0.3, -9.81]), -0.1
     return made
 
@@ -185,6 +204,7 @@ NAMES = [
     "mass:slider", "mass", "inertia:elbow", "inertia", "com:base", "damping:elbow", "damping", "armature:base", "armature",
     "frictionloss:elbow", "frictionloss", "stiffness:slider", "stiffness", "gain:rotor", "gain", "kp:servo", "kp", "kv:cable",
     "kv", "ke:base", "ke", "kd:elbow", "kd", "kf:base", "kf", "friction:elbow", "friction", "radius:base", "gravity",
+    "density", "viscosity", "wind",
 ]  # fmt: skip
 
 
@@ -241,6 +261,7 @@ def test_parameters_differ_between_environments_and_have_gradients():
         (["kp:torso"], "no actuator 'torso' has any; choose from servo"),
         (["com"], "com needs a name"),
         (["gravity:base"], "gravity has no name"),
+        (["wind:base"], "wind has no name"),
         (["mass", "mass"], "'mass' is named twice"),
         (["stiffness:base"], "no link 'base' has any; choose from shoulder"),
     ],

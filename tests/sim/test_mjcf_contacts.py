@@ -268,11 +268,11 @@ def test_a_pair_of_one_link_or_of_fixed_bodies_moves_nothing(tmp_path):
     assert load(tmp_path, world, explicit).pairs == []
 
 
-def test_a_mocap_body_that_is_dropped_stays_as_an_obstacle(tmp_path):
+def test_a_mocap_body_stays_as_an_obstacle(tmp_path):
     world = '<geom name="wall" size="1"/><body mocap="true"><geom name="hand" size="1"/></body>' + body(
         f'{FREE}<geom name="g" size="1"/>'
     )
-    model = load(tmp_path, world, CONTACT, drop=["mocap"])
+    model = load(tmp_path, world, CONTACT)
     assert [[name for name, *_ in ends] for ends in described(model)] == [["wall", "g"], ["hand", "g"]]
 
 

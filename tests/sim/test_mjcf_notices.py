@@ -160,3 +160,20 @@ def test_a_urdf_that_mujoco_cannot_read_is_answered_in_a_line(tmp_path):
     with pytest.raises(ValueError, match=r"MuJoCo cannot read it: .*none.stl.*; meshes are .* meshdir=") as error:
         load_mjcf(path)
     assert "\n" not in str(error.value)
+
+
+def test_a_mocap_body_that_acts_is_said_to_rest(tmp_path, caplog):
+    """It touches, or carries what is tied to the robot; one that is only seen, or whose tie is not active, needs no word."""
+    line = (
+        "nothing moves a mocap body here: body 'm' stays where the file puts it, and holds what is tied to it there; with joints "
+        "and actuators in the place of mocap it can be moved"
+    )
+    leg = body('<joint name="j"/><geom size="0.1"/>', attributes='name="b"')
+    mocap = '<body name="m" mocap="true"><body name="n"><geom size="0.1" {}/></body></body>'
+    ghost = mocap.format('contype="0" conaffinity="0"')
+    tie = '<equality><connect body1="n" body2="b" anchor="0 0 0" {}/></equality>'
+    assert said(caplog, tmp_path, leg + mocap.format(""), CONTACT + MOTOR) == [line]
+    assert said(caplog, tmp_path, leg + ghost, MOTOR + tie.format(""), equality=(9, 1)) == [line]
+    assert said(caplog, tmp_path, leg + ghost, MOTOR + tie.format('active="false"')) == []
+    made = load(tmp_path, leg + ghost, MOTOR + tie.format(""), equality=(9, 1))
+    assert [(tie.first, tie.second) for tie in made.ties] == [(-1, 0)]

@@ -38,7 +38,6 @@ HILLS, FIELD = (
     '<geom name="hills" type="hfield" hfield="f"/>',
     f'{LAWS}<asset><hfield name="f" nrow="3" ncol="3" size="1 1 1 1"/></asset>',
 )
-MOCAP, TIES = '<body name="m" mocap="true"><body></body></body>', '<custom><numeric name="equality" data="9 1"/></custom>'
 
 
 def swap(text, old, new):
@@ -97,8 +96,6 @@ CASES = [
     ("equality", "equality number 0", at_the_end(TWO_BODIES, '<equality><joint joint1="j"/></equality>'), TWO_BODIES),
     ("flex", "flex 'f'", file('<body name="b">' + HINGE + SPHERE + "</body>", """<deformable><flex name="f" dim="2" body="b"
         vertex="0 0 0 0 1 0 1 0 0" element="0 1 2"/></deformable>"""), file('<body name="b">' + HINGE + SPHERE + "</body>")),
-    ("fluid", "option density", swap(file(), "<mujoco>", '<mujoco><option density="3"/>'), file()),
-    ("fluid", "option viscosity", swap(file(), "<mujoco>", '<mujoco><option viscosity="3" wind="1 0 0"/>'), file()),
     ("forcerange", "actuator 'a', actuator 'b'", at_the_end(TWO_ON_TENDON, FIXED.format('actuatorfrcrange="-1 2"')),
      at_the_end(TWO_ON_TENDON, FIXED.format(""))),
     ("free-joint", "joint 'j'", file(body('<joint name="j" type="free" stiffness="3"/>')), file(body(FREE))),
@@ -106,10 +103,6 @@ CASES = [
      + body(FREE + SPHERE), FIELD), file(HILLS + body(FREE + SPHERE), FIELD)),
     ("gravcomp", "joint 'j' of body 'b'", file(body(LIFTED, attributes='name="b" gravcomp="1"')),
      file(body(swap(LIFTED, 'actuatorgravcomp="true"', ""), attributes='name="b" gravcomp="1"'))),
-    ("mocap", "body 'm'", file(body(FREE + SPHERE) + MOCAP.replace("<body>", '<body><geom name="hand" size="1"/>'), LAWS),
-     file(body(FREE + SPHERE) + '<body name="m"><body><geom name="hand" size="1"/></body></body>', LAWS)),
-    ("mocap", "body 'm'", file(body() + MOCAP, '<equality><connect body1="m" body2="b" anchor="0 0 0"/></equality>' + TIES).replace("<body ><", '<body name="b"><'),
-     file(body() + '<body name="m"><body/></body>', '<equality><connect body1="m" body2="b" anchor="0 0 0"/></equality>' + TIES).replace("<body ><", '<body name="b"><')),
     *(("tendon", "tendon 't' (led through space)", at_the_end(MOTOR, swap(SPATIAL, 'name="t"', f'name="t" {acts}')), at_the_end(MOTOR, SPATIAL))
       for acts in ('stiffness="3"', 'damping="3"', 'frictionloss="3"', 'range="0 1" limited="true"', 'armature="3"')),
     ("tendon", "tendon 't' (with armature)", at_the_end(MOTOR, FIXED.format('armature="3"')), MOTOR),
@@ -181,7 +174,7 @@ def test_a_plugin_on_a_body_is_refused(tmp_path):
     compiled.body_plugin[1] = 0
     for drop in ((), ["plugin"]):
         refuse = refusals.Refusals(tmp_path, drop)
-        refusals.check_model(spec, compiled, [], refuse)
+        refusals.check_model(spec, compiled, refuse)
         with nullcontext() if drop else pytest.raises(ValueError, match=r"plugin: .* is not simulated \(1: body 'b'\)"):
             refuse.check(1.0)
 
@@ -191,14 +184,14 @@ def test_everything_is_refused_at_once_and_the_end_is_to_be_pasted(tmp_path):
     geoms = "".join(f'<geom name="g{i}" size="0.1"/>' for i in range(6))
     inside = '<joint name="j" range="0 1"/><site name="s"/><site name="r"/>' + geoms
     world = PLANE + body(inside, '<inertial pos="0 0 0" mass="2" diaginertia="1 1 1"/>', 'name="b"')
-    rest = '<option density="3"/><equality><weld name="e" body1="b"/></equality>' + swap(
+    rest = '<keyframe><key qvel="1"/></keyframe><equality><weld name="e" body1="b"/></equality>' + swap(
         SPATIAL, 'name="t"', 'name="t" damping="3"'
     )
     with pytest.raises(ValueError, match="cannot be simulated as it is") as error:
         load(tmp_path, world, rest, drop="self")
     assert str(error.value).splitlines() == [
         f"{tmp_path / 'robot.xml'}: it cannot be simulated as it is.",
-        "  fluid: a fluid around the robot is not simulated (1: option density); dropped, it moves in a vacuum",
+        "  keyframe: a velocity in the first keyframe is not simulated (1: keyframe number 0); dropped, the start is at rest",
         "  tendon: a tendon that is led through space and pulls, or has an inertia is not simulated (1: tendon 't' (led through space)); "
         "dropped, it does nothing",
         "  equality: a constraint between joints or bodies is not simulated (1: equality 'e' (weld)); dropped, nothing ties them; "
@@ -209,33 +202,28 @@ def test_everything_is_refused_at_once_and_the_end_is_to_be_pasted(tmp_path):
         "of a geom (6: "
         + ", ".join(f"geom 'g{i}' of body 'b' touches the ground" for i in range(4)) + " and 2 more)",
         "  Change the file, or load it with (constants to begin with, by the robot's mass; check-env judges them): "
-        'drop=["self", "fluid", "tendon", "equality"], contact=(2000, 2000, 20, 0.8), limit=(100, 0, 1)',
+        'drop=["self", "keyframe", "tendon", "equality"], contact=(2000, 2000, 20, 0.8), limit=(100, 0, 1)',
     ]  # fmt: skip
-    pasted = {"drop": ["self", "fluid", "tendon", "equality"], "contact": (2000, 2000, 20, 0.8), "limit": (100, 0, 1)}
+    pasted = {"drop": ["self", "keyframe", "tendon", "equality"], "contact": (2000, 2000, 20, 0.8), "limit": (100, 0, 1)}
     assert len(load(tmp_path, world, rest, **pasted).contacts) == 6
 
 
 @pytest.mark.parametrize("drop", [["tendons"], "tendons", ["geom", "tendons"]])
 def test_an_unknown_key_is_answered_with_the_nearest(tmp_path, drop):
     with pytest.raises(
-        ValueError, match=r"called 'tendons' to drop, did you mean 'tendon'\? Keys: actuator, .*, user, self, pair-kind$"
+        ValueError,
+        match=r"called 'tendons' to drop, did you mean 'tendon'\? Keys: actuator, .*, user, self, fluid, pair-kind$",
     ):
         load(tmp_path, drop=drop)
 
 
 def test_a_single_key_may_stand_alone(tmp_path):
-    assert load(tmp_path, rest='<option density="3"/>', drop="fluid").links
+    assert load(tmp_path, rest='<keyframe><key qvel="1"/></keyframe>', drop="keyframe").links
 
 
 @pytest.mark.parametrize("flag", ["frictionloss", "constraint"])
 def test_what_the_file_disables_is_not_refused(tmp_path, flag):
     assert load(tmp_path, body('<joint frictionloss="3"/>'), f'<option><flag {flag}="disable"/></option>').links
-
-
-def test_a_mocap_body_that_does_nothing_is_not_refused(tmp_path):
-    seen = MOCAP.replace("<body>", '<body><geom size="1" contype="0" conaffinity="0"/>')
-    idle = '<equality><connect body1="m" body2="b" anchor="0 0 0" active="false"/></equality>'
-    assert load(tmp_path, body(attributes='name="b"') + seen, idle).links
 
 
 def test_a_user_attribute_of_one_number_is_somebody_elses(tmp_path):

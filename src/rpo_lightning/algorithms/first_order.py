@@ -129,7 +129,7 @@ class FirstOrder(RLModule):
             lambda error: self.apply_gradients(optimizer, params, error, self.max_grad_norm),
             generator,
         )
-        return {"critic/loss": mean_over_ranks(loss), "lr/critic": self.learning_rate(self.critic_lr)}
+        return {"critic/loss": mean_over_ranks(loss), "critic/lr": self.learning_rate(self.critic_lr)}
 
     def sampled_entropy(self, policy: SquashedGaussian, generator: torch.Generator) -> Tensor:
         """Estimate the action's entropy (...,) in nats from one fresh sample per state."""

@@ -214,7 +214,7 @@ class GIPPO(FirstOrder):
         step = self.measure_step(old, new)
         return {
             **step,
-            "lr/actor": rate,
+            "actor/lr": rate,
             "actor/effective_samples": kept,
             "actor/taken_back": float(taken_back),
             "actor/max_ratio": max_over_ranks(ratio.max()),

@@ -167,7 +167,7 @@ class PPO(RLModule):
         kept, top = torch.stack(epochs).mean(0)
         return {
             **self.measure_step(behaviour, previous),
-            "lr/actor": self.learning_rate(self.actor_lr),
+            "actor/lr": self.learning_rate(self.actor_lr),
             "actor/effective_samples": kept,
             "actor/max_ratio": top,
             "actor/grad_norm": norm,

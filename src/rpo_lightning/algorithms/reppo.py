@@ -193,7 +193,7 @@ class REPPO(RLModule):
         self._warn_of_clipping(float(means[-2]))
         with torch.no_grad():
             step = self.measure_step(SquashedGaussian(batch.mean, batch.log_std), self.policy(batch.obs))
-        rates = {"lr/actor": self.learning_rate(self.actor_lr), "lr/critic": self.learning_rate(self.critic_lr)}
+        rates = {"actor/lr": self.learning_rate(self.actor_lr), "critic/lr": self.learning_rate(self.critic_lr)}
         self.rates.adapt(step["actor/kl"])
         # All of this iteration has seen the same normalised observations.
         self.update_normalizers(batch)

@@ -179,7 +179,7 @@ class RPO(FirstOrder):
         step = self.measure_step(old, new)
         return {
             **step,
-            "lr/actor": self.learning_rate(self.actor_lr),
+            "actor/lr": self.learning_rate(self.actor_lr),
             "actor/kl_coef": self.kl_coef,
             "actor/effective_samples": kept,
             "actor/max_ratio": top,

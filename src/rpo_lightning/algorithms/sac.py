@@ -158,7 +158,7 @@ class SAC(RLModule):
         loss, norm, entropy = mean_over_ranks(torch.stack(records).mean(0))
         with torch.no_grad():
             step = self.measure_step(old, self.policy(batch.obs))
-        rates = {"lr/actor": self.learning_rate(self.actor_lr), "lr/critic": self.learning_rate(self.critic_lr)}
+        rates = {"actor/lr": self.learning_rate(self.actor_lr), "critic/lr": self.learning_rate(self.critic_lr)}
         self.rates.adapt(step["actor/kl"])
         return {
             **step,

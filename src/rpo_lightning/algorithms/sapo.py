@@ -126,7 +126,7 @@ class SAPO(FirstOrder):
 
         step = self.measure_step(old, self.over_window(x, batch))
         nats = mean_over_ranks(entropy.mean().detach())
-        return {**step, "lr/actor": self.learning_rate(self.actor_lr), "actor/grad_norm": norm, "actor/entropy": nats}
+        return {**step, "actor/lr": self.learning_rate(self.actor_lr), "actor/grad_norm": norm, "actor/entropy": nats}
 
     def tune_temperature(self, entropy: Tensor, optimizer: torch.optim.Optimizer) -> None:
         """Raise the temperature where the mean entropy [nats] is below the target, lower it where it is above."""

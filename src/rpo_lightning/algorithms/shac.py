@@ -62,4 +62,4 @@ class SHAC(FirstOrder):
 
         entropy = mean_over_ranks(self.sampled_entropy(old, generator).mean().detach())
         step = self.measure_step(old, self.over_window(x, batch))
-        return {**step, "lr/actor": self.learning_rate(self.actor_lr), "actor/grad_norm": norm, "actor/entropy": entropy}
+        return {**step, "actor/lr": self.learning_rate(self.actor_lr), "actor/grad_norm": norm, "actor/entropy": entropy}

@@ -10,12 +10,13 @@ from typing import Any
 from lightning.pytorch.callbacks import Callback
 
 from rpo_lightning.event_file import EventFile
+from rpo_lightning.loggers import OpensLate, log_hyperparameters, remember_ids
 from rpo_lightning.processes import say
-from rpo_lightning.runs import keeps_files, run_of, steps
+from rpo_lightning.runs import hyperparameters, keeps_files, run_of, steps
 
 
 class RunFolder(Callback):
-    """Write `config.yaml` and open TensorBoard's event file once the first iteration is done; watch over the folder.
+    """Write `config.yaml` and tell the loggers what the run is once the first iteration is done; watch over the folder.
 
     Nothing is written before, so that a start that fails leaves nothing behind.
 
@@ -29,6 +30,7 @@ class RunFolder(Callback):
         self.began = False
         """Whether training has begun: from there on an error is no longer one of the command line."""
         self._folder: tuple[int, int] | None = None
+        self._from = 0
 
     @property
     def written(self) -> bool:
@@ -44,12 +46,15 @@ class RunFolder(Callback):
             say(f"continuing at {steps(pl_module)}{source}.")
         for name, (then, now) in (resumed.changes if resumed is not None else {}).items():
             say(f"changed since the checkpoint: {name} is now {now}, was {then}.")
-        for logger in trainer.loggers:
-            if isinstance(logger, EventFile):
+        self._from = pl_module.env_steps
+        for logger in trainer.loggers if keeps_files(trainer) else ():
+            if isinstance(logger, OpensLate):
                 logger.begin(pl_module.env_steps)
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Write `config.yaml` after the first iteration; check that the folder is still that one after every other.
+
+        Loggers get the parameters of the run then, TensorBoard's the command and the configuration too.
 
         Raises:
             FileNotFoundError: if it is not.
@@ -60,6 +65,11 @@ class RunFolder(Callback):
         if self._folder is None:
             run.write_config()
             self._folder = _identity(run.directory)
+            for logger in trainer.loggers:
+                log_hyperparameters(logger, hyperparameters(trainer, pl_module), self._from)
+                if isinstance(logger, EventFile):
+                    logger.describe(run, self._from)
+            remember_ids(run.directory, trainer.loggers)
         if _identity(run.directory) != self._folder:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(run.directory))
 

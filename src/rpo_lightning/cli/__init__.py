@@ -1,4 +1,4 @@
-"""`rpo-lightning fit | validate | test | predict | fabric | list | describe | check-env`.
+"""`rpo-lightning fit | validate | test | play | record | predict | fabric | list | describe | check-env`.
 
 Only what a command needs is imported: help and the version are there at once.
 """
@@ -30,6 +30,8 @@ COMMANDS = {
     "fit": Command(commands.run, "Train; continue a run with --ckpt_path last."),
     "validate": Command(commands.run, "Evaluate a checkpoint or a policy.pt."),
     "test": Command(commands.run, "The same as validate, calling the test hooks of callbacks."),
+    "play": Command(commands.run, "Watch a task and its policy, in a window or a browser: rpo-lightning play ant."),
+    "record": Command(commands.run, "Film a task and its policy: .mp4, .gif, or .html to turn about and drag through."),
     "predict": Command(commands.run, "Write the trajectories of a policy to a file."),
     "fabric": Command(commands.run, "Train with Lightning Fabric instead of the Trainer, from the same file."),
     "list": Command(commands.show_names, "Show tasks, algorithms, callbacks and presets."),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rpo_lightning import console, files, policies, processes, runs
 from rpo_lightning.callbacks import Evaluation, Evidence
 from rpo_lightning.claim import claimed
+from rpo_lightning.cli import watching
 from rpo_lightning.fabric import FabricDriver
 from rpo_lightning.trajectories import record
 
@@ -76,5 +77,7 @@ ACTIONS: dict[str, Callable[[RPOCLI], None]] = {
     "fabric": _train,
     "validate": _evaluate,
     "test": _evaluate,
+    "play": watching.play,
+    "record": watching.record,
     "predict": _predict,
 }

@@ -13,7 +13,7 @@ from rpo_lightning import console, discovery, run_folder
 
 __all__ = ["Arguments", "split"]
 
-READS_POLICIES = ("validate", "test", "predict")
+READS_POLICIES = ("validate", "test", "predict", "play", "record")
 TASK_OPTION = re.compile(r"--data\.env\.init_args\.(?P<name>\w+)(?:=(?P<value>.*))?", re.DOTALL)
 WHOLE = re.compile(r"(?P<option>--[^=]+=)?(?P<number>[-+]?\d[\d_]*(\.\d*)?[eE]\+?\d{1,2})")
 
@@ -49,7 +49,7 @@ class _Splitter(argparse.ArgumentParser):
 def split(command: str, arguments: list[str]) -> Arguments:
     """Take the options of a command apart and find its configuration files.
 
-    `validate`, `test` and `predict` without a `--config` take the `config.yaml` that lies with the checkpoint.
+    Commands that read a policy, without a `--config`, take the `config.yaml` that lies with the checkpoint.
 
     Raises:
         ValueError: if there is no such file, with the nearest name; nor such a checkpoint, where the configuration is
@@ -65,7 +65,7 @@ def split(command: str, arguments: list[str]) -> Arguments:
     if given.ckpt_path is not None:
         options.append(f"--ckpt_path={given.ckpt_path}")
         if not configs and command in READS_POLICIES:
-            if given.ckpt_path not in ("last", "best"):
+            if not run_folder.NAMED.fullmatch(given.ckpt_path):
                 run_folder.find_checkpoint(given.ckpt_path, Path())  # a name that leads nowhere is said first
             folders = Path(given.ckpt_path).parents[:2]
             configs = [config for folder in folders if (config := folder / "config.yaml").is_file()][:1]

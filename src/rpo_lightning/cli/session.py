@@ -8,10 +8,12 @@ from signal import Signals
 from typing import Any
 
 from jsonargparse import ActionYesNo
+from jsonargparse._util import import_object
 from lightning import Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import TensorBoardLogger
 
 from rpo_lightning import console, discovery, distributed, processes, provenance, run_folder, runs, sim
 from rpo_lightning.algorithms import RLModule
@@ -20,7 +22,7 @@ from rpo_lightning.allocator import keep_freed_memory
 from rpo_lightning.callbacks import Evidence, RunFolder
 from rpo_lightning.checkpoints import CheckpointFiles
 from rpo_lightning.claim import write_failure
-from rpo_lightning.cli import COMMANDS, actions, arguments
+from rpo_lightning.cli import COMMANDS, actions, arguments, watching
 from rpo_lightning.cli.callbacks import Announcement, with_standard_ones
 from rpo_lightning.cli.fabric import fabric_driver
 from rpo_lightning.cli.help import help_text
@@ -28,6 +30,7 @@ from rpo_lightning.cli.parser import FriendlyParser, load_yaml
 from rpo_lightning.cli.settings import TRAINER_DEFAULTS, adjusted, divide_cores
 from rpo_lightning.event_file import EventFile
 from rpo_lightning.interrupts import Interrupted, signals
+from rpo_lightning.loggers import in_run_folder
 from rpo_lightning.rollout import RolloutDataModule, with_options
 
 __all__ = ["RPOCLI", "main"]
@@ -46,6 +49,8 @@ class RPOCLI(LightningCLI):
     def __init__(self, command: str, options: list[str]) -> None:
         self.command, self.trains = command, command in TRAINS
         self.line = provenance.command_line([command, *options])
+        if command in watching.WATCHES:
+            options = watching.with_task(command, options)
         self.given = arguments.split(command, options)
         self.folder: RunFolder | None = None
         self.checkpoint: Path | None = None
@@ -79,7 +84,7 @@ class RPOCLI(LightningCLI):
             "--ckpt_path",
             type=str | None,
             default=None,
-            help="A checkpoint, or last or best of the run folder; validate, test and predict take a policy.pt too.",
+            help="A checkpoint, or last, best or step_N of the run folder; all that only plays takes a policy.pt too.",
         )
         parser.add_argument(
             "--without",
@@ -87,6 +92,8 @@ class RPOCLI(LightningCLI):
             default=[],
             help="Callbacks of every run to leave out: a name, or several as [Evaluation, NaNGuard].",
         )
+        if self.command in watching.WATCHES:
+            watching.add_options(parser, self.command)
         if self.command == "predict":
             parser.add_argument("--output", type=str, default="trajectories.npz", help="File to write: .npz or .pt.")
             parser.add_argument("--episodes", type=int, default=8, help="Number of episodes.")
@@ -120,12 +127,15 @@ class RPOCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Check the Trainer's options and settle what the process computes with, before anything is built."""
         self.adjusted = adjusted(self.config["trainer"])
+        # they are built once the run folder is known
+        self.configured_loggers, self.config["trainer"]["logger"] = self.config["trainer"]["logger"], None
         divide_cores({**self.config["trainer"], **self.adjusted}["devices"])
         if self.trains:
             keep_freed_memory()
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         """Build the driver with the run folder, the logger and the callbacks every run has."""
+        self.config["trainer"]["logger"] = self.configured_loggers
         self.datamodule.attach(self.model)
         settings = {**self.config_init["trainer"], **self.adjusted, **kwargs}
         task, algorithm, seed = self.datamodule.env_name, self.model.name, self.config["seed_everything"]
@@ -139,12 +149,13 @@ class RPOCLI(LightningCLI):
         plugins = settings["plugins"] or []
         settings["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), self.checkpoint_files]
         settings["callbacks"] = self._callbacks(settings, run)
-        settings["logger"] = self._loggers(settings["logger"], directory)
+        settings["logger"] = [] if settings["fast_dev_run"] else self._loggers(run)
         settings["enable_checkpointing"] = any(isinstance(c, Checkpoint) for c in settings["callbacks"])
         settings["enable_progress_bar"] = any(isinstance(c, ProgressBar) for c in settings["callbacks"])
         if self.command == "fabric":
             return fabric_driver(settings, self.parser.get_defaults()["trainer"], self.model, self.datamodule)
-        return Trainer(**settings)
+        # the callback RunFolder logs them all, once the run has begun
+        return Trainer(**{**settings, "enable_autolog_hparams": False})
 
     def run(self) -> None:
         """Carry out the command."""
@@ -179,15 +190,22 @@ class RPOCLI(LightningCLI):
             callbacks[:0] = [self.folder, self.announcement]
         return callbacks
 
-    def _loggers(self, given: Any, directory: Path) -> list[Any]:
-        """Return the configured loggers; by default TensorBoard in the run folder, and none without training."""
-        if given is None or given is True:
-            if not self.trains:
-                return []
-            return [EventFile(directory)]
-        if given is False:
+    def _loggers(self, run: runs.Run) -> list[Any]:
+        """Return TensorBoard's event file and the loggers configured beside it; none without training, or on `false`."""
+        if not self.trains or self.configured_loggers is False:
             return []
-        return list(given) if isinstance(given, list) else [given]
+        given = [] if self.configured_loggers in (None, True) else self.configured_loggers
+        given = given if isinstance(given, list) else [given]
+        kinds = [import_object(each["class_path"]) for each in given]
+        for name in {kind.__name__ for kind in kinds if kinds.count(kind) > 1}:
+            raise ValueError(f"trainer.logger names {name} twice.")
+        name = f"{run.task}/{run.algorithm}/seed_{run.seed}"
+        loggers: list[Any] = []
+        for kind, each in zip(kinds, given, strict=True):
+            options = {**dict(each.get("init_args") or {}), **(each.get("dict_kwargs") or {})}
+            loggers.append(in_run_folder(kind, run.directory, name, **options))
+        own = any(isinstance(logger, TensorBoardLogger) for logger in loggers)
+        return loggers if own else [EventFile(run.directory), *loggers]
 
 
 def main(command: str, options: list[str]) -> None:

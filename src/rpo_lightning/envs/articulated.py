@@ -22,6 +22,7 @@ from rpo_lightning.envs.drive import Drive
 from rpo_lightning.envs.model_files import beside
 from rpo_lightning.envs.randomization import Randomization, checked_names
 from rpo_lightning.envs.starts import StartBank, Starts
+from rpo_lightning.envs.tables import ActionRow, Quantity, action_rows, parameter_rows
 from rpo_lightning.sim import Model, Simulator, load_mjcf, parameter_width
 
 __all__ = ["ArticulatedEnv"]
@@ -189,6 +190,22 @@ class ArticulatedEnv(BaseEnv):
             return load_mjcf(path, *laws)
 
     # ---- the environment's surface -------------------------------------------------------------------------------
+
+    def privileged_table(self) -> list[Quantity]:
+        """Return what each entry of what only the critic sees is, the parameters last."""
+        shown = self.options["observe_parameters"]
+        units = self.parameter_units.tolist()
+        return super().privileged_table() + (parameter_rows(self.model, self.simulator.parameters, units) if shown else [])
+
+    def action_table(self) -> list[ActionRow]:
+        """Return what each entry of an action stands for; with an `action_scale`, as an offset from a control."""
+        ones = self.start_q.new_ones(1, self.action_dim)
+        low, held, high = (self._drive.controls(x * ones)[0].tolist() for x in (-1.0, 0.0, 1.0))
+        rows = action_rows(self.model, low, high)
+        if self.action_scale is None:
+            return rows
+        offsets = [f"; control {middle:.4g} + {self.action_scale:.4g} action" for middle in held]
+        return [row._replace(law=row.law + offset) for row, offset in zip(rows, offsets, strict=True)]
 
     @property
     def parameters(self) -> Tensor:
@@ -371,6 +388,7 @@ class ArticulatedEnv(BaseEnv):
         self._check_returned("reward", self._judged("reward", self.reward, seen, self._slots))
         self._check_returned("failed", self._judged("failed", self.failed, seen), dtype=torch.bool)
         self._check_returned("target_done", self._judged("target_done", self.target_done, seen), dtype=torch.bool)
+        self.observation_table(), self.privileged_table()
         full = torch.ones_like(self._slots)
         if self.options["observe_action"] and torch.equal(self._judged("observe", self.observe, *state[:2], full), obs):
             raise TypeError(f"{self.name}: unknown option 'observe_action': `observe` shows no action")

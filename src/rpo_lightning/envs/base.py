@@ -10,15 +10,17 @@ import functools
 import logging
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from rpo_lightning.envs.arguments import check_returned, check_tensor, checked_mask, checked_options, checked_progress
+from rpo_lightning.envs.ghosts import Ghost
 from rpo_lightning.envs.protocol import STATE_LIMIT, Step
 from rpo_lightning.envs.starts import StartBank
+from rpo_lightning.envs.tables import ActionRow, Quantity, named, numbered_actions
 from rpo_lightning.sim import resolve_device
 
 __all__ = ["BaseEnv", "Reached", "Reward", "below", "sound"]
@@ -115,6 +117,40 @@ class BaseEnv(ABC):
     def get_state(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return (q, qd, progress), each (N, ...)."""
 
+    # ---- what a task may tell ------------------------------------------------------------------------------------
+
+    def quantities(self) -> Sequence[Quantity]:
+        """Name what is observed, obs_dim rows in order, with the pieces of `envs.tables`; nothing: they are numbered.
+
+        A subclass that observes something else names it anew.
+        """
+        return ()
+
+    def privileged_quantities(self) -> Sequence[Quantity]:
+        """Name what only the critic sees, as `quantities` does, without the parameters that an option may add."""
+        return ()
+
+    def observation_table(self) -> list[Quantity]:
+        """Return what each entry of the observation is, obs_dim rows.
+
+        Raises:
+            ValueError: if the task names another number of them.
+        """
+        return named(type(self), "quantities", "observe", self.quantities(), self.obs_dim)
+
+    def privileged_table(self) -> list[Quantity]:
+        """Return what each entry of what only the critic sees is, privileged_dim rows.
+
+        Raises:
+            ValueError: if the task names another number of them.
+        """
+        width, rows = type(self).privileged_dim, self.privileged_quantities()
+        return named(type(self), "privileged_quantities", "observe_privileged", rows, width)
+
+    def action_table(self) -> list[ActionRow]:
+        """Return what each entry of an action stands for, action_dim rows."""
+        return numbered_actions(self.action_dim)
+
     # ---- the environment's surface -------------------------------------------------------------------------------
 
     @property
@@ -171,6 +207,10 @@ class BaseEnv(ABC):
         """Cut the graph at the present state; return its observation (N, obs_dim)."""
         self._obs, self._privileged = self._obs.detach(), self._privileged.detach()
         return self._obs
+
+    def ghosts(self) -> list[Ghost]:
+        """Return what is drawn where the targets are now, always the same kinds; by default nothing."""
+        return []
 
     def reseed(self, seed: int) -> None:
         """Let the starts from here on be those of another seed."""

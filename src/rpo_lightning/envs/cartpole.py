@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 
 from rpo_lightning.envs.reference_task import ReferenceTask
+from rpo_lightning.envs.tables import Quantity, angle, positions, velocities
 
 __all__ = ["Cartpole"]
 
@@ -26,6 +27,11 @@ class Cartpole(ReferenceTask):
     def observe(self, q: torch.Tensor, qd: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
         """Return (N, 5): cart position and velocity, sine and cosine of the pole's angle (0 is up), its rate."""
         return torch.stack([q[:, 0], qd[:, 0], q[:, 1].sin(), q[:, 1].cos(), qd[:, 1]], dim=1)
+
+    def quantities(self) -> list[Quantity]:
+        """Name the observation."""
+        (cart, pole), (cart_rate, pole_rate) = positions(self.model), velocities(self.model)
+        return [cart, cart_rate, *angle(pole.name, "sine", "cosine"), pole_rate]
 
     def reward(self, obs: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
         """Return the negative weighted squares of angle, its rate, cart position and velocity."""

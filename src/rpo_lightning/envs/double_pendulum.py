@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 
 from rpo_lightning.envs.reference_task import ReferenceTask
+from rpo_lightning.envs.tables import Quantity, angle, positions, velocities
 
 __all__ = ["DoublePendulum"]
 
@@ -27,6 +28,11 @@ class DoublePendulum(ReferenceTask):
         """Return (N, 6): cosine and sine of the upper and of the lower angle (0 is up), both rates."""
         cos, sin = q.cos(), q.sin()
         return torch.cat([torch.stack([cos, sin], dim=2).flatten(1), qd], dim=1)
+
+    def quantities(self) -> list[Quantity]:
+        """Name the observation."""
+        angles = [part for each in positions(self.model) for part in angle(each.name, "cosine", "sine")]
+        return [*angles, *velocities(self.model)]
 
     def reward(self, obs: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
         """Return the negative weighted squares of both angles and rates."""

@@ -8,6 +8,16 @@ from typing import ClassVar
 import torch
 
 from rpo_lightning.envs.reference_task import ReferenceTask
+from rpo_lightning.envs.tables import (
+    Quantity,
+    action_rows,
+    last_actions,
+    positions,
+    quaternion,
+    scaled,
+    vector,
+    velocities,
+)
 from rpo_lightning.sim import Joint, quat_multiply
 
 __all__ = ["FreeBaseEnv"]
@@ -47,6 +57,16 @@ class FreeBaseEnv(ReferenceTask):
             up_y[:, None], heading[:, None], action,
         ]  # fmt: skip
         return torch.cat(parts, dim=1)
+
+    def quantities(self) -> list[Quantity]:
+        """Name the observation, see the class."""
+        return [
+            Quantity("base height", "m", "world"), *quaternion("base orientation"), *vector("base velocity", "m/s"),
+            *vector("base angular velocity", "rad/s"), *positions(self.model)[7:],
+            *scaled(velocities(self.model)[6:], self.joint_rate_scale),
+            Quantity("base up axis y", "", "world"), Quantity("heading to destination", "", "world"),
+            *last_actions(action_rows(self.model)),
+        ]  # fmt: skip
 
     def failed(self, obs: torch.Tensor) -> torch.Tensor:
         """Return which robots have fallen below `termination_height`."""

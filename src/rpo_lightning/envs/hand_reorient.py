@@ -13,6 +13,17 @@ import torch
 from torch import Tensor
 
 from rpo_lightning.envs.articulated import ArticulatedEnv
+from rpo_lightning.envs.ghosts import Ghost
+from rpo_lightning.envs.tables import (
+    Quantity,
+    action_rows,
+    last_actions,
+    positions,
+    quaternion,
+    scaled,
+    vector,
+    velocities,
+)
 from rpo_lightning.sim import Model, quat_multiply
 
 __all__ = ["HandReorient"]
@@ -114,6 +125,18 @@ class HandReorient(ArticulatedEnv):
         ]  # fmt: skip
         return torch.cat(parts, dim=1)
 
+    def quantities(self) -> list[Quantity]:
+        """Name the observation."""
+        joints = zip(positions(self.model)[:16], (0.5 * (self._upper - self._lower)).tolist(), strict=True)
+        return [
+            *(Quantity(f"{joint.name} from the middle", f"{half:.4g} {joint.unit}") for joint, half in joints),
+            *scaled(velocities(self.model)[:16], self.rate_scale),
+            *vector("cube position", "m"), *quaternion("cube orientation"), *vector("cube velocity", "m/s"),
+            *scaled(vector("cube angular velocity", "rad/s"), self.rate_scale),
+            *vector("goal position", "m"), *quaternion("goal orientation"), *quaternion("turn from goal to cube"),
+            *last_actions(action_rows(self.model)),
+        ]  # fmt: skip
+
     def reward(self, obs: Tensor, action: Tensor) -> dict[str, Tensor]:
         """Return closeness in place and turn, an action penalty, and 125 where the goal is reached (smoothly so)."""
         angle = _angle(obs[:, 52:56])
@@ -144,6 +167,11 @@ class HandReorient(ArticulatedEnv):
         quat = self._random_turn()
         angles = 0.2 * (self._lower + (self._upper - self._lower) * self.uniform(0.0, 1.0, 16))
         return torch.cat([angles, position, quat], dim=1), self.start_q.new_zeros(self.num_envs, self.model.nd)
+
+    def ghosts(self) -> list[Ghost]:
+        """Return a cube that lies as the goal, above the hand."""
+        above = self._place + self._place.new_tensor([0.0, 0.0, 0.16])
+        return [Ghost("goal", "box", (0.0325, 0.0325, 0.0325), above, self.target)]
 
     def _restart(self, mask: Tensor) -> None:
         super()._restart(mask)

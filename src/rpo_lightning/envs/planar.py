@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 
 from rpo_lightning.envs.reference_task import ReferenceTask
+from rpo_lightning.envs.tables import Quantity, positions, velocities
 
 __all__ = ["PlanarEnv"]
 
@@ -23,6 +24,10 @@ class PlanarEnv(ReferenceTask):
     def observe(self, q: torch.Tensor, qd: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
         """Return the observation (N, obs_dim), see the class."""
         return torch.cat([q[:, 1:], qd], dim=1)
+
+    def quantities(self) -> list[Quantity]:
+        """Name the observation, see the class."""
+        return [*positions(self.model)[1:], *velocities(self.model)]
 
     def random_start(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Draw starts around the start pose (dflex_tasks.md 4 and 7), pitch included."""

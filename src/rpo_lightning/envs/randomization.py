@@ -20,7 +20,7 @@ _CUT = 3.0  # [standard deviations] where a normal distribution ends
 _TAIL = 0.5 * (1.0 - torch.erf(torch.tensor(_CUT / 2.0**0.5, dtype=torch.float64)).item())
 
 _POSITIVE = ("mass", "inertia", "radius")
-_SIGNED = ("com", "gravity", "gain")  # all others are zero or positive
+_SIGNED = ("com", "gravity", "wind", "gain")  # all others are zero or positive
 
 
 def checked_names(task: str, randomize: Any) -> tuple[str, ...]:

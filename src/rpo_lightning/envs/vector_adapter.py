@@ -21,6 +21,8 @@ import torch
 from torch import Tensor
 
 from rpo_lightning.envs.base import BaseEnv, Reached, sound
+from rpo_lightning.envs.gymnasium_tables import action_rows, observation_rows
+from rpo_lightning.envs.tables import ActionRow, Quantity
 from rpo_lightning.envs.vector_spec import dimensions, is_gymnasiums_own, reports_final_obs, takes_reset_mask, time_limit
 
 __all__ = ["VectorAdapter"]
@@ -108,6 +110,14 @@ class VectorAdapter(BaseEnv):
             ValueError: always.
         """
         raise ValueError(f"{self.name}: one integer seeds it when it is made; it cannot be seeded again, with {seed}")
+
+    def quantities(self) -> list[Quantity]:
+        """Name what is observed, as far as the environment tells: gymnasium's own MuJoCo tasks do."""
+        return observation_rows(self.vector_env)
+
+    def action_table(self) -> list[ActionRow]:
+        """Return what each entry of an action stands for: the bounds of the action space at least."""
+        return action_rows(self.vector_env)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the seed and the number of steps, which set the episodes that `load_state_dict` begins."""

@@ -1,6 +1,7 @@
 """The engine: differentiable articulated-body dynamics in Warp, exposed as torch operators."""
 
 from rpo_lightning.sim.convert import from_mujoco, to_mujoco
+from rpo_lightning.sim.fluid import Fluid, FluidBox, FluidEllipsoid
 from rpo_lightning.sim.kernels import quiet
 from rpo_lightning.sim.linkage import Actuator, Coupling, Tendon, Tie
 from rpo_lightning.sim.mjcf import load_mjcf
@@ -13,6 +14,9 @@ __all__ = [
     "Actuator",
     "Contact",
     "Coupling",
+    "Fluid",
+    "FluidBox",
+    "FluidEllipsoid",
     "Geom",
     "Joint",
     "Link",

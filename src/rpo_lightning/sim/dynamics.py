@@ -19,6 +19,7 @@ from rpo_lightning.sim.composite import Columns, composite_mass_matrix
 from rpo_lightning.sim.contact import contact_force, contact_points
 from rpo_lightning.sim.expressions import Scalar, cos, nearest, sin
 from rpo_lightning.sim.factorization import Matrix
+from rpo_lightning.sim.fluid import fluid_wrench
 from rpo_lightning.sim.model import Joint, Link, Model
 from rpo_lightning.sim.pairs.shapes import Body
 from rpo_lightning.sim.quaternions import quat_product
@@ -185,7 +186,7 @@ def bias_force(
     touched: Mapping[int, tuple[Vector, Vector]] = MappingProxyType({}),
     control: Sequence[Scalar] = (),
 ) -> list[Scalar]:
-    """Return tau (nd,): applied force, actuators, springs, dampers, minus gravity, contact, Coriolis and centrifugal terms.
+    """Return tau (nd,): applied force, actuators, springs, weight, contact, fluid, minus Coriolis and centrifugal terms.
 
     The joint accelerations solve `mass_matrix() qdd = tau`. Recursive Newton-Euler with zero joint accelerations. Contact
     with the ground is found here; that of `Model.pairs` is given: `touched` has (torque, force) on links, about `origin`.
@@ -232,6 +233,11 @@ def bias_force(
     for index, (turn, force_on) in touched.items():
         _press(wrenches, index, turn, force_on)
 
+    for shape in model.fluid_shapes:
+        frame, (w, v) = frames[shape.link], twists[shape.link]
+        x = frame.position + frame.rotation @ vector(shape.pos)
+        torque, push = fluid_wrench(model.fluid, shape, frame.rotation @ rotation(shape.quat.tolist()), w, v + cross(w, x))
+        _press(wrenches, shape.link, torque + cross(x, push), push)
     for actuator, value in zip(model.actuators, control, strict=False):
         if actuator.link >= 0:
             frame = frames[actuator.link]

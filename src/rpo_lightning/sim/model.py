@@ -8,6 +8,7 @@ from hashlib import sha256
 
 import numpy as np
 
+from rpo_lightning.sim.fluid import Fluid, FluidBox, FluidEllipsoid
 from rpo_lightning.sim.linkage import Actuator, Coupling, Tendon, Tie
 
 __all__ = ["DAMPINGS", "FREE_VELOCITIES", "Contact", "Geom", "Joint", "Link", "Model", "Pair"]
@@ -138,6 +139,7 @@ class Model:
         contacts: points that touch the ground plane. geoms, pairs: shapes, and which of them touch each other besides.
         up: (3,) unit normal of the ground plane. ground: its height along `up` [m].
         actuators: in the file's order. tendons, couplings, ties: springs besides those of the links.
+        fluid, fluid_shapes: what surrounds the robot, and what it feels of the links.
         start: (nq,) start pose; without one, joints at their `ref` and quaternions at identity.
         law: of contact, by `sim.contact.LAWS`. friction: "bound" or "smooth". detection: "exact", or "rewarped" with the
             defects of that simulator.
@@ -160,6 +162,8 @@ class Model:
     tendons: list[Tendon] = field(default_factory=list)
     couplings: list[Coupling] = field(default_factory=list)
     ties: list[Tie] = field(default_factory=list)
+    fluid: Fluid = field(default_factory=Fluid)
+    fluid_shapes: list[FluidBox | FluidEllipsoid] = field(default_factory=list)
     law: str = "depth"
     friction: str = "bound"
     detection: str = "exact"
@@ -236,7 +240,8 @@ class Model:
         parts = [np.asarray([self.ground, self.friction_width, *self.gravity, *self.up]), np.asarray(self.mass_links)]
         driven = self.actuators if self.controls else []
         for item in (
-            *self.links, *self.contacts, *self.geoms, *self.pairs, *driven, *self.tendons, *self.couplings, *self.ties
+            *self.links, *self.contacts, *self.geoms, *self.pairs, *driven, *self.tendons, *self.couplings, *self.ties,
+            self.fluid, *self.fluid_shapes,
         ):  # fmt: skip
             parts += [
                 np.asarray(value) for name, value in vars(item).items() if name not in ("name", "kind", "heights", "control")

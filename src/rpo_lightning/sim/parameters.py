@@ -1,7 +1,7 @@
 """Constants of a robot that become arguments of its kernels, each environment its own, with gradients.
 
 `KIND:NAME` is the value of one link, joint or actuator in SI units, `KIND` alone a factor on all of that kind (`gravity`
-alone is the vector). What is not named stays folded into the code.
+alone is the vector, and so are the fluid's constants). What is not named stays folded into the code.
 """
 
 from __future__ import annotations
@@ -40,13 +40,17 @@ KINDS = {
     "friction": "its coefficient of friction",
     "radius": "of the spheres by which a link touches the ground [m]",
     "gravity": "(3,) [m/s^2]",
+    "density": "of the fluid around the robot [kg/m^3]",
+    "viscosity": "of the fluid [Pa s]",
+    "wind": "(3,), the speed of the fluid [m/s]",
 }
 """What can be a parameter. Factors without a name are also of the contact of pairs of shapes."""
 
-_VECTORS = ("com", "gravity")
+_VECTORS = ("com", "gravity", "wind")
 _ONLY_NAMED = ("com", "radius")
 _OF_JOINTS = ("damping", "armature", "frictionloss", "stiffness")
 _OF_ACTUATORS = ("gain", "kp", "kv")
+_OF_FLUID = ("density", "viscosity", "wind")
 
 
 def parameter_width(name: str) -> int:
@@ -107,10 +111,15 @@ def _entry(model: Model, name: str) -> _Entry:
     if kind not in KINDS:
         near = difflib.get_close_matches(kind, KINDS, n=1, cutoff=0.0)[0]
         raise ValueError(f"parameters: there is no kind {kind!r}, did you mean {near!r}? Kinds: {', '.join(KINDS)}")
-    if kind == "gravity":
+    if kind == "gravity" or kind in _OF_FLUID:
         if who:
-            raise ValueError("parameters: gravity has no name")
-        return _Entry(kind, None, tuple(map(float, model.gravity)))
+            raise ValueError(f"parameters: {kind} has no name")
+        if kind != "gravity" and not model.fluid_shapes:
+            raise ValueError(
+                f"parameters: {kind}: there is no fluid; <option density=... viscosity=.../> in the robot's file says one"
+            )
+        value = model.gravity if kind == "gravity" else getattr(model.fluid, kind)
+        return _Entry(kind, None, tuple(map(float, np.atleast_1d(value))))
     if not who:
         if kind in _ONLY_NAMED:
             raise ValueError(f"parameters: {kind} needs a name, {kind}:NAME, of {', '.join(_whose(model, kind))}")
@@ -169,6 +178,8 @@ def _write(model: Model, entry: _Entry, values: list[Scalar]) -> None:
 
     if kind == "gravity":
         model.gravity = np.array(values, dtype=object)
+    elif kind in _OF_FLUID:
+        model.fluid = replace(model.fluid, **{kind: np.array(values, dtype=object) if kind in _VECTORS else value})  # type: ignore[arg-type]
     elif kind in _OF_ACTUATORS:
         model.actuators = [_driven(a, kind, changed) if who in (None, a.name) else a for a in model.actuators]
     elif kind in _CONTACT or kind == "radius":

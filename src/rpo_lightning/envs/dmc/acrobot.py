@@ -13,6 +13,7 @@ from rpo_lightning.envs.dmc.joints import pose_range
 from rpo_lightning.envs.dmc.models import Options
 from rpo_lightning.envs.dmc.rewards import tolerance
 from rpo_lightning.envs.dmc.worlds import State
+from rpo_lightning.envs.tables import Quantity, angle, velocities
 
 __all__ = ["AcrobotSwingup", "AcrobotSwingupSparse"]
 
@@ -40,6 +41,12 @@ class AcrobotSwingup(ControlTask):
         """Return the sines and cosines of both arms' angles from upright, and the velocities of shoulder and elbow."""
         angles = state.qpos.cumsum(dim=1)  # the elbow's is relative to the upper arm
         return torch.cat([angles.sin(), angles.cos(), state.qvel], dim=1)
+
+    def quantities(self) -> list[Quantity]:
+        """Name the observation."""
+        arms = ("upper_arm from upright", "lower_arm from upright")
+        angles = [each for function in ("sine", "cosine") for arm in arms for each in angle(arm, function, frame="world")]
+        return [*angles, *velocities(self.model)]
 
     def reward(self, state: State, action: Tensor) -> Tensor:
         """Return 1 where the tip is within the target, less the further it is away."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from rpo_lightning.envs.dmc.control_task import ControlTask, Start
 from rpo_lightning.envs.dmc.models import Options
 from rpo_lightning.envs.dmc.worlds import State
+from rpo_lightning.envs.tables import Quantity, positions, velocities
 
 __all__ = ["BallInCupCatch"]
 
@@ -35,6 +36,10 @@ class BallInCupCatch(ControlTask):
     def observe(self, state: State) -> Tensor:
         """Return positions (x, z of the cup and of the ball) and velocities."""
         return torch.cat([state.qpos, state.qvel], dim=1)
+
+    def quantities(self) -> list[Quantity]:
+        """Name the observation."""
+        return [*positions(self.model), *velocities(self.model)]
 
     def reward(self, state: State, action: Tensor) -> Tensor:
         """Return 1 where the whole ball is in the cup, else 0."""

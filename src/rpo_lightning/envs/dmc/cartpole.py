@@ -12,6 +12,7 @@ from rpo_lightning.envs.dmc.control_task import ControlTask, Start
 from rpo_lightning.envs.dmc.models import Options
 from rpo_lightning.envs.dmc.rewards import tolerance
 from rpo_lightning.envs.dmc.worlds import State
+from rpo_lightning.envs.tables import Quantity, angle, positions, velocities
 
 __all__ = ["CartpoleBalance", "CartpoleBalanceSparse", "CartpoleSwingup", "CartpoleSwingupSparse"]
 
@@ -32,6 +33,11 @@ class CartpoleBalance(ControlTask):
         """Return the cart's position, the pole's cosine and sine (1, 0 upright), and both velocities."""
         cart, angle = state.qpos.split(1, dim=1)
         return torch.cat([cart, angle.cos(), angle.sin(), state.qvel], dim=1)
+
+    def quantities(self) -> list[Quantity]:
+        """Name the observation."""
+        cart, pole = positions(self.model)
+        return [cart, *angle(pole.name, "cosine", "sine"), *velocities(self.model)]
 
     def reward(self, state: State, action: Tensor) -> Tensor:
         """Return a product in [0, 1] of uprightness, centredness, and smallness of control and of the pole's velocity."""

@@ -11,6 +11,7 @@ from rpo_lightning.envs.dmc.control_task import ControlTask, Start
 from rpo_lightning.envs.dmc.models import Options, Sensor
 from rpo_lightning.envs.dmc.rewards import tolerance
 from rpo_lightning.envs.dmc.worlds import State
+from rpo_lightning.envs.tables import Quantity, positions, velocities
 
 __all__ = ["CheetahRun"]
 
@@ -32,6 +33,10 @@ class CheetahRun(ControlTask):
     def observe(self, state: State) -> Tensor:
         """Return positions without x, and velocities."""
         return torch.cat([state.qpos[:, 1:], state.qvel], dim=1)
+
+    def quantities(self) -> list[Quantity]:
+        """Name the observation."""
+        return [*positions(self.model)[1:], *velocities(self.model)]
 
     def reward(self, state: State, action: Tensor) -> Tensor:
         """Return the centre of mass's forward speed as a share of 10 m/s, within [0, 1]."""

@@ -23,6 +23,7 @@ from rpo_lightning.envs.dmc.worlds import State, Worlds
 from rpo_lightning.envs.model_files import beside
 from rpo_lightning.envs.protocol import STATE_LIMIT
 from rpo_lightning.envs.starts import Starts
+from rpo_lightning.envs.tables import ActionRow, action_rows
 
 __all__ = ["ControlTask", "Start"]
 
@@ -171,6 +172,10 @@ class ControlTask(BaseEnv):
         self._obs, self._privileged = self._look()
         return self._obs
 
+    def action_table(self) -> list[ActionRow]:
+        """Return what each entry of an action stands for."""
+        return action_rows(self.model)
+
     def get_state(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return (q, qd, progress)."""
         return self.q, self.qd, self._progress
@@ -267,6 +272,7 @@ class ControlTask(BaseEnv):
                 State(qpos, qvel, target, sensordata, self._addresses), *action
             )
 
+        self.observation_table(), self.privileged_table()
         obs = self._judged("observe", of_state(self.observe), *parts)
         self._check_returned("observe", obs, self.obs_dim)
         privileged = self._judged("observe_privileged", of_state(self.observe_privileged), *parts)

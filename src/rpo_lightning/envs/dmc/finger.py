@@ -13,6 +13,8 @@ from rpo_lightning.envs.dmc.control_task import ControlTask, Start
 from rpo_lightning.envs.dmc.joints import pose_range
 from rpo_lightning.envs.dmc.models import Options, Sensor
 from rpo_lightning.envs.dmc.worlds import State
+from rpo_lightning.envs.ghosts import Ghost
+from rpo_lightning.envs.tables import Quantity, positions, vector, velocities
 
 __all__ = ["FingerSpin", "FingerTurnEasy", "FingerTurnHard"]
 
@@ -47,6 +49,12 @@ class _Finger(ControlTask):
         """Return the finger's angles, the tip (x, z) from the hinge, velocities, and log(1 + force in N) at two sides."""
         touch = torch.cat([state.sensor("top"), state.sensor("bottom")], dim=1)
         return torch.cat([state.qpos[:, :2], self._tip(state), state.qvel, touch.log1p()], dim=1)
+
+    def quantities(self) -> list[Quantity]:
+        """Name the observation."""
+        touch = [Quantity(f"{side} touch, log(1 + force in N)") for side in ("top", "bottom")]
+        tip = vector("tip from hinge", "m", axes="xz")
+        return [*positions(self.model)[:2], *tip, *velocities(self.model), *touch]
 
     def random_start(self) -> Start:
         """Draw a finger within its limits and a hinge at any angle that do not touch, at rest."""
@@ -92,6 +100,14 @@ class FingerTurnEasy(_Finger):
         distance = self._outside(state)[:, None]
         return torch.cat([super().observe(state), state.target - self._hinge, distance], dim=1)
 
+    def quantities(self) -> list[Quantity]:
+        """Name the observation."""
+        return [
+            *super().quantities(),
+            *vector("ball from hinge", "m", axes="xz"),
+            Quantity("distance of tip from ball's surface", "m"),
+        ]
+
     def reward(self, state: State, action: Tensor) -> Tensor:
         """Return 1 where the tip is in the ball, else 0."""
         return (self._outside(state) <= 0.0).to(state.qvel.dtype)
@@ -105,6 +121,11 @@ class FingerTurnEasy(_Finger):
         """Return the model's own pose, whose tip is above the hinge, and a ball below it."""
         qpos, qvel, target = super().fixed_start()
         return qpos, qvel, self._on_circle(target.new_full((self.num_envs, 1), math.pi))
+
+    def ghosts(self) -> list[Ghost]:
+        """Return the ball that the tip is to be in."""
+        x, z = self.target.unbind(1)
+        return [Ghost("target", "sphere", (self.radius,), torch.stack([x, torch.zeros_like(x), z], dim=1))]
 
     def _on_circle(self, angle: Tensor) -> Tensor:
         """Return the point (N, 2) at an angle (N, 1) from the one above the hinge."""

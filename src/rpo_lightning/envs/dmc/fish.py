@@ -11,6 +11,8 @@ from rpo_lightning.envs.dmc.control_task import ControlTask, Start
 from rpo_lightning.envs.dmc.models import Options, Sensor
 from rpo_lightning.envs.dmc.rewards import tolerance
 from rpo_lightning.envs.dmc.worlds import State
+from rpo_lightning.envs.ghosts import Ghost
+from rpo_lightning.envs.tables import Quantity, positions, vector, velocities
 
 __all__ = ["FishSwim"]
 
@@ -52,6 +54,15 @@ class FishSwim(ControlTask):
         local = [(offset * state.sensor(f"mouth_{axis}")).sum(dim=1, keepdim=True) for axis in "xyz"]
         return torch.cat([state.qpos[:, _FREE:], state.sensor("up")[:, 2:], *local, state.qvel], dim=1)
 
+    def quantities(self) -> list[Quantity]:
+        """Name the observation."""
+        return [
+            *positions(self.model)[_FREE:],
+            Quantity("torso up axis z", "", "world"),
+            *vector("mouth to ball", "m", "mouth"),
+            *velocities(self.model),
+        ]
+
     def reward(self, state: State, action: Tensor) -> Tensor:
         """Return seven eighths for a mouth that touches the ball, less the further it is away, and one for being upright."""
         near = tolerance(self._to_target(state).norm(dim=1), (0.0, self._reach), 2.0 * self._reach)
@@ -71,6 +82,10 @@ class FishSwim(ControlTask):
         """Return the straight fish, upright and at rest, and the ball where the model has it: 0.4 m ahead."""
         qpos, qvel, target = super().fixed_start()
         return qpos, qvel, target + torch.from_numpy(self.model.geom("target").pos.copy())
+
+    def ghosts(self) -> list[Ghost]:
+        """Return the ball that is to be touched."""
+        return [Ghost("target", "sphere", (float(self.model.geom("target").size[0]),), self.target)]
 
     def _to_target(self, state: State) -> Tensor:
         return state.target - state.sensor("mouth")

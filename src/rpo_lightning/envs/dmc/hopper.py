@@ -12,6 +12,7 @@ from rpo_lightning.envs.dmc.joints import pose_range
 from rpo_lightning.envs.dmc.models import Options, Sensor
 from rpo_lightning.envs.dmc.rewards import tolerance
 from rpo_lightning.envs.dmc.worlds import State
+from rpo_lightning.envs.tables import Quantity, positions, velocities
 
 __all__ = ["HopperHop", "HopperStand"]
 
@@ -40,6 +41,11 @@ class HopperStand(ControlTask):
         """Return positions without x, velocities, and log(1 + force in N) at toe and heel."""
         touch = torch.cat([state.sensor("toe"), state.sensor("heel")], dim=1)
         return torch.cat([state.qpos[:, 1:], state.qvel, touch.log1p()], dim=1)
+
+    def quantities(self) -> list[Quantity]:
+        """Name the observation."""
+        touch = [Quantity(f"{part} touch, log(1 + force in N)") for part in ("toe", "heel")]
+        return [*positions(self.model)[1:], *velocities(self.model), *touch]
 
     def reward(self, state: State, action: Tensor) -> Tensor:
         """Return 1 where it stands without control, at least 0.8 where it stands, else 0."""

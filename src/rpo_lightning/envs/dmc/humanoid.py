@@ -12,6 +12,7 @@ from rpo_lightning.envs.dmc.joints import pose_range
 from rpo_lightning.envs.dmc.models import Options, Sensor
 from rpo_lightning.envs.dmc.rewards import tolerance
 from rpo_lightning.envs.dmc.worlds import State
+from rpo_lightning.envs.tables import Quantity, positions, vector, velocities
 
 __all__ = ["HumanoidRun", "HumanoidStand", "HumanoidWalk"]
 
@@ -53,6 +54,17 @@ class HumanoidStand(ControlTask):
             ],
             dim=1,
         )
+
+    def quantities(self) -> list[Quantity]:
+        """Name the observation."""
+        return [
+            *positions(self.model)[7:],
+            Quantity("head height", "m", "world"),
+            *(each for limb in _LIMBS for each in vector(f"{limb} from torso", "m", "torso")),
+            *vector("up axis", "", "torso"),
+            *vector("centre of mass velocity", "m/s"),
+            *velocities(self.model),
+        ]
 
     def reward(self, state: State, action: Tensor) -> Tensor:
         """Return a product in [0, 1] of the head's height, uprightness, smallness of control, and `motion`."""

@@ -13,6 +13,7 @@ from rpo_lightning.envs.dmc.joints import pose_range
 from rpo_lightning.envs.dmc.models import Options
 from rpo_lightning.envs.dmc.rewards import tolerance
 from rpo_lightning.envs.dmc.worlds import State
+from rpo_lightning.envs.tables import Quantity, angle, positions, velocities
 
 __all__ = ["PendulumSwingup"]
 
@@ -32,6 +33,11 @@ class PendulumSwingup(ControlTask):
     def observe(self, state: State) -> Tensor:
         """Return the pole's cosine and sine (1, 0 upright), and its angular velocity."""
         return torch.cat([state.qpos.cos(), state.qpos.sin(), state.qvel], dim=1)
+
+    def quantities(self) -> list[Quantity]:
+        """Name the observation."""
+        (pole,) = positions(self.model)
+        return [*angle(pole.name, "cosine", "sine"), *velocities(self.model)]
 
     def reward(self, state: State, action: Tensor) -> Tensor:
         """Return 1 where the pole is within 8 degrees of upright, else 0."""

@@ -13,6 +13,8 @@ from rpo_lightning.envs.dmc.joints import pose_range
 from rpo_lightning.envs.dmc.models import Options, Sensor
 from rpo_lightning.envs.dmc.rewards import tolerance
 from rpo_lightning.envs.dmc.worlds import State
+from rpo_lightning.envs.ghosts import Ghost
+from rpo_lightning.envs.tables import Quantity, positions, vector, velocities
 
 __all__ = ["ReacherEasy", "ReacherHard"]
 
@@ -43,6 +45,10 @@ class ReacherEasy(ControlTask):
         """Return joint angles, the vector from finger to target, and joint velocities."""
         return torch.cat([state.qpos, self._to_target(state), state.qvel], dim=1)
 
+    def quantities(self) -> list[Quantity]:
+        """Name the observation."""
+        return [*positions(self.model), *vector("finger to target", "m", axes="xy"), *velocities(self.model)]
+
     def reward(self, state: State, action: Tensor) -> Tensor:
         """Return 1 where the finger touches the target, else 0."""
         return tolerance(self._to_target(state).norm(dim=1), (0.0, self._reach))
@@ -58,6 +64,11 @@ class ReacherEasy(ControlTask):
         """Return the straight arm along x at rest, and a target on y in the middle of its distances."""
         qpos, qvel, target = super().fixed_start()
         return qpos, qvel, target + target.new_tensor([0.0, (_NEAREST + _FARTHEST) / 2.0])
+
+    def ghosts(self) -> list[Ghost]:
+        """Return the ball that is to be touched."""
+        height = self.target.new_full((self.num_envs, 1), float(self.model.geom("target").pos[2]))
+        return [Ghost("target", "sphere", (self.radius,), torch.cat([self.target, height], dim=1))]
 
     def _to_target(self, state: State) -> Tensor:
         return state.target - state.sensor("finger")[:, :2]

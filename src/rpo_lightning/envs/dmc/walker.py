@@ -12,6 +12,7 @@ from rpo_lightning.envs.dmc.joints import pose_range
 from rpo_lightning.envs.dmc.models import Options, Sensor
 from rpo_lightning.envs.dmc.rewards import tolerance
 from rpo_lightning.envs.dmc.worlds import State
+from rpo_lightning.envs.tables import Quantity, angle, velocities
 
 __all__ = ["WalkerRun", "WalkerStand", "WalkerWalk"]
 
@@ -38,6 +39,12 @@ class WalkerStand(ControlTask):
         pitch = torch.cat([torso, torso - legs.cumsum(dim=2).flatten(1)], dim=1)  # legs turn the other way
         orientations = torch.stack([pitch.cos(), pitch.sin()], dim=2).flatten(1)
         return torch.cat([orientations, self._height(state)[:, None], state.qvel], dim=1)
+
+    def quantities(self) -> list[Quantity]:
+        """Name the observation."""
+        bodies = (self.model.body(index).name for index in range(1, self.model.nbody))
+        pitches = [each for body in bodies for each in angle(f"{body} pitch", "cosine", "sine", frame="world")]
+        return [*pitches, Quantity("torso height", "m", "world"), *velocities(self.model)]
 
     def reward(self, state: State, action: Tensor) -> Tensor:
         """Return a mean in [0, 1] of the torso's height, three times, and its uprightness."""

@@ -12,7 +12,7 @@ from rpo_lightning.sim.linkage import Actuator
 from rpo_lightning.sim.mjcf.frames import Place, matrix
 from rpo_lightning.sim.mjcf.refusals import Refusals, label, since
 
-__all__ = ["read_actuators", "tendon_moment"]
+__all__ = ["read_actuator", "read_actuators", "tendon_moment", "why_not_simulated"]
 
 _SCALAR = (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE)
 _UNLIMITED = (-np.inf, np.inf)
@@ -31,28 +31,35 @@ def read_actuators(mj: Any, places: Mapping[int, Place], refuse: Refusals) -> li
     found, clamped = [], []
     for a in range(len(mj.actuator_trnid)):
         name = label("actuator", mj.actuator(a).name, a)
-        if reason := _strange(mj, a):
+        if reason := why_not_simulated(mj, a):
             refuse("actuator", [f"{name} ({reason})"])
             continue
         limits = _force_range(mj, a)
         if limits is None or _clamped_elsewhere(mj, a):
             clamped.append(name)
             limits = _UNLIMITED
-        affine = mj.actuator_biastype[a] == mujoco.mjtBias.mjBIAS_AFFINE
-        gained = mj.actuator_gaintype[a] == mujoco.mjtGain.mjGAIN_AFFINE
-        gain, bias = mj.actuator_gainprm[a, :3].tolist(), mj.actuator_biasprm[a, :3].tolist()
-        actuator = Actuator(
-            mj.actuator(a).name or f"actuator {a}",
-            gain=gain[0],
-            gain_slope=(gain[1], gain[2]) if gained else (0.0, 0.0),
-            bias=(bias[0], bias[1], bias[2]) if affine else (0.0, 0.0, 0.0),
-            control=_pair(mj.actuator_ctrlrange[a]) if mj.actuator_ctrllimited[a] else (-1.0, 1.0),
-            force_range=limits,
-        )
-        _transmit(mj, a, places, actuator)
+        actuator = read_actuator(mj, a)
+        actuator.force_range = limits
+        _place(mj, a, places, actuator)
         found.append(actuator)
     refuse("forcerange", clamped)
     return found
+
+
+def read_actuator(mj: Any, a: int) -> Actuator:
+    """Return the law of one actuator and the joints that it acts on, as the file has them; nothing of a site's place."""
+    affine = mj.actuator_biastype[a] == mujoco.mjtBias.mjBIAS_AFFINE
+    gained = mj.actuator_gaintype[a] == mujoco.mjtGain.mjGAIN_AFFINE
+    gain, bias = mj.actuator_gainprm[a, :3].tolist(), mj.actuator_biasprm[a, :3].tolist()
+    return Actuator(
+        mj.actuator(a).name or f"actuator {a}",
+        _moment(mj, a),
+        gain=gain[0],
+        gain_slope=(gain[1], gain[2]) if gained else (0.0, 0.0),
+        bias=(bias[0], bias[1], bias[2]) if affine else (0.0, 0.0, 0.0),
+        control=_pair(mj.actuator_ctrlrange[a]) if mj.actuator_ctrllimited[a] else (-1.0, 1.0),
+        force_range=_pair(mj.actuator_forcerange[a]) if mj.actuator_forcelimited[a] else _UNLIMITED,
+    )
 
 
 def tendon_moment(mj: Any, tendon: int) -> list[tuple[int, float]] | None:
@@ -63,7 +70,7 @@ def tendon_moment(mj: Any, tendon: int) -> list[tuple[int, float]] | None:
     return [(int(mj.jnt_dofadr[mj.wrap_objid[w]]), float(mj.wrap_prm[w])) for w in wraps]
 
 
-def _strange(mj: Any, a: int) -> str:
+def why_not_simulated(mj: Any, a: int) -> str:
     """Return why an actuator is not simulated; nothing if it is."""
     transmission, gear = mujoco.mjtTrn(mj.actuator_trntype[a]), mj.actuator_gear[a]
     target = mj.actuator_trnid[a, 0]
@@ -112,19 +119,26 @@ def _slopes(mj: Any, a: int) -> tuple[bool, bool]:
     return bool(terms[0]), bool(terms[1])
 
 
-def _transmit(mj: Any, a: int, places: Mapping[int, Place], actuator: Actuator) -> None:
-    """Say what the actuator acts on."""
-    transmission, gear, target = mj.actuator_trntype[a], mj.actuator_gear[a].tolist(), mj.actuator_trnid[a, 0]
-    if transmission == mujoco.mjtTrn.mjTRN_SITE:
-        place = places[mj.site_bodyid[target]].at(mj.site_pos[target], mj.site_quat[target])
+def _moment(mj: Any, a: int) -> list[tuple[int, float]]:
+    """Return (dof, coefficient) of each degree of freedom that an actuator acts on; none at a site or beyond."""
+    transmission, gear = mujoco.mjtTrn(mj.actuator_trntype[a]), mj.actuator_gear[a].tolist()
+    target = mj.actuator_trnid[a, 0]
+    if transmission == mujoco.mjtTrn.mjTRN_TENDON:
+        return [(dof, gear[0] * coefficient) for dof, coefficient in tendon_moment(mj, target) or []]
+    if transmission not in (mujoco.mjtTrn.mjTRN_JOINT, mujoco.mjtTrn.mjTRN_JOINTINPARENT):
+        return []
+    dof = int(mj.jnt_dofadr[target])
+    count = 3 if mj.jnt_type[target] == mujoco.mjtJoint.mjJNT_BALL else 1
+    return [(dof + i, gear[i]) for i in range(count) if gear[i] != 0.0 or count == 1]
+
+
+def _place(mj: Any, a: int, places: Mapping[int, Place], actuator: Actuator) -> None:
+    """Say where an actuator at a site pushes."""
+    if mj.actuator_trntype[a] == mujoco.mjtTrn.mjTRN_SITE:
+        gear, site = mj.actuator_gear[a].tolist(), mj.actuator_trnid[a, 0]
+        place = places[mj.site_bodyid[site]].at(mj.site_pos[site], mj.site_quat[site])
         actuator.link, actuator.point = place.link, place.pos
         actuator.push, actuator.turn = matrix(place.quat) @ gear[:3], matrix(place.quat) @ gear[3:]
-    elif transmission == mujoco.mjtTrn.mjTRN_TENDON:
-        actuator.moment = [(dof, gear[0] * coefficient) for dof, coefficient in tendon_moment(mj, target) or []]
-    else:
-        dof = int(mj.jnt_dofadr[target])
-        count = 3 if mj.jnt_type[target] == mujoco.mjtJoint.mjJNT_BALL else 1
-        actuator.moment = [(dof + i, gear[i]) for i in range(count) if gear[i] != 0.0 or count == 1]
 
 
 def _force_range(mj: Any, a: int) -> tuple[float, float] | None:

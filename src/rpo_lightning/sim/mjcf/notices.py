@@ -1,13 +1,14 @@
-"""What is said of a robot that loads, and yet would do little: it falls for ever, or nothing drives it."""
+"""What is said of a robot that loads, and yet would do little: it falls for ever, or nothing drives it or what holds it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import mujoco
 import numpy as np
 
-from rpo_lightning.sim.mjcf.refusals import Refusals, listed, owned
+from rpo_lightning.sim.mjcf.refusals import Refusals, label, listed, owned
 from rpo_lightning.sim.mjcf.touching import Touching
 from rpo_lightning.sim.model import Joint, Model
 
@@ -24,6 +25,11 @@ def notices(mj: Any, model: Model, touches: Sequence[Touching], refuse: Refusals
         refuse: what was dropped.
     """
     yield from _falling(mj, model, touches, refuse)
+    if still := [label("body", mj.body(b).name, b) for b in _unmoved(mj, touches)]:
+        yield (
+            f"nothing moves a mocap body here: {listed(still)} stays where the file puts it, and holds what is tied to it "
+            "there; with joints and actuators in the place of mocap it can be moved"
+        )
     count = len(mj.actuator_trnid)
     if not model.actuators and count:
         yield f"no motor is left: with drop={refuse.drop} none of its {count} actuators acts"
@@ -63,6 +69,20 @@ def _falling(mj: Any, model: Model, touches: Sequence[Touching], refuse: Refusal
             f'{listed(free)} falls for ever: there is no ground; add <geom type="plane" size="0 0 1"/> to the worldbody, '
             "or load the scene that includes this file"
         )
+
+
+def _unmoved(mj: Any, touches: Sequence[Touching]) -> list[int]:
+    """Return the mocap bodies that touch something or are tied to something, or carry what is; they have no joints."""
+    ends = [mj.eq_obj1id, mj.eq_obj2id]
+    of_bodies = (mj.eq_objtype == mujoco.mjtObj.mjOBJ_BODY) & (mj.eq_active0 != 0)
+    acting = {int(mj.geom_bodyid[geom]) for two in touches for geom in two[:2]}
+    acting |= {int(body) for end in ends for body in end[of_bodies]}
+    above = set[int]()
+    for body in acting:
+        while body > 0:
+            above.add(body)
+            body = int(mj.body_parentid[body])
+    return [body for body in sorted(above) if mj.body_mocapid[body] >= 0]
 
 
 def _weak(model: Model) -> Iterator[tuple[str, float]]:

@@ -25,6 +25,7 @@ from rpo_lightning.sim.convert import from_mujoco
 from rpo_lightning.sim.mjcf.actuators import read_actuators
 from rpo_lightning.sim.mjcf.constraints import EQUALITY, read_equalities, read_tendons
 from rpo_lightning.sim.mjcf.contacts import read_contacts
+from rpo_lightning.sim.mjcf.fluids import read_fluid
 from rpo_lightning.sim.mjcf.frames import IDENTITY, Place, matrix, xyzw
 from rpo_lightning.sim.mjcf.ground import find_ground, level
 from rpo_lightning.sim.mjcf.laws import CONTACT, Laws, constants
@@ -173,7 +174,7 @@ class _Reader:
         touches = touching(mj)
         if not self.obstructed:
             touches = without_own_base(mj, touches, refuse)
-        check_model(self.spec, mj, touches, refuse)
+        check_model(self.spec, mj, refuse)
         for body in range(1, mj.nbody):
             self._add_body(body)
         plane = find_ground(mj, self.places, touches)
@@ -185,6 +186,7 @@ class _Reader:
         gravity, (up, ground) = np.array(mj.opt.gravity), level(mj, self.places, plane)
         model = Model(self.links, contacts, gravity, up, ground, actuators, geoms=geoms, pairs=pairs)
         model.tendons, model.couplings, model.ties = tendons, couplings, ties
+        model.fluid, model.fluid_shapes = read_fluid(mj, self.places, refuse)
         qpos = torch.tensor(mj.key_qpos[0] if mj.nkey else mj.qpos0)
         start, _ = from_mujoco(model, qpos[None], torch.zeros(1, mj.nv, dtype=torch.float64))
         model.start = start[0].numpy()

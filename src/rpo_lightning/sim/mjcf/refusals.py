@@ -16,8 +16,6 @@ from typing import Any, NamedTuple
 import mujoco
 import numpy as np
 
-from rpo_lightning.sim.mjcf.touching import Touching
-
 __all__ = [
     "REFUSED",
     "SIMULATED",
@@ -48,12 +46,10 @@ REFUSED = {
         "nothing ties them; equality=(ke, kd) ties joints and bodies by stiff springs",
     ),
     "flex": Refused("a flexible body", "it is not there"),
-    "fluid": Refused("a fluid around the robot", "it moves in a vacuum"),
     "forcerange": Refused("a force limit that actuators on a tendon or a site share with others", "no limit"),
     "free-joint": Refused("a spring of a free joint", "no spring"),
     "geom": Refused("a shape that is not simulated", "it touches nothing"),
     "gravcomp": Refused("gravity compensation within the limit of actuators' force", "it is beyond that limit"),
-    "mocap": Refused("a mocap body that touches or holds something", "it stays where the file puts it, as an obstacle"),
     "nonlinear": Refused("nonlinear stiffness or damping", "the linear part alone"),
     "keyframe": Refused("a velocity in the first keyframe", "the start is at rest"),
     "plugin": Refused("a plugin that acts on a body", "it does nothing"),
@@ -67,7 +63,11 @@ REFUSED = {
 }
 """Key of `drop`, what it stands for, and what its dropping does. The bodies and joints it acted on stay."""
 
-SIMULATED = {"self": "contact of links with each other", "pair-kind": "contact of shapes that have no function of contact"}
+SIMULATED = {
+    "self": "contact of links with each other",
+    "fluid": "forces of the fluid around the robot",
+    "pair-kind": "contact of shapes that have no function of contact",
+}
 """Keys of `drop` for what the engine does simulate, and for what it leaves out with a warning, which then is not said."""
 
 _KEYS = {**REFUSED, **SIMULATED}
@@ -75,7 +75,6 @@ _NEEDED = {
     "contact": 'contact=(ke, kd, kf, mu), <numeric name="contact" data="ke kd kf mu"/> or user="ke kd kf mu" of a geom',
     "limit": 'limit=(ke, kd) or (ke, kd, stop_kd), or <numeric name="limit" data="ke kd"/>',
 }
-_BODY = mujoco.mjtObj.mjOBJ_BODY
 _NAMED = 4  # of each kind; more are counted
 
 
@@ -181,6 +180,8 @@ def obey_flags(mj: Any) -> None:
         mj.jnt_stiffness[:] = mj.tendon_stiffness[:] = 0.0
     if off(bit.mjDSBL_DAMPER):
         mj.dof_damping[:] = mj.tendon_damping[:] = 0.0
+    if off(bit.mjDSBL_SPRING) and off(bit.mjDSBL_DAMPER):  # without both MuJoCo leaves out all that is passive
+        mj.body_gravcomp[:] = mj.opt.density = mj.opt.viscosity = 0.0
     if off(bit.mjDSBL_CLAMPCTRL):
         mj.actuator_ctrllimited[:] = 0
     if off(bit.mjDSBL_LIMIT, bit.mjDSBL_CONSTRAINT):
@@ -205,7 +206,7 @@ def check_spec(spec: Any, refuse: Refusals) -> None:
         joint.align = 0
 
 
-def check_model(spec: Any, mj: Any, touches: Iterable[Touching], refuse: Refusals) -> None:
+def check_model(spec: Any, mj: Any, refuse: Refusals) -> None:
     """Refuse bodies, joints and surroundings that are not simulated; geoms, actuators and constraints have their own."""
 
     def joints(where: np.ndarray) -> list[str]:
@@ -222,24 +223,9 @@ def check_model(spec: Any, mj: Any, touches: Iterable[Touching], refuse: Refusal
     bent |= of_dofs(np.any(since(mj, "dof_dampingpoly", mj.nv, 1) != 0.0, axis=1))
     counted = (since(mj, "jnt_actgravcomp", mj.njnt) != 0) & (mj.jnt_actfrclimited != 0) & bool(mj.body_gravcomp.any())
     refuse("flex", (label("flex", f.name, i) for i, f in enumerate(spec.flexes)))
-    touched = {int(mj.geom_bodyid[geom]) for two in touches for geom in two[:2]}
-    tied = {
-        int(body) for ends in (mj.eq_obj1id, mj.eq_obj2id) for body in ends[(mj.eq_objtype == _BODY) & (mj.eq_active0 != 0)]
-    }
-    # what hangs on it has no joint of its own
-    refuse("mocap", bodies([m >= 0 and bool((touched | tied) & _carried(mj, b)) for b, m in enumerate(mj.body_mocapid)]))
     refuse("plugin", bodies(mj.body_plugin >= 0))
     refuse("gravcomp", joints(counted))
-    refuse("fluid", (f"option {name}" for name in ("density", "viscosity") if getattr(mj.opt, name) != 0.0))
     refuse("free-joint", joints(free & sprung))
     refuse("nonlinear", joints(bent))
     refuse("springyield", joints(since(mj, "jnt_springyield", mj.njnt) != 0.0))
     refuse("keyframe", [label("keyframe", mj.key(0).name, 0)] if mj.nkey and np.any(mj.key_qvel[0] != 0.0) else [])
-
-
-def _carried(mj: Any, body: int) -> set[int]:
-    found = {body}
-    for other in range(body + 1, mj.nbody):
-        if int(mj.body_parentid[other]) in found:
-            found.add(other)
-    return found

@@ -1,0 +1,31 @@
+"""What a task looks like: films, replays in a browser, and viewers that move along.
+
+A `Drawing` reads from an environment's MuJoCo file what is drawn and from its state where it is; `Scene` and `Frames` hold
+that without saying how it is drawn, and everything that draws starts from them. What draws is imported when it is asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+__all__ = ["Camera", "Drawing", "Frames", "Scene", "Shape", "acting", "film", "pictures", "replay", "write_film"]
+
+_ROOMS = {
+    "Camera": "camera",
+    "Drawing": "drawing",
+    "Frames": "scene",
+    "Scene": "scene",
+    "Shape": "scene",
+    "acting": "acting",
+    "film": "filming",
+    "pictures": "filming",
+    "replay": "replay",
+    "write_film": "filming",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return getattr(import_module(f"rpo_lightning.view.{_ROOMS[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

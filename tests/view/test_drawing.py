@@ -1,0 +1,153 @@
+"""What is drawn of a task, and where it is."""
+
+import sys
+
+import mujoco
+import numpy as np
+import pytest
+import torch
+
+from rpo_lightning import envs
+from rpo_lightning.envs.gymnasium_env import gymnasium_task
+from rpo_lightning.sim import to_mujoco
+from rpo_lightning.view.drawing import Drawing
+from rpo_lightning.view.rotations import between, matrices, product, turned
+from rpo_lightning.view.scene import WORLD, Frames
+from tests.command_line import REPOSITORY
+from tests.toy import PointMass
+
+TASKS = ("ant", "anymal", "cartpole", "cheetah", "double_pendulum", "hand_reorient", "hopper", "humanoid")
+
+
+def lowest(scene, poses):
+    """Height of the lowest point of spheres and capsules that move."""
+    ends = []
+    for shape in (each for each in scene.shapes if each.kind in ("sphere", "capsule") and each.body != WORLD):
+        reach = shape.size[1] if shape.kind == "capsule" else 0.0
+        for end in (-reach, reach):
+            place = shape.pos + turned(shape.quat, np.array([0.0, 0.0, end]))
+            ends.append(poses[shape.body, 2] + turned(poses[shape.body, 3:], place)[2] - shape.size[0])
+    return min(ends)
+
+
+def test_quaternions_turn_as_matrices_do():
+    quat = np.array([0.5, 0.5, -0.5, 0.5])
+    expected = np.empty(9)
+    mujoco.mju_quat2Mat(expected, quat)
+    np.testing.assert_allclose(matrices(quat), expected.reshape(3, 3), atol=1e-12)
+    other = np.array([0.6, 0.0, 0.8, 0.0])
+    np.testing.assert_allclose(matrices(product(quat, other)), matrices(quat) @ matrices(other), atol=1e-12)
+    for start in (np.array([0.0, 1.0, 0.0]), np.array([0.0, 0.0, -1.0]), np.array([0.0, 0.0, 1.0])):
+        np.testing.assert_allclose(turned(between(start, np.array([0.0, 0.0, 1.0])), start), [0.0, 0.0, 1.0], atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["ant", "anymal", "humanoid", "hopper", "cheetah"])
+def test_robots_stand_right_side_up_on_the_floor(name):
+    env = envs.make(name, num_envs=2, stochastic_init=False)
+    drawing = Drawing(env)
+    poses = drawing.poses(env)
+    assert poses.shape == (2, len(drawing.scene.bodies), 7)
+    assert drawing.scene.floor == 0.0
+    assert drawing.scene.base == 0
+    assert -0.1 < lowest(drawing.scene, poses[0]) < 0.25
+    assert drawing.scene.centre[2] > 0.2
+
+
+def test_poses_are_those_of_mujocos_kinematics_turned_upright():
+    env = envs.make("ant", num_envs=2, seed=3)
+    drawing = Drawing(env)
+    qpos, _ = to_mujoco(env.model, env.q, env.qd)
+    data = mujoco.MjData(drawing.mj)
+    data.qpos[:] = qpos[1].double().numpy()
+    mujoco.mj_forward(drawing.mj, data)
+    x, y, z = data.body("left_back_foot").xpos
+    body = drawing.scene.bodies.index("left_back_foot")
+    np.testing.assert_allclose(drawing.poses(env)[1, body, :3], [x, -z, y], atol=1e-9)
+
+
+def test_going_ahead_is_to_the_right_in_every_picture():
+    env = envs.make("ant", num_envs=1)
+    drawing = Drawing(env)
+    before = drawing.poses(env)[0, 0, :3]
+    env.set_state(env.q + torch.tensor([1.0, *[0.0] * 14]), env.qd)
+    np.testing.assert_allclose(drawing.poses(env)[0, 0, :3] - before, [1.0, 0.0, 0.0], atol=1e-6)
+
+
+def test_every_task_can_be_drawn():
+    for name in TASKS:
+        scene = Drawing(envs.make(name, num_envs=1)).scene
+        assert 0.05 < scene.extent < 5.0, name
+        assert {shape.body for shape in scene.shapes} - {WORLD}, name
+
+
+@pytest.mark.parametrize("name", ["cheetah_run", "humanoid_walk", "ball_in_cup_catch"])
+def test_control_tasks_can_be_drawn(name):
+    env = envs.make(f"dmc/{name}", num_envs=1)
+    try:
+        scene = Drawing(env).scene
+        assert scene.dt == env.dt
+        assert len(scene.bodies) >= 2
+    finally:
+        env.close()
+
+
+@pytest.mark.parametrize("name", ["reacher_easy", "finger_turn_hard", "fish_swim"])
+def test_balls_of_control_tasks_are_where_their_targets_are(name):
+    env = envs.make(f"dmc/{name}", num_envs=2)
+    try:
+        drawing = Drawing(env)
+        ball = drawing.scene.bodies.index("target")
+        columns = {"reacher_easy": [0, 1], "finger_turn_hard": [0, 2], "fish_swim": [0, 1, 2]}[name]
+        np.testing.assert_allclose(drawing.poses(env)[:, ball, columns], env.target.numpy(), atol=1e-6)
+    finally:
+        env.close()
+
+
+def test_the_goal_of_the_hand_is_a_cube_turned_as_it_and_faces_can_be_told_apart():
+    env = envs.make("hand_reorient", num_envs=2)
+    drawing = Drawing(env)
+    goal, cube = (drawing.scene.bodies.index(name) for name in ("goal", "cube"))
+    np.testing.assert_allclose(drawing.poses(env)[:, goal, 3:], env.target.numpy()[:, [3, 0, 1, 2]], atol=1e-6)
+    for body in (goal, cube):
+        assert len({tuple(shape.rgba) for shape in drawing.scene.shapes if shape.body == body}) == 7
+
+
+def test_own_robots_and_their_goals_are_drawn(monkeypatch):
+    for folder in ("walker", "push"):
+        monkeypatch.syspath_prepend(str(REPOSITORY / "examples" / folder))
+    walker, push = envs.make("walker.Walker", num_envs=1), envs.make("push.Push", num_envs=2)
+    assert "torso" in Drawing(walker).scene.bodies
+    drawing = Drawing(push)
+    np.testing.assert_allclose(drawing.poses(push)[:, 2, :2], push.target.numpy(), atol=1e-6)
+    for name in ("walker", "push"):
+        del sys.modules[name]
+
+
+def test_what_touches_with_points_only_is_held_together_by_rods():
+    env = envs.make("anymal", num_envs=1)
+    scene = Drawing(env).scene
+    hips = [index for index, name in enumerate(scene.bodies) if name.endswith("HIP")]
+    assert len(hips) == 4
+    assert all(any(shape.body == hip for shape in scene.shapes) for hip in hips)
+    ant = Drawing(envs.make("ant", num_envs=1))
+    assert len(ant.scene.shapes) == ant.mj.ngeom - 1  # the ground is the floor
+
+
+def test_frames_are_chosen_in_real_time():
+    scene = Drawing(envs.make("ant", num_envs=1)).scene
+    frames = Frames(scene, np.zeros((61, 1, 9, 7)), np.zeros((61, 1)), np.zeros((61, 1), bool), np.zeros((61, 1, 8)))
+    assert frames.seconds == pytest.approx(1.0)
+    assert frames.at(60.0).tolist() == list(range(61))
+    assert frames.at(30.0).tolist() == list(range(0, 61, 2))
+    assert len(frames.at(25.0)) == 26
+    assert frames.at(25.0)[-1] == 60
+
+
+def test_what_cannot_be_drawn_is_refused_by_name():
+    with pytest.raises(ValueError, match="point_mass: nothing of it can be drawn"):
+        Drawing(PointMass(1))
+    pytest.importorskip("gymnasium")
+    env = envs.make(gymnasium_task("Pendulum-v1"), num_envs=1)
+    with pytest.raises(ValueError, match="nothing of it can be drawn"):
+        Drawing(env)
+    env.close()
