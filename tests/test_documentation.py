@@ -25,6 +25,10 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 EPOCHS = {"ppo": "actor_epochs", "reppo": "epochs"}
 
+MINE = ("walker.", "push.", "gentle.", "reach.")
+"""The tasks and the algorithm that pages show, each in a folder of its own; here all are in one."""
+SHORT = ["--model.init_args.total_env_steps=512", "--model.init_args.critic_epochs=1", "--data.num_envs=16"]
+
 
 def short(words):
     """One window of 16 environments and episodes of 20 steps, instead of hours."""
@@ -56,11 +60,8 @@ def commands():
 def run(line, cwd):
     words = shlex.split(line)
     arguments = words[1:]
-    mine = any(
-        word.startswith(("walker.", "push.", "gentle.")) for word in words
-    )  # the examples of docs/own_robot.md and docs/tutorial/your_algorithm.md, in their folders
-    if mine:
-        arguments += short(words)[:3] if words[1] == "fit" else []
+    if any(word.startswith(MINE) for word in words):
+        arguments += SHORT if words[1] == "fit" else []
     elif words[1] in ("fit", "fabric") and "--print_config" not in words and "--model.help" not in words:
         arguments += short(words)
     elif words[1] in ("validate", "predict"):
@@ -98,7 +99,7 @@ def test_python_blocks_run(code):
     names = {}
     exec(code, names)
     gradients = [value for name, value in names.items() if name in ("action_grad", "gradient")]
-    assert bool(gradients) == getattr(names.get("env"), "differentiable", True)
+    assert bool(gradients) == getattr(names.get("env"), "differentiable", "autograd" in code)
     assert all(g.isfinite().all() and g.abs().sum() > 0 for g in gradients)
 
 
@@ -116,6 +117,10 @@ def workplace(tmp_path_factory):
     for name in ("walker/walker", "push/push", "algorithm/gentle"):
         for file in (ROOT / "examples").glob(f"{name}.*"):
             shutil.copy(file, path)
+    page = (ROOT / "docs/tutorial/your_robot.md").read_text()
+    (path / "arm.xml").write_text(re.search(r'ARM = """\n(.+?)"""', page, re.DOTALL)[1])
+    task = re.search(r"class Reach.+?\n\n\n", page, re.DOTALL)[0].replace("robot = file", 'robot = "arm.xml"')
+    (path / "reach.py").write_text(f"import torch\nfrom rpo_lightning.envs.articulated import ArticulatedEnv\n\n\n{task}")
     return path
 
 
