@@ -178,6 +178,13 @@ def test_make_train_starts_and_continues(tmp_path):
     assert str(weights) == str(again)
 
 
+def test_make_train_installs_what_training_needs_and_nothing_else():
+    makefile = (ROOT / "Makefile").read_text()
+    assert re.search(r"^train: \.venv/ready$", makefile, re.MULTILINE)
+    recipe = re.search(r"^\.venv/ready:.*\n((?:\t.*\n)+)", makefile, re.MULTILINE)[1]
+    assert re.findall(r"--editable (.+)", recipe) == ["."]
+
+
 def test_ci_calls_the_readmes_test_command():
     assert "make test" in (ROOT / "README.md").read_text()
     assert (ROOT / ".ci" / "run").read_text().rstrip().endswith("make test")
