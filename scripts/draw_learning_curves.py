@@ -41,7 +41,8 @@ def find_runs(results: Path) -> dict[str, list[RecordedRun]]:
 
 def draw(found: Mapping[str, Sequence[RecordedRun]], path: Path) -> None:
     """Draw a panel for each task."""
-    figure, axes = plt.subplots(1, len(found), figsize=(3.3 * len(found), 3.3), layout="constrained")
+    figure, grid = plt.subplots(2, 2, figsize=(10, 6), layout="constrained")
+    axes = list(grid.flat)
     for ax, (task, runs) in zip(axes, found.items(), strict=True):
         tidy(ax)
         mean, deviation = published("table1", task)["rpo"]
@@ -53,8 +54,11 @@ def draw(found: Mapping[str, Sequence[RecordedRun]], path: Path) -> None:
         ax.set_title(TASKS[task], fontsize=12)
         ax.set_xlim(0, BUDGET[task] / 1e6)
         ax.set_ylim(bottom=0)
-        ax.set_xlabel("million steps")
-    axes[0].set_ylabel("return, sampled actions")
+        ax.locator_params(nbins=5)
+    for ax in axes[2:]:
+        ax.set_xlabel("million environment steps")
+    for ax in axes[::2]:
+        ax.set_ylabel("return, sampled actions")
     axes[0].plot([], [], color=BLUE, linewidth=1.7, label="this repository, one seed")
     axes[0].plot([], [], color=SKY, linewidth=1.7, label="further seeds, shorter runs")
     axes[0].plot([], [], color=ORANGE, linestyle=(0, (5, 3)), label="paper, final mean and standard deviation")

@@ -2,7 +2,7 @@
 
     python scripts/report.py                                     # every study that has something to compare
     python scripts/report.py fig3 table1 --results results/studies/budget_1 --output report
-    python scripts/report.py table1 --readme README.md           # also puts a table between the markers of that file
+    python scripts/report.py table1 --readme docs/results.md     # also puts a table between the markers of that file
 
 Writes PNG files, report.md and report.html to the output folder. `studies.py` lists the studies, `reproduce.py` trains them.
 """

@@ -21,9 +21,13 @@ import torch
 from rpo_lightning.cli import main
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 EPOCHS = {"ppo": "actor_epochs", "reppo": "epochs"}
+
+MINE = ("walker.", "push.", "gentle.", "reach.")
+"""The tasks and the algorithm that pages show, each in a folder of its own; here all are in one."""
+SHORT = ["--model.init_args.total_env_steps=512", "--model.init_args.critic_epochs=1", "--data.num_envs=16"]
 
 
 def short(words):
@@ -56,15 +60,16 @@ def commands():
 def run(line, cwd):
     words = shlex.split(line)
     arguments = words[1:]
-    mine = any(
-        word.startswith(("walker.", "push.")) for word in words
-    )  # the examples of docs/own_robot.md, in their folders
-    if mine:
-        arguments += short(words)[:3] if words[1] == "fit" else []
+    if any(word.startswith(MINE) for word in words):
+        arguments += SHORT if words[1] == "fit" else []
     elif words[1] in ("fit", "fabric") and "--print_config" not in words and "--model.help" not in words:
         arguments += short(words)
     elif words[1] in ("validate", "predict"):
         arguments += short(words)[3:]
+    elif words[1] == "record":
+        arguments += ["--seconds=0.2", "--size=[160, 120]"]
+    elif words[1] == "play":  # would stay open until it is closed: tests/view looks at it
+        arguments += ["--help"]
     if "2" in (following(words, "--trainer.devices"), following(words, "--fabric.devices")):
         command = [sys.executable, "-m", "rpo_lightning.cli", *arguments]
         return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
@@ -94,11 +99,13 @@ def here(arguments, cwd, call=main, name="rpo-lightning"):
 
 
 @pytest.mark.parametrize("code", blocks("python"))
-def test_python_blocks_run(code):
+def test_python_blocks_run(code, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     names = {}
     exec(code, names)
     gradients = [value for name, value in names.items() if name in ("action_grad", "gradient")]
-    assert bool(gradients) == getattr(names.get("env"), "differentiable", True)
+    # those that step an environment of ours show its gradients
+    assert bool(gradients) == getattr(names.get("env"), "differentiable", bool(gradients))
     assert all(g.isfinite().all() and g.abs().sum() > 0 for g in gradients)
 
 
@@ -113,9 +120,13 @@ def workplace(tmp_path_factory):
     done = run("rpo-lightning fit --config ant.yaml", path)
     assert done.returncode == 0, done.stderr
     (path / "results").symlink_to(ROOT / "results")
-    for name in ("walker", "push"):
-        for file in (ROOT / "examples" / name).glob(f"{name}.*"):
+    for name in ("walker/walker", "push/push", "algorithm/gentle"):
+        for file in (ROOT / "examples").glob(f"{name}.*"):
             shutil.copy(file, path)
+    page = (ROOT / "docs/tutorial/your_robot.md").read_text()
+    (path / "arm.xml").write_text(re.search(r'ARM = """\n(.+?)"""', page, re.DOTALL)[1])
+    task = re.search(r"class Reach.+?\n\n\n", page, re.DOTALL)[0].replace("robot = file", 'robot = "arm.xml"')
+    (path / "reach.py").write_text(f"import torch\nfrom rpo_lightning.envs.articulated import ArticulatedEnv\n\n\n{task}")
     return path
 
 
@@ -144,8 +155,9 @@ def test_scripts_run(line, tmp_path):
         position = arguments.index("--") if "--" in arguments else len(arguments)
         arguments.insert(position, "--dry-run")
     elif words[1].endswith("report.py"):
-        shutil.copy(ROOT / "README.md", tmp_path)
-        arguments = [word.replace("README.md", str(tmp_path / "README.md")) for word in arguments]
+        if (page := following(words, "--readme")) is not None:
+            written = shutil.copy(ROOT / page, tmp_path)
+            arguments[arguments.index(page)] = written
         arguments += ["--output", str(tmp_path / "report")]
     script = functools.partial(runpy.run_path, str(ROOT / words[1]), run_name="__main__")
     done = here(arguments, ROOT, script, words[1])
@@ -153,11 +165,12 @@ def test_scripts_run(line, tmp_path):
     assert done.stdout
     if words[1].endswith("report.py"):
         assert (tmp_path / "report/report.html").stat().st_size > 10_000
+        assert page is None or Path(written).read_text() == (ROOT / page).read_text()
 
 
 def test_make_train_starts_and_continues(tmp_path):
     """The command behind `make train`, twice: the second call finds the run complete and changes nothing."""
-    target = re.search(r"^train:.*\n\t\$\(BIN\)/(.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    target = re.search(r"^train:.*\n\t\$\(BIN\)/(.+) \$\(ARGUMENTS\)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert target
     assert target[1] in (ROOT / "README.md").read_text()
     folder = tmp_path / "runs" / "ant" / "rpo" / "seed_0"
@@ -169,6 +182,13 @@ def test_make_train_starts_and_continues(tmp_path):
     assert "complete" in second.stderr
     again = torch.load(folder / "policy.pt", weights_only=True)
     assert str(weights) == str(again)
+
+
+def test_make_train_installs_what_training_needs_and_nothing_else():
+    makefile = (ROOT / "Makefile").read_text()
+    assert re.search(r"^train: \.venv/ready$", makefile, re.MULTILINE)
+    recipe = re.search(r"^\.venv/ready:.*\n((?:\t.*\n)+)", makefile, re.MULTILINE)[1]
+    assert re.findall(r"--editable (.+)", recipe) == ["."]
 
 
 def test_ci_calls_the_readmes_test_command():

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import rpo_lightning
+
 ROOT = Path(__file__).parents[1]
 SHORT = ["--model.init_args.total_env_steps=256", "--data.num_envs=16", "--data.horizon=8", "--data.iterations_per_epoch=2"]
 
@@ -53,10 +55,13 @@ def test_it_holds_presets_and_robots_and_nothing_else(wheel):
     presets = {path.relative_to(ROOT / "configs").as_posix() for path in (ROOT / "configs").rglob("*.yaml")}
     assert {name.removeprefix("rpo_lightning/configs/") for name in names if "/configs/" in name} == presets
     source = {
-        path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src").rglob("*") if path.suffix in (".py", ".xml")
+        path.relative_to(ROOT / "src").as_posix()
+        for path in (ROOT / "src").rglob("*")
+        if path.suffix in (".py", ".xml", ".html")
     }
     assert source <= set(names)
     assert {name.split("/")[0].split("-")[0] for name in names} == {"rpo_lightning"}
+    assert wheel.name.split("-")[1] == rpo_lightning.__version__
 
 
 def test_it_lists_tasks_and_presets(use):
