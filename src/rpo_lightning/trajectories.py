@@ -32,6 +32,10 @@ class Trajectories:
     """Positions before the action, (T, N, nq)."""
     qd: Tensor
     """Velocities before the action, (T, N, nd)."""
+    qpos: Tensor
+    """The same positions in MuJoCo's coordinates, (T, N, nq), of robots of this engine; else (T, N, 0)."""
+    qvel: Tensor
+    """The same velocities in MuJoCo's coordinates, (T, N, nd), of robots of this engine; else (T, N, 0)."""
     done: Tensor
     """The episode ended with this step, (T, N) bool."""
     length: Tensor
@@ -42,18 +46,50 @@ class Trajectories:
         return self.reward.nansum(0).mean().item()
 
     def save(self, path: Path) -> None:
-        """Write all fields to `path`, by its ending a NumPy archive or a torch file.
+        """Write to `path`, by its ending a NumPy archive or a torch file of all fields, or a table as Parquet.
+
+        The table has a row for each step of an episode: episode, step, obs.0 ..., action.0 ..., reward, q.0 ..., qd.0 ...,
+        qpos.0 ..., qvel.0 ..., done. pandas, Polars, DuckDB and Spark read it as it is.
 
         Raises:
-            ValueError: if it ends in neither .npz nor .pt.
+            ValueError: for another ending. ImportError: in one line, without pyarrow for .parquet.
         """
         tensors = asdict(self)
         if path.suffix == ".npz":
             write_atomically(path, lambda temporary: _write_npz(temporary, tensors))
         elif path.suffix == ".pt":
             write_atomically(path, lambda temporary: torch.save(tensors, temporary))
+        elif path.suffix == ".parquet":
+            write_atomically(path, _parquet_writer(self._columns()))
         else:
-            raise ValueError(f"Trajectories are written to .npz or .pt, not to {path}.")
+            raise ValueError(f"Trajectories are written to .npz, .pt or .parquet, not to {path}.")
+
+    def _columns(self) -> dict[str, np.ndarray]:
+        """Return the columns of the table, episode after episode."""
+        lengths = self.length.tolist()
+        columns = {
+            "episode": np.repeat(np.arange(len(lengths)), lengths),
+            "step": np.concatenate([np.arange(length) for length in lengths]),
+        }
+        for name in ("obs", "action", "reward", "q", "qd", "qpos", "qvel", "done"):
+            values = getattr(self, name)
+            rows = torch.cat([values[:length, episode] for episode, length in enumerate(lengths)]).numpy()
+            columns |= {name: rows} if rows.ndim == 1 else {f"{name}.{i}": rows[:, i] for i in range(rows.shape[1])}
+        return columns
+
+
+def _parquet_writer(columns: dict[str, np.ndarray]) -> Callable[[Path], None]:
+    """Return what writes a table.
+
+    Raises:
+        ImportError: in one line, without pyarrow.
+    """
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise ImportError("a table as .parquet needs pyarrow: pip install pyarrow; .npz and .pt do not") from error
+    return lambda path: parquet.write_table(pyarrow.table(columns), path)
 
 
 def _write_npz(path: Path, tensors: dict[str, Tensor]) -> None:
@@ -94,4 +130,15 @@ def _recorded(env: Any, module: Any, episodes: int, deterministic: bool, seed: i
             break
         obs = step.obs
     obs, action, reward, q, qd, done = (torch.stack(column) for column in zip(*rows, strict=True))
-    return Trajectories(obs, action, reward.squeeze(-1), q, qd, done, length.cpu())
+    qpos, qvel = _in_mujocos(env, q, qd)
+    return Trajectories(obs, action, reward.squeeze(-1), q, qd, qpos, qvel, done, length.cpu())
+
+
+def _in_mujocos(env: Any, q: Tensor, qd: Tensor) -> tuple[Tensor, Tensor]:
+    """Return coordinates (T, N, ...) as MuJoCo has them, of width 0 for environments that are none of this engine."""
+    from rpo_lightning.sim import Model, to_mujoco
+
+    if not isinstance(model := getattr(env, "model", None), Model):
+        return q[..., :0], qd[..., :0]
+    qpos, qvel = to_mujoco(model, q.flatten(0, 1), qd.flatten(0, 1))
+    return qpos.view_as(q), qvel.view_as(qd)

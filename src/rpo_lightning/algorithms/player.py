@@ -31,3 +31,7 @@ class Player:
         """Return actions (N, A) in [-1, 1] at raw observations (N, D)."""
         policy, self._state = self.module.remembering_policy(obs, self._state)
         return policy.mode if self.deterministic else policy.action(policy.from_noise(policy.noise(self.generator)))
+
+    def forget(self, ended: Tensor) -> None:
+        """Forget what was remembered of episodes that have ended, (N,) bool: others begin in their place."""
+        self._state = self._state.masked_fill(ended[:, None], 0.0)

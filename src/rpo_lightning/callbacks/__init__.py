@@ -14,6 +14,7 @@ from rpo_lightning.callbacks.evidence import Evidence
 from rpo_lightning.callbacks.kl_tuner import KLTuner
 from rpo_lightning.callbacks.nan_guard import NaNGuard
 from rpo_lightning.callbacks.progress import Progress
+from rpo_lightning.callbacks.record_video import RecordVideo
 from rpo_lightning.callbacks.run_folder import RunFolder
 from rpo_lightning.callbacks.stop_on_signal import StopOnSignal
 
@@ -25,6 +26,7 @@ __all__ = [
     "LastAndBest",
     "NaNGuard",
     "Progress",
+    "RecordVideo",
     "RunFolder",
     "StopAtBudget",
     "StopOnSignal",

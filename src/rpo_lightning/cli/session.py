@@ -95,7 +95,9 @@ class RPOCLI(LightningCLI):
         if self.command in watching.WATCHES:
             watching.add_options(parser, self.command)
         if self.command == "predict":
-            parser.add_argument("--output", type=str, default="trajectories.npz", help="File to write: .npz or .pt.")
+            parser.add_argument(
+                "--output", type=str, default="trajectories.npz", help="File to write: .npz, .pt or .parquet."
+            )
             parser.add_argument("--episodes", type=int, default=8, help="Number of episodes.")
             parser.add_argument(
                 "--deterministic",

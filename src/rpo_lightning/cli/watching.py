@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from jsonargparse import ActionYesNo
 
 from rpo_lightning import console, discovery, policies
+from rpo_lightning.interrupts import Interrupted
 from rpo_lightning.run_folder import newest_checkpoint
 
 if TYPE_CHECKING:
     from rpo_lightning.cli.session import RPOCLI
     from rpo_lightning.view.acting import Act
+    from rpo_lightning.view.live import Live
 
 __all__ = ["WATCHES", "add_options", "play", "record", "recorded_policy", "with_task"]
 
@@ -115,8 +120,63 @@ def record(cli: RPOCLI) -> None:
 
 
 def play(cli: RPOCLI) -> None:
-    """Show it while it happens, until the user has seen enough."""
-    raise NotImplementedError
+    """Show it while it happens, until the window is closed or Ctrl-C."""
+    from rpo_lightning.view.camera import Camera
+    from rpo_lightning.view.live import Live
+    from rpo_lightning.view.native import KEYS, NativeViewer
+    from rpo_lightning.view.web import WebViewer
+
+    config = cli.config
+    kind = config["viewer"] or ("native" if has_display() else "web")
+    if kind not in ("native", "web"):
+        raise ValueError(f"--viewer must be native or web, not {kind!r}.")
+    if kind == "native" and not has_display():
+        raise ValueError("--viewer native opens a window, but there is no display; --viewer web works over SSH too.")
+    camera = Camera(config["azimuth"], config["elevation"], config["distance"])
+    with _environment(cli) as env:
+        act, who = _acting(cli, env)
+        live = Live(env, act, config["seed_everything"])
+        viewer: NativeViewer | WebViewer
+        if kind == "native":
+            viewer = NativeViewer(live, camera)
+            where = "keys: " + ", ".join(f"{'space' if key == ' ' else key} {does}" for key, does in KEYS.items())
+        else:
+            viewer = WebViewer(live, config["port"], config["host"], camera)
+            where = f"{viewer.url} (Ctrl-C ends it)"
+        console.say(f"{cli.datamodule.env_name}, {who}: {where}")
+        try:
+            viewer.run(refresh=_Newest(cli, live).load if config["follow"] else lambda: "")
+        except Interrupted:  # the way to end it
+            pass
+        finally:
+            viewer.close()
+
+
+def has_display() -> bool:
+    """Tell whether a window can be opened."""
+    return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+class _Newest:
+    """Lets the newest checkpoint of a run act, as it is written."""
+
+    def __init__(self, cli: RPOCLI, live: Live) -> None:
+        self._cli, self._live = cli, live
+        self._run, self._written = Path(cli.config["follow"]), 0
+
+    def load(self) -> str:
+        """Load what is new; return which training step acts."""
+        path = newest_checkpoint(self._run)
+        if path is None:
+            return "(no checkpoint yet)"
+        if (written := path.stat().st_mtime_ns) != self._written:
+            self._written = written
+            policies.load_weights(self._cli.model, path)
+            env, config = self._live.env, self._cli.config
+            self._live.act = self._cli.model.player(
+                env.num_envs, config["deterministic"], torch.Generator().manual_seed(config["seed_everything"])
+            )
+        return f"after {self._cli.model.env_steps:,} steps".replace(",", " ")
 
 
 @contextlib.contextmanager

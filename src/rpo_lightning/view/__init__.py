@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-__all__ = ["Camera", "Drawing", "Frames", "Scene", "Shape", "acting", "film", "pictures", "replay", "write_film"]
+__all__ = ["Camera", "Drawing", "Frames", "Scene", "Shape", "Viewer", "acting", "film", "pictures", "replay", "write_film"]
 
 _ROOMS = {
     "Camera": "camera",
@@ -17,6 +17,7 @@ _ROOMS = {
     "Frames": "scene",
     "Scene": "scene",
     "Shape": "scene",
+    "Viewer": "viewer",
     "acting": "acting",
     "film": "filming",
     "pictures": "filming",

@@ -8,12 +8,40 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["ACTIONS", "Act", "acting"]
+__all__ = ["ACTIONS", "Act", "acting", "acts", "forget"]
 
 Act = Callable[[Tensor], Tensor]
 """Observations (N, D) -> actions (N, A) in [-1, 1], called once a step."""
 
 ACTIONS = ("policy", "random", "zero")
+
+
+def acts(policy: Any, env: Any, deterministic: bool = True, seed: int = 0) -> Act:
+    """Return what acts for a policy in any of its forms.
+
+    Args:
+        policy: None or "zero", "random"; an algorithm's module, anything with `act(obs, deterministic)`, or a function.
+        env: N environments.
+        deterministic, seed: as of `acting`.
+
+    Raises:
+        ValueError: for another word. TypeError: for what is no policy.
+    """
+    if policy is None or isinstance(policy, str):
+        return acting(policy or "zero", env, None, deterministic, seed)
+    if hasattr(policy, "player"):
+        return acting("policy", env, policy, deterministic, seed)
+    if hasattr(policy, "act"):
+        return lambda obs: policy.act(obs, deterministic=deterministic)
+    if not callable(policy):
+        raise TypeError(f"a policy acts on observations: {type(policy).__name__} cannot be called and has no method act")
+    return policy
+
+
+def forget(act: Act, ended: Tensor) -> None:
+    """Let what acts forget the episodes that have ended (N,) bool, if it remembers any."""
+    if (method := getattr(act, "forget", None)) is not None:
+        method(ended)
 
 
 def acting(kind: str, env: Any, module: Any = None, deterministic: bool = True, seed: int = 0) -> Act:

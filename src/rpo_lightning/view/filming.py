@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from rpo_lightning.files import write_atomically
-from rpo_lightning.view.acting import Act
+from rpo_lightning.view.acting import Act, forget
 from rpo_lightning.view.camera import Camera
 from rpo_lightning.view.drawing import Drawing
 from rpo_lightning.view.renderer import Renderer, check_renderer
@@ -41,7 +41,9 @@ def film(env: Any, act: Act, seconds: float) -> Frames:
     for _ in range(max(1, round(seconds / drawing.scene.dt))):
         action = act(obs)
         step = env.step(action)
-        rows.append((drawing.poses(env), step.reward.cpu(), (step.terminated | step.truncated).cpu(), action.cpu()))
+        ended = step.terminated | step.truncated
+        rows.append((drawing.poses(env), step.reward.cpu(), ended.cpu(), action.cpu()))
+        forget(act, ended)
         obs = step.obs
     poses, *others = zip(*rows, strict=True)
     reward, done, action = (torch.stack(column).numpy() for column in others)

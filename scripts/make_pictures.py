@@ -1,0 +1,41 @@
+"""Film the policies of results/ for README and docs: docs/figures/*.gif, a command line each.
+
+python scripts/make_pictures.py [ant ...]
+"""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+FILMS = {
+    "ant": "--seconds 4 --azimuth 120",
+    "anymal": "--seconds 4 --azimuth 120 --distance 2.4",
+    "humanoid": "--seconds 4 --azimuth 130 --distance 2.5",
+    "hand_reorient": "--seconds 4 --azimuth 100 --elevation -30 --distance 2.2",
+    "walker": "--seconds 4 --azimuth 105",
+}
+"""Task -> options of its film."""
+
+
+def command(task: str) -> list[str]:
+    """Return the command that makes a film."""
+    policy = ROOT / "results" / task / "rpo" / "seed_0" / "policy.pt"
+    output = ROOT / "docs" / "figures" / f"{task}.gif"
+    options = shlex.split(FILMS[task])
+    return ["record", f"--ckpt_path={policy}", f"--output={output}", "--size=[360,270]", "--fps=20", *options]
+
+
+def main(tasks: list[str]) -> None:
+    for task in tasks or FILMS:
+        print(shlex.join(["rpo-lightning", *command(task)]).replace(f"{ROOT}/", ""), flush=True)
+        # the walker's task lies in a folder of its own, where it is found
+        folder = ROOT / "examples" / task if (ROOT / "examples" / task).is_dir() else ROOT
+        subprocess.run([sys.executable, "-m", "rpo_lightning.cli", *command(task)], cwd=folder, check=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
