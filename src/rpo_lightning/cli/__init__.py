@@ -1,4 +1,4 @@
-"""`rpo-lightning fit | validate | test | predict | fabric | list | describe | check-env`.
+"""`rpo-lightning fit | validate | test | predict | fabric | export | list | describe | check-env`.
 
 Only what a command needs is imported: help and the version are there at once.
 """
@@ -32,6 +32,7 @@ COMMANDS = {
     "test": Command(commands.run, "The same as validate, calling the test hooks of callbacks."),
     "predict": Command(commands.run, "Write the trajectories of a policy to a file."),
     "fabric": Command(commands.run, "Train with Lightning Fabric instead of the Trainer, from the same file."),
+    "export": Command(commands.export, "Write a policy as ONNX, TorchScript or torch.export, for a robot's computer."),
     "list": Command(commands.show_names, "Show tasks, algorithms, callbacks and presets."),
     "describe": Command(commands.describe, "Show a robot file as the engine reads it, and constants that would fit it."),
     "check-env": Command(
