@@ -1,11 +1,13 @@
-"""Writing the files of a run, each in one step."""
+"""Writing the files of a run, each in one step, and what they may hold."""
 
 from __future__ import annotations
 
 import csv
 import errno
+import functools
 import json
 import math
+import numbers
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["as_json", "write_atomically", "write_curve", "write_json", "write_tensors"]
+__all__ = ["as_json", "plain", "write_atomically", "write_curve", "write_json", "write_tensors"]
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
@@ -75,3 +77,19 @@ def write_curve(path: Path, columns: Sequence[str], rows: Sequence[Sequence[floa
                 writer.writerow("" if value is None or math.isnan(value) else f"{value:.10g}" for value in row)
 
     write_atomically(path, write)
+
+
+def plain(value: Any) -> Any:
+    """Return an option's value as numbers, text, lists and mappings, which any checkpoint reader can load."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, numbers.Real):  # NumPy's
+        return int(value) if isinstance(value, numbers.Integral) else float(value)
+    if isinstance(value, Mapping):
+        return {str(key): plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    if isinstance(value, functools.partial):  # a class path with its arguments
+        given = [plain(each) for each in value.args if isinstance(each, type)] or [plain(value.func)]
+        return {"class_path": given[0], "init_args": plain(value.keywords)}
+    return f"{value.__module__}.{value.__qualname__}" if hasattr(value, "__qualname__") else repr(value)

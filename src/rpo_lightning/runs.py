@@ -44,7 +44,7 @@ def run_of(trainer: Any, module: Any) -> Run:
         data = trainer.datamodule
         algorithm = f"{type(module).__module__}.{type(module).__qualname__}"
         env = data.env if isinstance(data.env, str | dict) else f"{data.env.__module__}.{data.env.__qualname__}"
-        config = {
+        config: dict[str, Any] = {
             "seed_everything": data.seed,
             "model": {
                 "class_path": algorithm,
@@ -52,6 +52,8 @@ def run_of(trainer: Any, module: Any) -> Run:
             },
             "data": {"env": env, **{name: getattr(data, name) for name in DATA_OPTIONS}},
         }
+        if (source := getattr(module, "source", None)) is not None:
+            config["init_from"] = source["path"]
         module.run = Run(
             directory=Path(trainer.default_root_dir),
             task=data.env_name,

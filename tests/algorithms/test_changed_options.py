@@ -11,7 +11,8 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from rpo_lightning.algorithms import RLModule
-from rpo_lightning.algorithms.resume import changed_options, plain
+from rpo_lightning.algorithms.resume import changed_options
+from rpo_lightning.files import plain
 from tests.algorithms.drivers import Record, make_algorithm, make_data, make_trainer
 
 

@@ -15,10 +15,12 @@ from rpo_lightning.algorithms.containment import CURES, NonFiniteError, largest,
 from rpo_lightning.algorithms.learning_rate import LearningRates, LRSchedule
 from rpo_lightning.algorithms.options import Range, above, at_least, check_options, within
 from rpo_lightning.algorithms.player import Player
-from rpo_lightning.algorithms.resume import Resumed, apply_options, changed_options, check_shapes, checked_state, plain
+from rpo_lightning.algorithms.resume import Resumed, apply_options, changed_options, check_shapes, checked_state
 from rpo_lightning.algorithms.statistics import RecentEpisodes, window_metrics
+from rpo_lightning.deployment import no_facts
 from rpo_lightning.distributed import any_rank, mean_over_ranks, world_size
 from rpo_lightning.driver import Driver, PlainDriver, TrainerDriver
+from rpo_lightning.files import plain
 from rpo_lightning.losses import gaussian_kl
 from rpo_lightning.nn import Gaussian, RunningNormalizer, side_by_side
 from rpo_lightning.rollout import RolloutBatch, Window
@@ -137,6 +139,10 @@ class RLModule(LightningModule):
         """(num_envs, seed, **overrides) -> Env of the training task; set by the data module."""
         self.run: Run | None = None
         """The run folder and what it is for; set by the command line or the first callback that needs it."""
+        self.facts: dict[str, Any] = no_facts()
+        """What the task says of itself to files of the policy, with the seed and the commit; set by the data module."""
+        self.source: dict[str, Any] | None = None
+        """Whose weights a run began with, if not fresh ones; set by `fine_tuning.init_from`."""
         self.resumed: Resumed | None = None
         """Where a continued run began this time, and which options have changed."""
         self.data_changes: dict[str, tuple[Any, Any]] = {}
@@ -165,6 +171,11 @@ class RLModule(LightningModule):
     @driver.setter
     def driver(self, driver: Driver) -> None:
         self._driver = driver
+
+    @property
+    def class_path(self) -> str:
+        """Where Python imports the algorithm from."""
+        return plain(type(self))
 
     @property
     def budget_reached(self) -> bool:
@@ -220,7 +231,7 @@ class RLModule(LightningModule):
         """Return the action distribution (N, A) at raw observations (N, D), and the next hidden state (N, S)."""
         if self.state_size == 0:
             return self.policy(obs), state
-        going_on = torch.zeros(1, len(obs), dtype=torch.bool, device=obs.device)
+        going_on = torch.zeros(1, obs.shape[0], dtype=torch.bool, device=obs.device)
         policy, state = self.actor(self.normalizer(obs)[None], state, going_on)
         return type(policy)(policy.mean[0], policy.log_std[0]), state
 
@@ -395,7 +406,10 @@ class RLModule(LightningModule):
             "algorithm": self.name,
             "obs_dim": self.obs_dim,
             "action_dim": self.action_dim,
+            "class_path": self.class_path,
             "options": self.options,
+            "facts": self.facts,
+            "source": self.source,
             "iteration": self.iteration,
             "env_steps": self.env_steps,
             "nonfinite_updates": self.nonfinite_updates,
@@ -416,6 +430,7 @@ class RLModule(LightningModule):
         if "state_dict" in checkpoint:
             check_shapes(checkpoint["state_dict"], self.state_dict(), changes)
         apply_options(checkpoint, changes, self.moved_by_training, self.state_dict(), optimizers)
+        self.source = state.get("source")
         self.iteration = state["iteration"]
         self.env_steps = state["env_steps"]
         self.nonfinite_updates = state["nonfinite_updates"]

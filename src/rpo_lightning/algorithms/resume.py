@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +11,7 @@ from torch import Tensor
 
 from rpo_lightning import __version__
 
-__all__ = ["Resumed", "apply_options", "changed_options", "check_shapes", "checked_state", "plain"]
+__all__ = ["Resumed", "apply_options", "changed_options", "check_shapes", "checked_state"]
 
 
 @dataclass(frozen=True)
@@ -23,22 +21,6 @@ class Resumed:
     env_steps: int
     changes: dict[str, tuple[Any, Any]]
     """Option -> (then, now)."""
-
-
-def plain(value: Any) -> Any:
-    """Return an option's value as numbers, text, lists and mappings, which any checkpoint reader can load."""
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, numbers.Real):  # NumPy's
-        return int(value) if isinstance(value, numbers.Integral) else float(value)
-    if isinstance(value, Mapping):
-        return {str(key): plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(each) for each in value]
-    if isinstance(value, functools.partial):  # a class path with its arguments
-        given = [plain(each) for each in value.args if isinstance(each, type)] or [plain(value.func)]
-        return {"class_path": given[0], "init_args": plain(value.keywords)}
-    return f"{value.__module__}.{value.__qualname__}" if hasattr(value, "__qualname__") else repr(value)
 
 
 def checked_state(checkpoint: Mapping[str, Any], algorithm: str, obs_dim: int, action_dim: int) -> dict[str, Any]:

@@ -180,5 +180,6 @@ class Evidence(Callback):
             "machine": machine(module.device),
             "command": self._starts[0]["command"],
             "starts": self._starts,
+            **({} if (source := getattr(module, "source", None)) is None else {"init_from": source}),
             "eval": self._evaluation,
         }

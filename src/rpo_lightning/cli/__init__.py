@@ -1,4 +1,4 @@
-"""`rpo-lightning fit | validate | test | play | record | predict | fabric | list | describe | check-env`.
+"""`rpo-lightning fit | validate | test | play | record | predict | fabric | export | list | describe | check-env`.
 
 Only what a command needs is imported: help and the version are there at once.
 """
@@ -34,6 +34,7 @@ COMMANDS = {
     "record": Command(commands.run, "Film a task and its policy: .mp4, .gif, or .html to turn about and drag through."),
     "predict": Command(commands.run, "Write the trajectories of a policy to a file."),
     "fabric": Command(commands.run, "Train with Lightning Fabric instead of the Trainer, from the same file."),
+    "export": Command(commands.export, "Write a policy as ONNX, TorchScript or torch.export, for a robot's computer."),
     "list": Command(commands.show_names, "Show tasks, algorithms, callbacks and presets."),
     "describe": Command(commands.describe, "Show a robot file as the engine reads it, and constants that would fit it."),
     "check-env": Command(

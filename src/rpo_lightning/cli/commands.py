@@ -5,7 +5,7 @@ from __future__ import annotations
 from rpo_lightning import console
 from rpo_lightning.interrupts import signals
 
-__all__ = ["check_env", "describe", "run", "show_names"]
+__all__ = ["check_env", "describe", "export", "run", "show_names"]
 
 
 def run(command: str, options: list[str]) -> None:
@@ -56,3 +56,13 @@ def check_env(command: str, options: list[str]) -> None:
         failed = check.main(options, COMMANDS[command].summary)
     if failed:
         raise SystemExit(1)
+
+
+def export(command: str, options: list[str]) -> None:
+    """Write a policy for a robot's computer."""
+    with console.one_line_errors():
+        from rpo_lightning.cli import COMMANDS
+        from rpo_lightning.export import command as exporter
+
+        console.quiet()
+        print(exporter.main(options, COMMANDS[command].summary))

@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from rpo_lightning import console, discovery, distributed, processes, provenance, run_folder, runs, sim
+from rpo_lightning import console, discovery, distributed, fine_tuning, processes, provenance, run_folder, runs, sim
 from rpo_lightning.algorithms import RLModule
 from rpo_lightning.algorithms.containment import NonFiniteError
 from rpo_lightning.allocator import keep_freed_memory
@@ -87,6 +87,12 @@ class RPOCLI(LightningCLI):
             help="A checkpoint, or last, best or step_N of the run folder; all that only plays takes a policy.pt too.",
         )
         parser.add_argument(
+            "--init_from",
+            type=str | None,
+            default=None,
+            help="fit and fabric: a policy.pt or checkpoint whose weights a new run begins with.",
+        )
+        parser.add_argument(
             "--without",
             type=str | list[str],
             default=[],
@@ -145,6 +151,8 @@ class RPOCLI(LightningCLI):
         self.checkpoint = self._find_checkpoint(directory)
         if self.trains and processes.is_first_process() and not settings["fast_dev_run"]:
             run_folder.check_new_run(directory, self.checkpoint, self.command)
+        if self.trains and self.config["init_from"] is not None:
+            self._begin_with(self.config["init_from"])
         run = self.model.run = runs.Run(directory, task, algorithm, seed, self.line, self._resolved())
         settings["default_root_dir"] = str(directory)
         self.checkpoint_files = CheckpointFiles(self.checkpoint if self.trains else None)
@@ -166,7 +174,7 @@ class RPOCLI(LightningCLI):
     def _resolved(self) -> str:
         """Return the configuration as resolved, without what belongs to this start alone."""
         config = self.config.clone()
-        for name in ("config", "ckpt_path"):
+        for name in ("config", "ckpt_path", *(["init_from"] if config["init_from"] is None else [])):
             config.pop(name, None)
         return self.parser.dump(config, skip_none=False)
 
@@ -180,6 +188,15 @@ class RPOCLI(LightningCLI):
         if path is None and processes.is_first_process():
             console.say(f"{directory} holds no checkpoint yet: starting from the beginning.")
         return path
+
+    def _begin_with(self, source: str) -> None:
+        """Take the weights of another run, unless this one goes on: a job that is started again has the same options."""
+        if self.checkpoint is None:
+            said = fine_tuning.init_from(self.model, source)
+        else:
+            said = f"init_from {source} is left alone: the run goes on from {self.checkpoint}."
+        if processes.is_first_process():
+            console.say(said)
 
     def _callbacks(self, settings: dict[str, Any], run: runs.Run) -> list[Any]:
         given = settings["callbacks"] or []

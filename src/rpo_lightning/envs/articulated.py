@@ -279,6 +279,13 @@ class ArticulatedEnv(BaseEnv):
             state[key].to(self.device, copy=True) for key in ("q", "qd", "action", "target", "parameters")
         )
 
+    def control_map(self) -> dict[str, list[float]]:
+        """Return scale, offset, low and high (A,): an action a is the control clamp(scale * a + offset, low, high).
+
+        In the units of the robot's file; for a motor its control, which its gear makes a force.
+        """
+        return self._drive.mapping()
+
     # ---- inside --------------------------------------------------------------------------------------------------
 
     def _advance(self, action: Tensor) -> Reached:

@@ -48,6 +48,12 @@ class Drive:
             return control.new_zeros(len(control), self._moments.shape[1]), control
         return control @ self._moments, None
 
+    def mapping(self) -> dict[str, list[float]]:
+        """Return scale, offset, low and high (A,): the control is clamp(scale * action + offset, low, high)."""
+        low, high = self._range
+        offset = torch.zeros_like(self._half) if self._middle is None else self._middle
+        return {"scale": self._half.tolist(), "offset": offset.tolist(), "low": low.tolist(), "high": high.tolist()}
+
     def controls(self, action: Tensor) -> Tensor:
         """Return the controls (N, A) that actions stand for, in the file's units."""
         control = action * self._half

@@ -8,9 +8,12 @@ from typing import Any
 import torch
 from lightning import LightningDataModule
 
+from rpo_lightning.deployment import task_facts
 from rpo_lightning.distributed import gather_over_ranks, rank, world_size
 from rpo_lightning.envs.protocol import Env
+from rpo_lightning.files import plain
 from rpo_lightning.processes import say
+from rpo_lightning.provenance import code_version
 from rpo_lightning.rollout.batch import RolloutBatch
 from rpo_lightning.rollout.collector import Agent, Collector
 from rpo_lightning.seeding import run_seeds
@@ -132,6 +135,13 @@ class RolloutDataModule(LightningDataModule):
         env = self.make_env(self.num_envs, seeds.env)
         self.collector = Collector(env, self.horizon, seeds.exploration, self.random_progress)
         self.collector.check(self.agent)
+        self.agent.facts = {
+            "task": self.env_name,
+            "seed": self.seed,
+            "env": _named(self.env),
+            "commit": code_version(),
+            **task_facts(env),
+        }
         if self._kept is not None:
             self.collector.load_state_dict(self._kept)
             self._kept = None
@@ -234,6 +244,13 @@ def _env_and_options(env: str | dict[str, Any] | Callable[..., Any]) -> tuple[An
         where = f" {', '.join(unknown)} may be of the task, which has its options under init_args." if unknown else ""
         raise ValueError(f"data.env: expected 'name' or 'class_path' and 'init_args', got {sorted(env)}.{where}")
     return name, dict(env.get("init_args") or {})
+
+
+def _named(env: str | dict[str, Any] | Callable[..., Any]) -> dict[str, Any]:
+    """Return what `data.env` says as text and plain options: a task's name or class path, and `init_args`."""
+    name, options = _env_and_options(env)
+    name = name if isinstance(name, str) else f"{name.__module__}.{name.__qualname__}"
+    return {"name": name, "init_args": {key: plain(value) for key, value in options.items()}}
 
 
 def with_options(env: str | dict[str, Any] | Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
