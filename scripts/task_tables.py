@@ -18,8 +18,8 @@ HEAD = """# Tables of observations and actions
 Made by `scripts/task_tables.py` from the code; `rpo-lightning describe TASK` prints the same of any task, also of your own.
 
 * **unit** is what an entry of 1 stands for: one of 10 rad/s is a rate in rad/s times 0.1. - is a number without a unit.
-* **frame** is whose axes or zero it is told in. The world of the tasks of DFlex has y up and x forward, of all others z up. In
-  `dmc/` tasks the axes of the `base` are those of the body that moves freely. - needs no frame: a joint's own coordinate.
+* **frame** is whose axes or zero it is told in. The world of the tasks of DFlex has y up and x forward, of all others z up.
+  In `dmc/` tasks the axes of the `base` are those of the body that moves freely. - needs no frame: a joint's own coordinate.
 * **position from the middle** of a joint's range: the ends of the range are -1 and 1.
 * **control** is what actions of -1 and 1 stand for, in the unit of the control; **force** what follows from it, in SI units.
 """
