@@ -52,6 +52,15 @@ def test_what_was_said_of_a_file_is_not_repeated_in_other_words(tmp_path, capsys
     assert "it has no motor" not in out
 
 
+def test_the_fluid_around_it_is_said(tmp_path, capsys):
+    path = tmp_path / "robot.xml"
+    options = '<option density="1000" viscosity="0.001" wind="1 0 0.5"/>'
+    path.write_text(f'<mujoco>{options}<worldbody><body><freejoint/><geom size="0.1"/></body></worldbody></mujoco>')
+    cli.main(["describe", str(path)])
+    assert "0 actuators; in a fluid of 1000 kg/m^3, 0.001 Pa s, wind 1 0 0.5 m/s" in capsys.readouterr().out
+    assert "fluid" not in described(Model([Link("base", -1, Joint.FREE, mass=1.0, inertia=np.eye(3))]))
+
+
 def test_the_law_of_a_servo_is_that_of_its_joint():
     link = Link("j", -1, Joint.REVOLUTE, np.array([0.0, 0.0, 1.0]), mass=1.0, inertia=np.eye(3))
     servo = Actuator("s", [(0, 2.0)], 50.0, (1.0, -50.0, -3.0), (-1.0, 1.0), (-10.0, 20.0))

@@ -80,8 +80,9 @@ def described(
     mass = sum(link.mass for link in model.links)
     points = Counter(model.links[contact.link].name for contact in model.contacts)
     pairs = Counter(f"{model.geoms[p.first].kind}-{model.geoms[p.second].kind}" for p in model.pairs)
+    counts = f"{len(model.links)} links, {mass:.4g} kg; nq {model.nq}, nd {model.nd}, {len(model.actuators)} actuators"
     sections = [
-        f"{len(model.links)} links, {mass:.4g} kg; nq {model.nq}, nd {model.nd}, {len(model.actuators)} actuators",
+        counts + _around(model),
         _table(
             "Joints", [("", "joint", "type", "under", "range", "mass", "damping", "armature", "friction"), *_joints(model)]
         ),
@@ -97,6 +98,14 @@ def described(
     lines = suggest(model, dt, substeps).lines()
     sections.append("\n  ".join([f"Constants that fit, for steps of {dt:.4g} s", *lines]))
     return "\n\n".join(section for section in sections if section)
+
+
+def _around(model: Model) -> str:
+    """Return what fluid surrounds the robot, nothing if it feels none."""
+    if not model.fluid_shapes:
+        return ""
+    wind = f", wind {' '.join(f'{x:.4g}' for x in model.fluid.wind)} m/s" if model.fluid.wind.any() else ""
+    return f"; in a fluid of {model.fluid.density:.4g} kg/m^3, {model.fluid.viscosity:.4g} Pa s{wind}"
 
 
 def _joints(model: Model) -> Iterator[tuple[str, ...]]:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import rpo_lightning
-from rpo_lightning.sim import Simulator, dynamics, quat_multiply
+from rpo_lightning.sim import Simulator, dynamics, kinematics, quat_multiply
 from rpo_lightning.sim.algebra import rotation, vector
 from rpo_lightning.sim.pairs.shapes import Body
 from rpo_lightning.sim.pairs.wrenches import pair_shapes, tables, wrenches
@@ -80,7 +80,7 @@ def test_fingertips_count_twice_in_the_reference(double_tips, finger, mass, com,
 def test_links_stand_where_the_reference_has_them(golden):
     model, zero = make().model, np.zeros(3, dtype=object)
     for q, bodies in zip(golden["contact/joint_q"][0].double(), golden["substep/body_q"].double(), strict=True):
-        for body, frame in zip(BODIES, dynamics._kinematics(model, q.tolist(), zero), strict=True):
+        for body, frame in zip(BODIES, kinematics.kinematics(model, q.tolist(), zero), strict=True):
             assert frame.position.tolist() == pytest.approx(bodies[body, :3].tolist(), abs=1e-6)
             assert abs(np.dot(frame.quat, bodies[body, 3:])) == pytest.approx(1.0, abs=1e-6)
 

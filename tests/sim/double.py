@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from rpo_lightning.sim import dynamics, factorization, pairs
+from rpo_lightning.sim import dynamics, factorization, kinematics, pairs
 from rpo_lightning.sim.springs import implicit_damping
 
 
@@ -11,7 +11,7 @@ def acceleration(model, q, qd, force, control=None):
     """Accelerations (N, nd); pairs row by row."""
     out = []
     for a, b, c, u in _rows(model, q, qd, force, control):
-        origin = dynamics.reference_point(model, a)
+        origin = kinematics.reference_point(model, a)
         b = dynamics.inner_rates(model, a, b, origin)
         factors = _factors(model, a, origin, {})
         x = factorization.solve(factors, _bias(model, a, b, c, origin, u))
@@ -23,7 +23,7 @@ def step(model, q, qd, force, dt, substeps, interval, control=None):
     """States (N, nq + nd) after one step."""
     out, h = [], dt / substeps
     for a, b, c, u in _rows(model, q, qd, force, control):
-        origin = dynamics.reference_point(model, a)
+        origin = kinematics.reference_point(model, a)
         b = dynamics.inner_rates(model, a, b, origin)
         for s in range(substeps):
             if s % interval == 0:
@@ -48,6 +48,8 @@ def _factors(model, q, origin, damping):
 def _bias(model, q, qd, force, origin, control):
     heights = next((geom.heights for geom in model.geoms if geom.kind == "hfield"), np.zeros((1, 1)))
     found = (
-        pairs.wrenches(model, dynamics.bodies(model, q, qd, origin), dynamics.world(origin), heights) if model.pairs else []
+        pairs.wrenches(model, kinematics.bodies(model, q, qd, origin), kinematics.world(origin), heights)
+        if model.pairs
+        else []
     )
     return dynamics.bias_force(model, q, qd, force, origin, dict(enumerate(found)), control)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from rpo_lightning.sim import Geom, Joint, Link, Model, Pair, dynamics, pairs
+from rpo_lightning.sim import Geom, Joint, Link, Model, Pair, kinematics, pairs
 from rpo_lightning.sim.algebra import rotation
 from rpo_lightning.sim.pairs.shapes import Body, Spot
 from rpo_lightning.sim.pairs.wrenches import Table, pair_shapes, tables
@@ -82,7 +82,7 @@ def touching(model: Model, num_envs: int, seed: int, depth: float = 0.03) -> tup
         def meets(distance: float, env: int = env) -> bool:
             state = q[env].double().clone()
             state[:3] = distance * direction[env].double()
-            bodies = dynamics.bodies(still, state.tolist(), [0.0] * model.nd, np.zeros(3))
+            bodies = kinematics.bodies(still, state.tolist(), [0.0] * model.nd, np.zeros(3))
             return any(spot.depth > 0.0 and spot.weight > 0.0 for spot in spots(found, bodies, heights))
 
         low, high = 0.0, 4.0
@@ -96,7 +96,7 @@ def touching(model: Model, num_envs: int, seed: int, depth: float = 0.03) -> tup
 
 def spots(tables: list[Table], bodies: list[Body], heights: np.ndarray) -> Iterator[Spot]:
     """Yield where pairs may touch, one after the other: whoever has seen enough need not pay for the rest."""
-    world = dynamics.world(np.zeros(3))
+    world = kinematics.world(np.zeros(3))
     for table in tables:
         for links, row in zip(table.links, table.rows.tolist(), strict=True):
             first, second = (bodies[link] if link >= 0 else world for link in links)
@@ -129,7 +129,7 @@ def coincident(model: Model, num_envs: int, seed: int) -> torch.Tensor:
     q = torch.zeros(num_envs, model.nq)
     q[:, 6::8], q[:, 7] = 1.0, 0.3
     for env in range(num_envs):
-        bodies = dynamics.bodies(model, q[env].double().tolist(), [0.0] * model.nd, np.zeros(3))
+        bodies = kinematics.bodies(model, q[env].double().tolist(), [0.0] * model.nd, np.zeros(3))
         one, two = model.geoms
         centre = bodies[one.link].position + bodies[one.link].rotation @ one.pos
         if two.link < 0:

@@ -6,7 +6,7 @@ import pytest
 import torch
 import warp as wp
 
-from rpo_lightning.sim import Simulator, codegen, kernels
+from rpo_lightning.sim import Simulator, codegen, kernels, prelude
 from rpo_lightning.sim.signatures import SIGNATURES
 from tests.sim import scenes, trees
 from tests.sim.cubin import compiled
@@ -38,7 +38,7 @@ def test_one_thread_per_environment_gives_the_same_as_vector_registers(scenario)
     expected = simulator.step(*inputs)
     expected_grads = torch.autograd.grad(expected, inputs, (adj_q, adj_qd))
 
-    width = codegen.LANES["cuda"]
+    width = prelude.LANES["cuda"]
     threads = math.ceil(N / width) * width
     trajectory = torch.zeros(threads * (SUBSTEPS + robot.records_end) * (robot.nq + robot.nd))
     out = torch.zeros_like(q), torch.zeros_like(qd)

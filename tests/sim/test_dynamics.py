@@ -8,7 +8,7 @@ import pytest
 import torch
 import warp as wp
 
-from rpo_lightning.sim import Simulator, codegen, dynamics, kernels
+from rpo_lightning.sim import Simulator, dynamics, kernels, kinematics, prelude
 from rpo_lightning.sim.composite import composite_mass_matrix
 from tests.sim import double, mujoco_witness, trees
 
@@ -51,7 +51,7 @@ def test_a_step_equals_double_precision(tmp_path, kinds):
 def test_composite_bodies_have_the_mass_matrix_that_is_summed_over_links(kinds, tmp_path):
     model = trees.load(tmp_path, trees.text(kinds, seed=6))
     q = trees.state(model, 1, seed=1)[0][0].tolist()
-    frames = dynamics._kinematics(model, q, dynamics.reference_point(model, q))
+    frames = kinematics.kinematics(model, q, kinematics.reference_point(model, q))
     columns = [dynamics._own_columns(frame) for frame in frames]
     summed = dynamics._summed_mass_matrix(model, frames)
     composite = composite_mass_matrix(model, [f.position for f in frames], [f.rotation for f in frames], columns)
@@ -67,7 +67,7 @@ def energy(model, q, qd):
         origin = np.zeros(3, dtype=object)
         b = dynamics.inner_rates(model, a, b, origin)
         mass = dynamics.mass_matrix(model, a, origin)
-        frames = dynamics._kinematics(model, a, origin)
+        frames = kinematics.kinematics(model, a, origin)
         kinetic = sum((1.0 if i == j else 2.0) * 0.5 * value * b[i] * b[j] for (i, j), value in mass.items())
         com = [
             frame.position + frame.rotation @ link.com.astype(object)
@@ -149,8 +149,8 @@ def test_sine_and_cosine_of_many_turns(function):
     x = torch.linspace(-600.0, 600.0, 20001)
     y = torch.zeros_like(x)
     arrays = [wp.from_torch(t) for t in (x, x, x, x, x, x, y)]
-    kernel = kernels.build("acceleration", codegen._PRELUDE + body)
-    wp.launch(kernel, dim=math.ceil(len(x) / codegen.LANES["cpu"]), inputs=[*arrays, len(x), 0, 1], device="cpu")
+    kernel = kernels.build("acceleration", prelude.PRELUDE + body)
+    wp.launch(kernel, dim=math.ceil(len(x) / prelude.LANES["cpu"]), inputs=[*arrays, len(x), 0, 1], device="cpu")
     expected = {"sine": torch.sin, "cosine": torch.cos}[function](x.double())
     assert (y - expected).abs().max() < 3e-7
 
@@ -214,7 +214,7 @@ def test_angle_of_a_point_in_the_first_quadrant():
     size = torch.logspace(-6.0, 3.0, 4001, dtype=torch.float64)[torch.randperm(4001)]
     x, y = (size * torch.cos(turned)).clamp(min=0.0).float(), (size * torch.sin(turned)).float()
     out = torch.zeros_like(x)
-    kernel = kernels.build("acceleration", codegen._PRELUDE + body)
+    kernel = kernels.build("acceleration", prelude.PRELUDE + body)
     arrays = [wp.from_torch(t) for t in (x, y, x, x, x, x, out)]
-    wp.launch(kernel, dim=math.ceil(len(x) / codegen.LANES["cpu"]), inputs=[*arrays, len(x), 0, 1], device="cpu")
+    wp.launch(kernel, dim=math.ceil(len(x) / prelude.LANES["cpu"]), inputs=[*arrays, len(x), 0, 1], device="cpu")
     torch.testing.assert_close(out.double(), torch.atan2(y.double(), x.double()), rtol=3e-7, atol=1e-9)

@@ -6,6 +6,7 @@ import torch
 
 from rpo_lightning.sim import Actuator, Joint, Simulator, from_mujoco, to_mujoco
 from tests.sim import scenes, trees
+from tests.sim.test_actuation import robot as in_a_fluid
 from tests.sim.test_dynamics import TREES
 
 
@@ -114,6 +115,8 @@ def test_the_digest_knows_everything_that_moves_a_robot(robot):
         "tendons",
         "couplings",
         "ties",
+        "fluid",
+        "fluid_shapes",
     }
     places = [place for place in places if place[1] not in kept]
     for place, name in places:
@@ -134,6 +137,21 @@ def test_the_digest_knows_everything_that_moves_a_robot(robot):
     changed.contacts.pop()
     digests.add(changed.digest())
     assert len(digests) == len(places) + 2
+
+
+def test_the_digest_knows_all_of_a_fluid():
+    def fluid(model):
+        return [model.fluid, *model.fluid_shapes]
+
+    model = in_a_fluid()
+    places = [(i, name) for i, item in enumerate(fluid(model)) for name in vars(item)]
+    digests = {model.digest()}
+    for i, name in places:
+        changed = copy.deepcopy(model)
+        old = getattr(fluid(changed)[i], name)
+        setattr(fluid(changed)[i], name, (*old[1:], 9.0) if isinstance(old, tuple) else old + 1)
+        digests.add(changed.digest())
+    assert len(digests) == len(places) + 1
 
 
 def test_the_digest_knows_all_of_shapes_that_touch():

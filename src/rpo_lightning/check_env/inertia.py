@@ -6,7 +6,7 @@ import numpy as np
 
 from rpo_lightning.sim import Model
 from rpo_lightning.sim.algebra import ZERO, cross, vector
-from rpo_lightning.sim.dynamics import _kinematics
+from rpo_lightning.sim.kinematics import kinematics
 from rpo_lightning.sim.rebuilds import joint_inertia
 
 __all__ = ["Pose"]
@@ -24,7 +24,7 @@ class Pose:
     """
 
     def __init__(self, model: Model, q: np.ndarray) -> None:
-        self._model, self._frames = model, _kinematics(model, q.tolist(), ZERO)
+        self._model, self._frames = model, kinematics(model, q.tolist(), ZERO)
         self.inertia = joint_inertia(model, q)
 
     def place(self, link: int, points: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from rpo_lightning.check_env.joints import grips
 from rpo_lightning.check_env.report import Section, Verdict
 from rpo_lightning.check_env.subject import Subject, load, random_actions, visited_state
 from rpo_lightning.envs.articulated import ArticulatedEnv
-from rpo_lightning.sim import Joint, Model
+from rpo_lightning.sim import Joint, Model, velocity_at
 
 __all__ = ["Rollout", "check_stability", "interval_error", "roll_out", "step_size_error"]
 
@@ -213,7 +213,7 @@ def _velocities(env: Any) -> Tensor:
         rates = qd[:, env.model.dofs(index)]
         if link.joint is Joint.FREE:
             position = q[:, env.model.coordinates(index)][:, :3]
-            rates = torch.cat([rates[:, :3], rates[:, 3:] + torch.linalg.cross(rates[:, :3], position)], dim=1)
+            rates = torch.cat([rates[:, :3], velocity_at(rates[:, :3], rates[:, 3:], position)], dim=1)
         parts.append(rates)
     return torch.cat(parts, dim=1)
 

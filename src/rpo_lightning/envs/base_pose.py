@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rpo_lightning.sim import Joint, Model, quat_multiply, quat_rotate
+from rpo_lightning.sim import Joint, Model, quat_multiply, quat_rotate, velocity_at
 
 __all__ = ["BasePose"]
 
@@ -43,7 +43,7 @@ class BasePose:
 
     def velocity(self, q: Tensor, qd: Tensor) -> Tensor:
         """Return the velocity of the base's origin in world axes (N, 3) [m/s]."""
-        return qd[:, 3:6] + torch.linalg.cross(qd[:, :3], q[:, :3])
+        return velocity_at(qd[:, :3], qd[:, 3:6], q[:, :3])
 
     def angular_velocity(self, qd: Tensor) -> Tensor:
         """Return the angular velocity in world axes (N, 3) [rad/s]."""

@@ -18,7 +18,7 @@ from rpo_lightning.envs.tables import (
     vector,
     velocities,
 )
-from rpo_lightning.sim import Joint, quat_multiply
+from rpo_lightning.sim import Joint, quat_multiply, velocity_at
 
 __all__ = ["FreeBaseEnv"]
 
@@ -47,7 +47,7 @@ class FreeBaseEnv(ReferenceTask):
     def observe(self, q: torch.Tensor, qd: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
         """Return the observation (N, obs_dim), see the class."""
         position, quat, w = q[:, :3], q[:, 3:7], qd[:, :3]
-        velocity = qd[:, 3:6] + torch.linalg.cross(w, position)
+        velocity = velocity_at(w, qd[:, 3:6], position)
         products = (quat[:, :, None] * quat[:, None, :]).flatten(1)
         up_y, heading_x, heading_z = ((products[:, :, None] * self._pointer).sum(1) - self._unit).unbind(1)
         away = self._goal[::2] - position[:, ::2]

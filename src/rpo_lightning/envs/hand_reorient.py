@@ -24,7 +24,7 @@ from rpo_lightning.envs.tables import (
     vector,
     velocities,
 )
-from rpo_lightning.sim import Model, quat_multiply
+from rpo_lightning.sim import Model, quat_multiply, velocity_at
 
 __all__ = ["HandReorient"]
 
@@ -117,7 +117,7 @@ class HandReorient(ArticulatedEnv):
         angles, position, quat = q.split([16, 3, 4], dim=1)
         rates, w, v = qd.split([16, 3, 3], dim=1)
         scaled = (2.0 * angles - self._upper - self._lower) / (self._upper - self._lower)
-        velocity = v + torch.linalg.cross(w, position)
+        velocity = velocity_at(w, v, position)
         turn = quat_multiply(quat, _conjugate(self.target))
         parts = [
             scaled, self.rate_scale * rates, position, quat, velocity, self.rate_scale * w,

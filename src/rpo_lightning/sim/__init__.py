@@ -1,6 +1,6 @@
 """The engine: differentiable articulated-body dynamics in Warp, exposed as torch operators."""
 
-from rpo_lightning.sim.convert import from_mujoco, to_mujoco
+from rpo_lightning.sim.convert import from_mujoco, to_mujoco, velocity_at
 from rpo_lightning.sim.fluid import Fluid, FluidBox, FluidEllipsoid
 from rpo_lightning.sim.kernels import quiet
 from rpo_lightning.sim.linkage import Actuator, Coupling, Tendon, Tie
@@ -34,4 +34,5 @@ __all__ = [
     "quiet",
     "resolve_device",
     "to_mujoco",
+    "velocity_at",
 ]

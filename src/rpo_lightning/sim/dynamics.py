@@ -8,18 +8,16 @@ point. Everything here works on floats (then it computes, in double precision) a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
-
-import numpy as np
 
 from rpo_lightning.sim.actuation import actuator_wrench, generalized_forces
 from rpo_lightning.sim.algebra import ZERO, Vector, cross, normalized, rotation, vector
 from rpo_lightning.sim.composite import Columns, composite_mass_matrix
 from rpo_lightning.sim.contact import contact_force, contact_points
-from rpo_lightning.sim.expressions import Scalar, cos, nearest, sin
+from rpo_lightning.sim.expressions import Scalar
 from rpo_lightning.sim.factorization import Matrix
 from rpo_lightning.sim.fluid import fluid_wrench
+from rpo_lightning.sim.kinematics import Frame, joint_twist, kinematics, world
 from rpo_lightning.sim.model import Joint, Link, Model
 from rpo_lightning.sim.pairs.shapes import Body
 from rpo_lightning.sim.quaternions import quat_product
@@ -27,74 +25,15 @@ from rpo_lightning.sim.springs import joint_force, linked_forces, tie_wrench
 
 __all__ = [
     "bias_force",
-    "bodies",
     "inner_rates",
     "integrate",
     "mass_matrix",
     "outer_acceleration",
     "outer_rates",
-    "reference_point",
-    "world",
 ]
 
 
-@dataclass
-class _Frame:
-    """Where a link is, and the twists its joint can add: columns (angular, linear)."""
-
-    quat: list[Scalar]
-    rotation: np.ndarray
-    position: Vector
-    columns: list[tuple[Vector, Vector]]
-
-
-_UNIT = [vector(row) for row in np.eye(3)]
 _STILL: list[Scalar] = [0.0, 0.0, 0.0, 1.0]
-
-
-def _kinematics(model: Model, q: Sequence[Scalar], origin: Vector) -> list[_Frame]:
-    """Place every link, root to leaves. Positions are relative to `origin`."""
-    frames: list[_Frame] = []
-    for index, link in enumerate(model.links):
-        values = q[model.coordinates(index)]
-        axis, offset, turn = vector(link.axis), vector(link.pos), link.quat.tolist()
-        if link.parent < 0:
-            position, quat = offset - origin, turn
-        else:
-            parent = frames[link.parent]
-            position, quat = parent.position + parent.rotation @ offset, quat_product(parent.quat, turn)
-        if link.joint is Joint.FREE:
-            position, quat = vector(values[:3]) - origin, list(values[3:])
-            turned = rotation(quat)
-            turns = [(e, ZERO if model.free_velocity == "world" else cross(position, e)) for e in _UNIT]
-            columns = turns + [(ZERO, e) for e in _UNIT]
-        elif link.joint is Joint.BALL:
-            quat = quat_product(quat, values)
-            turned = rotation(quat)
-            columns = [(turned @ e, cross(position, turned @ e)) for e in _UNIT]
-        elif link.joint is Joint.REVOLUTE:
-            half = 0.5 * (values[0] - link.ref)
-            quat = quat_product(quat, [*(sin(half) * axis), cos(half)])
-            turned = rotation(quat)
-            direction = turned @ axis
-            columns = [(direction, cross(position, direction))]
-        else:
-            turned = rotation(quat)
-            direction = turned @ axis
-            position = position + direction * (values[0] - link.ref)
-            columns = [(ZERO, direction)]
-        frames.append(_Frame(quat, turned, position, columns))
-    return frames
-
-
-def reference_point(model: Model, q: Sequence[Scalar]) -> Vector:
-    """Return the point of a grid (every 4 m) that is nearest to the first link that has a mass, (3,) [m].
-
-    The physics does not depend on it. A grid keeps it at the world origin while the robot is near, where the derivative by
-    the entries of a quaternion of any length is then that of the reference simulator.
-    """
-    massive = next((i for i, link in enumerate(model.links) if link.mass > 0.0), 0)
-    return vector([4.0 * nearest(0.25 * value) for value in _kinematics(model, q, ZERO)[massive].position])
 
 
 def inner_rates(model: Model, q: Sequence[Scalar], qd: Sequence[Scalar], origin: Vector) -> list[Scalar]:
@@ -136,14 +75,14 @@ def _shifted(model: Model, q: Sequence[Scalar], qd: Sequence[Scalar], origin: Ve
     return out
 
 
-def _local_twist(frame: _Frame, x: Vector, w: Vector, v: Vector) -> tuple[Vector, Vector]:
+def _local_twist(frame: Frame, x: Vector, w: Vector, v: Vector) -> tuple[Vector, Vector]:
     """Return a twist as seen at the centre of mass `x`, in link axes."""
     back = frame.rotation.T
     angular = back @ w
     return angular, back @ v + cross(angular, back @ x)
 
 
-def _inertia_times(link: Link, frame: _Frame, x: Vector, w: Vector, v: Vector) -> tuple[Vector, Vector]:
+def _inertia_times(link: Link, frame: Frame, x: Vector, w: Vector, v: Vector) -> tuple[Vector, Vector]:
     """Return the spatial inertia of a link times (w, v), about the reference point.
 
     Through the link's own axes, as in the reference: on unit quaternions any form will do, but the derivative by the four
@@ -153,28 +92,6 @@ def _inertia_times(link: Link, frame: _Frame, x: Vector, w: Vector, v: Vector) -
     momentum = link.mass * linear
     spin = link.inertia.astype(object) @ angular + cross(frame.rotation.T @ x, momentum)
     return frame.rotation @ spin, frame.rotation @ momentum
-
-
-def bodies(model: Model, q: Sequence[Scalar], qd: Sequence[Scalar], origin: Vector) -> list[Body]:
-    """Return where every link is and how it moves."""
-    found: list[Body] = []
-    for index, (link, frame) in enumerate(zip(model.links, _kinematics(model, q, origin), strict=True)):
-        w, v = found[link.parent][2:] if link.parent >= 0 else (ZERO, ZERO)
-        wj, vj = _joint_twist(model, index, frame, qd)
-        found.append(Body(frame.position, frame.rotation, w + wj, v + vj))
-    return found
-
-
-def world(origin: Vector) -> Body:
-    """Return the body that is at rest and carries what is fixed."""
-    return Body(-1.0 * origin, np.eye(3).astype(object), ZERO, ZERO)
-
-
-def _joint_twist(model: Model, index: int, frame: _Frame, qd: Sequence[Scalar]) -> tuple[Vector, Vector]:
-    wj, vj = ZERO, ZERO
-    for (angular, linear), rate in zip(frame.columns, qd[model.dofs(index)], strict=True):
-        wj, vj = wj + angular * rate, vj + linear * rate
-    return wj, vj
 
 
 def bias_force(
@@ -192,14 +109,14 @@ def bias_force(
     with the ground is found here; that of `Model.pairs` is given: `touched` has (torque, force) on links, about `origin`.
     `control` has an entry for each actuator, or none.
     """
-    frames = _kinematics(model, q, origin)
+    frames = kinematics(model, q, origin)
     twists: list[tuple[Vector, Vector]] = []
     wrenches: list[tuple[Vector, Vector]] = []
     accelerations: list[tuple[Vector, Vector]] = []
     for index, (link, frame) in enumerate(zip(model.links, frames, strict=True)):
         w, v = twists[link.parent] if link.parent >= 0 else (ZERO, ZERO)
         a, b = accelerations[link.parent] if link.parent >= 0 else (ZERO, ZERO)
-        wj, vj = _joint_twist(model, index, frame, qd)
+        wj, vj = joint_twist(model, index, frame, qd)
         w, v = w + wj, v + vj
         if link.joint is not Joint.FREE:  # V x V_J; a free joint moves on the world, where V is V_J
             a, b = a + cross(w, wj), b + cross(w, vj) + cross(v, wj)
@@ -290,19 +207,19 @@ def mass_matrix(model: Model, q: Sequence[Scalar], origin: Vector) -> Matrix:
 
     Only entries of a dof with itself and its ancestors exist; all others are zero.
     """
-    frames = _kinematics(model, q, origin)
+    frames = kinematics(model, q, origin)
     if model.as_reference or model.mass_links != list(range(len(model.links))):
         return _summed_mass_matrix(model, frames)
     columns = [_own_columns(frame) for frame in frames]
     return composite_mass_matrix(model, [f.position for f in frames], [f.rotation for f in frames], columns)
 
 
-def _own_columns(frame: _Frame) -> Columns:
+def _own_columns(frame: Frame) -> Columns:
     """Return the columns of a joint about the link's own point, where a free joint's rates are of it too."""
     return [(w, v if w is ZERO else ZERO) for w, v in frame.columns]
 
 
-def _summed_mass_matrix(model: Model, frames: list[_Frame]) -> Matrix:
+def _summed_mass_matrix(model: Model, frames: list[Frame]) -> Matrix:
     """Return the mass matrix as the sum of J^T I J over links, in link axes.
 
     Several times the work, for the reference's physics alone: the derivative by the entries of a quaternion of other than

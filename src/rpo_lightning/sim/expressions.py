@@ -2,14 +2,13 @@
 
 The engine writes its equations as ordinary Python arithmetic. Run on floats they compute; run on `Expr` they build a
 graph with constants folded, zeros removed and equal sub-expressions shared, so a robot's sparsity costs nothing at run
-time. `gradient` differentiates such a graph in reverse mode, and `emit_stage` prints it as C that compiles for a
-vector of CPU lanes and for a CUDA thread alike.
+time. `gradient` differentiates such a graph in reverse mode; `emission` prints it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeAlias, Union
 
 import numpy as np
@@ -19,20 +18,16 @@ __all__ = [
     "Scalar",
     "Trace",
     "angle",
-    "block",
     "cos",
-    "emit_stage",
     "frozen",
     "gradient",
     "independent",
-    "literal",
     "maximum",
     "minimum",
     "nearest",
     "recip",
     "sin",
     "sqrt",
-    "statement",
     "where_less",
 ]
 
@@ -244,29 +239,6 @@ def _backward(node: Expr, g: Scalar, accumulate: Callable[[Scalar, Scalar], None
             accumulate(otherwise, where_less(a, b, 0.0, g))
 
 
-_FORMATS = {
-    "+": "{} + {}",
-    "-": "{} - {}",
-    "*": "{} * {}",
-    "neg": "-{}",
-    "recip": "(lane)(1.0f) / {}",
-    "sqrt": "square_root({})",
-    "sin": "sine({})",
-    "cos": "cosine({})",
-    "angle": "angle({}, {})",
-    "nearest": "nearest({})",
-    "frozen": "{}",
-    "height": "height({}, {})",
-    "where": "({} < {}) ? {} : {}",
-}
-
-
-def block(text: str) -> str:
-    """Return a C block of its own around what `emit_stage` printed."""
-    # one statement per operation would keep the compiler from fusing products and sums; a GPU compiler fuses anyway
-    return "{\n#pragma clang fp contract(fast)\n" + text + "}\n"
-
-
 def independent(outputs: Sequence[Scalar], symbols: Sequence[Scalar]) -> list[Expr]:
     """Return the nodes that `outputs` are computed from without any of `symbols`, but for those that only lead to others."""
     trace = next(x for x in outputs if isinstance(x, Expr)).trace
@@ -285,40 +257,3 @@ def independent(outputs: Sequence[Scalar], symbols: Sequence[Scalar]) -> list[Ex
             seen.add(node.index)
             stack.extend(a for a in node.args if isinstance(a, Expr))
     return list(found.values())
-
-
-def emit_stage(
-    outputs: Mapping[str, Scalar], declared: set[int], accumulate: bool = False, ahead: Sequence[Expr] = ()
-) -> str:
-    """Print C that computes `outputs` from what an earlier stage of the same trace declared, and what that lacks.
-
-    Args:
-        outputs: what to compute, by the C lvalue that receives it.
-        declared: indices of the nodes that stand already; those printed here are added.
-        accumulate: whether lvalues grow by what is computed instead of being set to it.
-        ahead: nodes to compute for later stages.
-    """
-    needed: set[int] = set()
-    stack = [*ahead, *(x for x in outputs.values() if isinstance(x, Expr))]
-    nodes = stack[0].trace.nodes if stack else []
-    while stack:
-        node = stack.pop()
-        if node.index not in needed and node.index not in declared:
-            needed.add(node.index)
-            stack.extend(a for a in node.args if isinstance(a, Expr))
-    declared |= needed
-
-    sign = "+=" if accumulate else "="
-    lines = [statement(nodes[index]) for index in sorted(needed)]
-    return "".join(lines + [f"{name} {sign} {literal(x)};\n" for name, x in outputs.items()])
-
-
-def literal(x: Scalar) -> str:
-    """Return what stands for x in C."""
-    return f"t{x.index}" if isinstance(x, Expr) else f"(lane)({float(x)!r}f)"
-
-
-def statement(node: Expr) -> str:
-    """Return the C that computes a node from its arguments."""
-    value = node.args[0] if node.op == "input" else _FORMATS[node.op].format(*map(literal, node.args))
-    return f"const lane t{node.index} = {value};\n"

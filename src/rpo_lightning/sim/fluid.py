@@ -76,8 +76,10 @@ def fluid_wrench(
     """
     back = turned.T
     spin, flow = back @ w, back @ (v - vector(fluid.wind))
-    law = _on_box if isinstance(shape, FluidBox) else _on_ellipsoid
-    torque, push = law(fluid, shape, spin, flow)  # type: ignore[operator]
+    if isinstance(shape, FluidBox):
+        torque, push = _on_box(fluid, shape, spin, flow)
+    else:
+        torque, push = _on_ellipsoid(fluid, shape, spin, flow)
     return turned @ torque, turned @ push
 
 

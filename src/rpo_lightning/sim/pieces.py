@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from rpo_lightning.sim.expressions import Expr, Scalar, block, emit_stage, literal, statement
+from rpo_lightning.sim.emission import block, emit_stage, literal, statement
+from rpo_lightning.sim.expressions import Expr, Scalar
 
 __all__ = ["WHOLE", "Stage", "emit", "is_cut"]
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -19,11 +19,15 @@ from rpo_lightning.sim import codegen, kernels
 from rpo_lightning.sim.model import Model
 from rpo_lightning.sim.parameters import Parameters
 from rpo_lightning.sim.pieces import is_cut
+from rpo_lightning.sim.prelude import LANES
 from rpo_lightning.sim.rebuilds import usual_interval
 
 __all__ = ["Simulator", "resolve_device"]
 
 _CUDA_BLOCK = 32  # threads; few, because 128 environments should still spread over many multiprocessors
+
+
+_Arguments: TypeAlias = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor | None]
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -102,7 +106,7 @@ class Simulator:
         self.controls = self.parameters.controls
         self._robot = copy.deepcopy(model)  # traced at the first use of a kernel, when the caller's may have changed
         self._kernels: dict[str, wp.Kernel] = {}
-        width = codegen.LANES[self.device.type]
+        width = LANES[self.device.type]
         self._blocks = math.ceil(num_envs / width)
         self._trajectory_size = self._blocks * width * (substeps + model.records_end) * (model.nq + model.nd)
         self._shares = _split(self._blocks, min(threads, self._blocks) if self.device.type == "cpu" else 1)
@@ -124,7 +128,7 @@ class Simulator:
             control: (N, controls) of the actuators; None: 0. Where `controls` is 0 all are motors, and `force` has theirs.
             parameters: (N, k) or (k,), in the order of `parameters.names`; None: those of the robot.
         """
-        return _Step.apply(self, torch.is_grad_enabled(), *self._inputs(q, qd, force, control, parameters))
+        return _Step.apply(self, torch.is_grad_enabled(), *self._inputs((q, qd, force, control, parameters)))
 
     def acceleration(
         self,
@@ -135,20 +139,15 @@ class Simulator:
         parameters: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Return the rates' time derivative (N, nd) in a state, with a fresh mass matrix; arguments as of `step`."""
-        return _Acceleration.apply(self, *self._inputs(q, qd, force, control, parameters))
+        return _Acceleration.apply(self, *self._inputs((q, qd, force, control, parameters)))
 
     def default_parameters(self) -> torch.Tensor:
         """Return the parameters (k,) as the robot has them."""
         return torch.as_tensor(self.parameters.values, dtype=torch.float32, device=self.device)
 
-    def _inputs(
-        self,
-        q: torch.Tensor,
-        qd: torch.Tensor,
-        force: torch.Tensor,
-        control: torch.Tensor | None,
-        parameters: torch.Tensor | None,
-    ) -> tuple[torch.Tensor, ...]:
+    def _inputs(self, given: _Arguments) -> tuple[torch.Tensor, ...]:
+        """Return the arguments of `step`, checked, with the robot's own where there are none."""
+        q, qd, force, control, parameters = given
         if control is None:
             control = force.new_zeros(self.num_envs, self.controls)
         if parameters is None:
@@ -157,15 +156,15 @@ class Simulator:
             parameters = parameters.expand(self.num_envs, -1)
         widths = {"q": self.model.nq, "qd": self.model.nd, "force": self.model.nd}
         widths |= {"control": self.controls, "parameters": self.parameters.size}
-        given = q, qd, force, control, parameters
-        for (name, width), tensor in zip(widths.items(), given, strict=True):
+        whole = q, qd, force, control, parameters
+        for (name, width), tensor in zip(widths.items(), whole, strict=True):
             shape = (self.num_envs, width)
             if tuple(tensor.shape) != shape or tensor.dtype != torch.float32 or tensor.device != self.device:
                 raise ValueError(
                     f"{name} must be a float32 tensor of shape {shape} on {self.device}, "
                     f"got {tensor.dtype} {tuple(tensor.shape)} on {tensor.device}"
                 )
-        return given
+        return whole
 
     def _kernel(self, name: str) -> wp.Kernel:
         if name not in self._kernels:
@@ -181,7 +180,7 @@ class Simulator:
         arrays = [wp.from_torch(t, return_ctype=True) for t in tensors]
         if self.device.type == "cuda":
             stream = wp.stream_from_torch(torch.cuda.current_stream(self.device))
-            dim = self._blocks * codegen.LANES["cuda"]
+            dim = self._blocks * LANES["cuda"]
             wp.launch(kernel, dim=dim, inputs=[*arrays, self.num_envs, 0, *scalars], stream=stream, block_dim=_CUDA_BLOCK)
             return
 

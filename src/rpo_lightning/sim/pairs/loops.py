@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rpo_lightning.sim.expressions import Expr, Scalar, Trace, block, emit_stage, gradient, independent, maximum, where_less
+from rpo_lightning.sim.emission import block, emit_stage
+from rpo_lightning.sim.expressions import Expr, Scalar, Trace, gradient, independent, maximum, where_less
 from rpo_lightning.sim.model import Model
 from rpo_lightning.sim.pairs.shapes import BODY, Body
 from rpo_lightning.sim.pairs.wrenches import Table, pair_shapes, pair_wrench, tables
