@@ -41,7 +41,7 @@ class OpensLate(Logger):
     @property
     def experiment(self) -> Any:
         """What the logger writes with; before `begin` something that takes its calls and does nothing."""
-        return super().experiment if self.begun else _DummyExperiment()
+        return super().experiment if self.begun else _DummyExperiment()  # type: ignore[misc]
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log at environment steps."""
