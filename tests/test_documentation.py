@@ -33,8 +33,10 @@ SHORT = ["--model.init_args.total_env_steps=512", "--model.init_args.critic_epoc
 def short(words):
     """One window of 16 environments and episodes of 20 steps, instead of hours."""
     algorithm, _, task = f"/{words[words.index('--config') + 1].removesuffix('.yaml')}".rpartition("/")
-    algorithm, suite = algorithm.removeprefix("/").removesuffix("/dmc"), "/dmc" in algorithm
-    task = words[words.index("--data.env") + 1] if "--data.env" in words else f"dmc/{task}" if suite else task
+    algorithm, _, suite = algorithm.removeprefix("/").partition("/")
+    if suite == "gymnasium":
+        task = "".join(part.capitalize() for part in task.split("_")) + "-v5"
+    task = words[words.index("--data.env") + 1] if "--data.env" in words else f"{suite}/{task}".removeprefix("/")
     return [
         "--model.init_args.total_env_steps=512",
         f"--model.init_args.{EPOCHS.get(algorithm, 'critic_epochs')}=1",

@@ -32,7 +32,7 @@ class EventFile(OpensLate, TensorBoardLogger):
         directory: the run folder.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: str | Path) -> None:
         super().__init__(str(directory), name="", version="", default_hp_metric=False)
         self._session_end: Any = None
 
@@ -44,8 +44,7 @@ class EventFile(OpensLate, TensorBoardLogger):
     def describe(self, run: Run, env_steps: int) -> None:
         """Write which charts come first and, as text, the command and the configuration of this start."""
         self.experiment.add_custom_scalars({"What matters": {title: ["Multiline", tags] for title, tags in FIRST.items()}})
-        blocks = {"command": run.command, "config.yaml": run.config}
-        text = "\n\n".join(f"**{title}**\n\n```\n{content.strip()}\n```" for title, content in blocks.items())
+        text = f"**command**\n\n`{run.command}`\n\n**config.yaml**\n\n```\n{run.config.strip()}\n```"
         self.experiment.add_text("run", text, env_steps)
 
     def log_hyperparams(self, params: Any, metrics: Any = None, step: int | None = None) -> None:

@@ -26,8 +26,8 @@ PROJECT = "rpo-lightning"
 """Where services file the run, unless told."""
 
 
-class OpensLate:
-    """Before a logger of Lightning's: nothing is opened until `begin`, or the first metric.
+class OpensLate(Logger):
+    """Put before a logger of Lightning's: nothing is opened until `begin`, or the first metric.
 
     The Trainer opens every logger before anything is known to work; so a start that fails shows no empty run.
     """
@@ -39,20 +39,20 @@ class OpensLate:
         self.begun = True
 
     @property
-    def experiment(self: Any) -> Any:
+    def experiment(self) -> Any:
         """What the logger writes with; before `begin` something that takes its calls and does nothing."""
-        return super().experiment if self.begun else _DummyExperiment()
+        return super().experiment if self.begun else _DummyExperiment()  # type: ignore[misc]
 
-    def log_metrics(self: Any, metrics: Mapping[str, Any], step: int | None = None) -> None:
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log at environment steps."""
         if not self.begun:
             self.begin(0)
-        super().log_metrics(metrics, step)
+        super().log_metrics(dict(metrics), step)  # type: ignore[safe-super]
 
-    def log_hyperparams(self: Any, params: Mapping[str, Any], *args: Any, **options: Any) -> None:
+    def log_hyperparams(self, params: Any, *args: Any, **options: Any) -> None:
         """Log parameters; nothing before `begin`."""
         if self.begun:
-            super().log_hyperparams(params, *args, **options)
+            super().log_hyperparams(params, *args, **options)  # type: ignore[safe-super]
 
 
 class _KeepsRows(OpensLate):

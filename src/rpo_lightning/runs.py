@@ -76,7 +76,11 @@ def hyperparameters(trainer: Any, module: Any) -> dict[str, Any]:
         **{name: getattr(data, name) for name in DATA_OPTIONS},
         "processes": trainer.world_size,
         **{f"env.{name}": value for name, value in options.items()},
-        **{name: value for name, value in module.hparams.items() if name not in DIMENSIONS and not name.startswith("_")},
+        **{
+            name: value
+            for name, value in module.hparams.items()
+            if value is not None and name not in DIMENSIONS and not name.startswith("_")
+        },
     }
 
 

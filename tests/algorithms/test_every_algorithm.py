@@ -163,6 +163,7 @@ def test_metrics_that_every_algorithm_reports(name: str, straight: Any) -> None:
         assert learning | guards <= row.keys()
         assert all(value == value for value in row.values())
         assert row["actor/kl"] > 0
+        assert {metric.split("/")[0] for metric in row} <= {"train", "actor", "critic", "reward", "time", "nan"}
     assert {"train/return", "train/episode_length"} <= metrics[-1].keys()
 
 
