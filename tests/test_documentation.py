@@ -193,6 +193,12 @@ def test_make_train_installs_what_training_needs_and_nothing_else():
     assert re.findall(r"--editable (.+)", recipe) == ["."]
 
 
+def test_the_readme_counts_the_robots_of_others_that_load():
+    table = json.loads((ROOT / "tests/data/corpus.json").read_text())
+    others = [keys for package, each in table.items() if package != "rpo_lightning" for keys in each["robots"].values()]
+    assert f"{others.count([])} of {len(others)} robots in" in (ROOT / "README.md").read_text()
+
+
 def test_ci_calls_the_readmes_test_command():
     assert "make test" in (ROOT / "README.md").read_text()
     assert (ROOT / ".ci" / "run").read_text().rstrip().endswith("make test")
