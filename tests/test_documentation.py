@@ -65,6 +65,10 @@ def run(line, cwd):
         arguments += short(words)
     elif words[1] in ("validate", "predict"):
         arguments += short(words)[3:]
+    elif words[1] == "record":
+        arguments += ["--seconds=0.1", "--size=[32,32]"]
+    elif words[1] == "play":  # nobody would end it
+        arguments += ["--help"]
     if "2" in (following(words, "--trainer.devices"), following(words, "--fabric.devices")):
         command = [sys.executable, "-m", "rpo_lightning.cli", *arguments]
         return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
