@@ -15,7 +15,7 @@ FILMS = {
     "ant": "--seconds 4 --azimuth 120",
     "anymal": "--seconds 4 --azimuth 120 --distance 2.4",
     "humanoid": "--seconds 4 --azimuth 130 --distance 2.5",
-    "hand_reorient": "--seconds 4 --azimuth 100 --elevation -30 --distance 2.2",
+    "hand_reorient": "--seconds 4 --azimuth 115 --elevation -28 --distance 2.8",
     "walker": "--seconds 4 --azimuth 105",
 }
 """Task -> options of its film."""

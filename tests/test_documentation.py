@@ -69,8 +69,8 @@ def run(line, cwd):
     elif words[1] in ("validate", "predict"):
         arguments += short(words)[3:]
     elif words[1] == "record":
-        arguments += ["--seconds=0.2", "--size=[160, 120]"]
-    elif words[1] == "play":  # would stay open until it is closed: tests/view looks at it
+        arguments += ["--seconds=0.1", "--size=[32,32]"]
+    elif words[1] == "play":  # nobody would end it
         arguments += ["--help"]
     if "2" in (following(words, "--trainer.devices"), following(words, "--fabric.devices")):
         command = [sys.executable, "-m", "rpo_lightning.cli", *arguments]

@@ -6,6 +6,7 @@ import json
 import math
 import signal
 import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -212,7 +213,7 @@ def test_predict_writes_one_full_episode_per_environment(finished, capsys):
     call("predict", "--ckpt_path=last", "--episodes=3", "--output=again.pt")
     data = np.load("out.npz")
     steps = int(data["length"].max())
-    shapes = {"obs": (3,), "action": (1,), "q": (1,), "qd": (1,), "reward": (), "done": ()}
+    shapes = {"obs": (3,), "action": (1,), "q": (1,), "qd": (1,), "qpos": (0,), "qvel": (0,), "reward": (), "done": ()}
     assert {name: data[name].shape for name in shapes} == {name: (steps, 3, *rest) for name, rest in shapes.items()}
     assert data["done"].sum(0).tolist() == [1, 1, 1]
     for env, length in enumerate(data["length"]):
@@ -228,6 +229,43 @@ def test_predict_writes_one_full_episode_per_environment(finished, capsys):
     assert "out.txt" in refused(
         capsys, "predict", "--config", "tiny.yaml", "--ckpt_path=last", "--output=out.txt", "--episodes=1"
     )
+
+
+def test_predict_writes_a_table_that_other_tools_read(finished, capsys, monkeypatch):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    for name in ("out.npz", "out.parquet"):
+        call("predict", "--ckpt_path=last", "--episodes=3", f"--output={name}")
+    data, table = np.load("out.npz"), parquet.read_table("out.parquet").to_pydict()
+    assert list(table) == ["episode", "step", "obs.0", "obs.1", "obs.2", "action.0", "reward", "q.0", "qd.0", "done"]
+    lengths = data["length"].tolist()
+    assert table["episode"] == [episode for episode, length in enumerate(lengths) for _ in range(length)]
+    assert table["step"] == [step for length in lengths for step in range(length)]
+    for column, values in (("obs.1", data["obs"][..., 1]), ("reward", data["reward"]), ("done", data["done"])):
+        expected = np.concatenate([values[:length, episode] for episode, length in enumerate(lengths)])
+        np.testing.assert_array_equal(table[column], expected)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    line = refused(capsys, "predict", "--config=tiny.yaml", "--ckpt_path=last", "--output=no.parquet", "--episodes=1")
+    assert "pip install pyarrow" in line
+
+
+def test_trajectories_hold_the_coordinates_of_mujoco():
+    from rpo_lightning import envs
+    from rpo_lightning.sim import from_mujoco
+    from rpo_lightning.trajectories import record
+
+    class Module:
+        def player(self, num_envs, deterministic, generator):
+            return lambda obs: torch.zeros(num_envs, 8)
+
+    def make_env(num_envs, seed):
+        return envs.make("ant", num_envs=num_envs, seed=seed, episode_length=4)
+
+    seen = record(Module(), make_env, 2)
+    env = make_env(1, 0)
+    q, qd = from_mujoco(env.model, seen.qpos.flatten(0, 1), seen.qvel.flatten(0, 1))
+    torch.testing.assert_close(q.view_as(seen.q), seen.q)
+    torch.testing.assert_close(qd.view_as(seen.qd), seen.qd, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(seen.qpos[..., 3], seen.q[..., 6])  # w comes first there
 
 
 def test_validate_and_predict_ask_for_a_policy(folder, capsys):

@@ -18,7 +18,7 @@ ARGUMENTS = (
     "--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--use-gl=angle", "--use-angle=swiftshader",
     "--enable-unsafe-swiftshader", "--remote-debugging-port=0", "--remote-allow-origins=*", "--no-first-run",
 )  # fmt: skip
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 
 
 class Page:

@@ -22,7 +22,8 @@ def acts(policy: Any, env: Any, deterministic: bool = True, seed: int = 0) -> Ac
     Args:
         policy: None or "zero", "random"; an algorithm's module, anything with `act(obs, deterministic)`, or a function.
         env: N environments.
-        deterministic, seed: as of `acting`.
+        deterministic: act with the policy's mode instead of a sample.
+        seed: of samples and of random actions.
 
     Raises:
         ValueError: for another word. TypeError: for what is no policy.

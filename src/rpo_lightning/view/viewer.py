@@ -65,7 +65,7 @@ class Viewer:
         self._web = WebViewer(self.live, *self._at, self._camera)
         self.url = self._web.url
         notebook = _in_notebook()
-        if block is None and not notebook or block:
+        if block or (block is None and not notebook):
             print(f"{self.live.drawing.scene.name}: {self.url} (Ctrl-C ends it)", flush=True)
             try:
                 self._web.run()

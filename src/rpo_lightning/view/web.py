@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import math
 import queue
 import time
@@ -40,10 +42,12 @@ class WebViewer:
 
     def __init__(self, live: Live, port: int = 8080, host: str = "127.0.0.1", camera: Camera | None = None) -> None:
         self.live, self._camera = live, camera or Camera()
-        self._server = _viser().ViserServer(host=host, port=port, label=live.drawing.scene.name, verbose=False)
+        with contextlib.redirect_stdout(io.StringIO()):  # its own announcement: ours says more
+            self._server = _viser().ViserServer(host=host, port=port, label=live.drawing.scene.name, verbose=False)
         self.url = f"http://{'localhost' if host in ('127.0.0.1', '0.0.0.0') else host}:{self._server.get_port()}"
         self._todo: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._names, self._units = _names(live.env)
+        self._placed: np.ndarray | None = None
         self._build_scene()
         self._build_controls()
         self._tell("")
@@ -52,7 +56,7 @@ class WebViewer:
     def run(self, going_on: Callable[[], bool] = lambda: True, refresh: Callable[[], str] = lambda: "") -> None:
         """Run in real time as long as `going_on` says; `refresh` is called once a second and returns a note to show."""
         last = told = plotted = time.perf_counter()
-        note = refresh()
+        note, said = refresh(), None
         while going_on():
             now = time.perf_counter()
             while not self._todo.empty():  # what was clicked, in the thread that owns the environments
@@ -62,9 +66,9 @@ class WebViewer:
             if now - told > 1.0:
                 note, told = refresh(), now
             self._place()
-            if now - plotted > _PLOTS_S:
+            if now - plotted > _PLOTS_S and (told_of := (self.live.time, self.live.steps, self.live.paused, note)) != said:
                 self._tell(note)
-                plotted = now
+                plotted, said = now, told_of
             time.sleep(max(0.0, _PICTURES_S - (time.perf_counter() - now)))
 
     def close(self) -> None:
@@ -104,6 +108,9 @@ class WebViewer:
         live = self.live
         poses = live.drawing.poses(live.env)[live.shown]
         moved = self._camera.lookat(live.drawing.scene, poses) - live.drawing.scene.centre
+        if self._placed is not None and np.array_equal(self._placed, np.append(poses, moved)):
+            return  # the browser rests where nothing moves
+        self._placed = np.append(poses, moved)
         with self._server.atomic():
             self._world.position = -moved
             for frame, pose in zip(self._frames, poses, strict=True):
