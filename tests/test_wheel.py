@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import rpo_lightning
+from rpo_lightning import pretrained
 
 ROOT = Path(__file__).parents[1]
 SHORT = ["--model.init_args.total_env_steps=256", "--data.num_envs=16", "--data.horizon=8", "--data.iterations_per_epoch=2"]
@@ -74,3 +75,15 @@ def test_it_trains_with_a_preset(use):
     summary = json.loads((folder / "runs/cartpole/rpo/seed_0/summary.json").read_text())
     assert (summary["task"], summary["env_steps"]) == ("cartpole", 256)
     assert summary["commit"].startswith("rpo-lightning ")
+
+
+def test_it_holds_the_pretrained_policies_and_stays_small(wheel, use):
+    names = {
+        name.removeprefix("rpo_lightning/pretrained/")
+        for name in zipfile.ZipFile(wheel).namelist()
+        if "/pretrained/" in name
+    }
+    assert names == {f"{name}.pt" for name in pretrained.FILES}
+    assert wheel.stat().st_size < 5_000_000
+    _, out = use("export", "--ckpt_path", "dmc/cartpole_swingup", "--format", "torchscript")
+    assert "reppo on dmc/cartpole_swingup after 5505024 steps" in out

@@ -40,7 +40,7 @@ def init_from(module: Any, path: str | Path) -> str:
     for name, what in (("obs_dim", "observations"), ("action_dim", "actions")):
         if (theirs := metadata[name]) != (ours := getattr(module, name)):
             raise ValueError(
-                f"{file} was trained with {theirs} {what}, but this task has {ours}: it cannot be where to begin."
+                f"{file} cannot be where to begin: it was trained with {theirs} {what}, and this task has {ours}."
             )
     own = {name: value for name, value in module.state_dict().items() if name not in module.moved_by_training.values()}
     parts = {name.split(".")[0]: _misfit(name.split(".")[0], own, weights) for name in own}
@@ -49,7 +49,7 @@ def init_from(module: Any, path: str | Path) -> str:
     taken = {name: value for name, value in weights.items() if name in own and parts[name.split(".")[0]] is None}
     module.load_state_dict(taken, strict=False)
     module.source = {"path": str(path), **{name: metadata[name] for name in ("task", "algorithm", "env_steps")}}
-    fitting, fresh = ([part for part, fault in parts.items() if (fault is None) == fits] for fits in (True, False))
+    fitting, fresh = (sorted(part for part, fault in parts.items() if (fault is None) == fits) for fits in (True, False))
     sentence = f"beginning with {', '.join(fitting)} of {file} ({metadata['algorithm']} on {metadata['task']})"
     sentence += f"; new, for it has nothing that fits: {', '.join(fresh)}" if fresh else ""
     return f"{sentence}{_otherwise(module, metadata, weights, file)}."

@@ -32,10 +32,12 @@ def find(path: str | Path) -> Path:
     Raises:
         ValueError: if there is none.
     """
-    if (file := Path(path)).exists():
+    if (file := Path(path)).is_file():
         return file
     if str(path) in names():
         return _file(str(path))
+    if file.exists():
+        raise ValueError(f"{path} is a folder, no policy.")
     known = names()
     hint = nearest(str(path), known) or f" Policies of this package: {', '.join(known)}."
     raise ValueError(f"No policy at {path}.{hint}")

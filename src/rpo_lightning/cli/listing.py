@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from rpo_lightning import discovery, envs
+from rpo_lightning import discovery, envs, pretrained
 
 __all__ = ["listing"]
 
 
 def listing() -> str:
-    """Return tasks, algorithms, callbacks and presets, a line each."""
+    """Return tasks, algorithms, callbacks, policies and presets, a line each."""
     sections = {
         "Tasks (data.env)": {name: discovery.class_summary(envs.class_path(name)) for name in envs.names()},
         "Algorithms (model)": discovery.algorithms(),
         "Callbacks (trainer.callbacks)": discovery.callbacks(),
+        "Policies (load_policy, --ckpt_path of export)": {
+            name: f"of results/{pretrained.FILES[name]}" for name in pretrained.names()
+        },
         "Presets (--config)": dict.fromkeys(discovery.presets(), ""),
     }
     lines = []

@@ -1,0 +1,78 @@
+"""Write a card beside every recorded policy, `results/**/README.md`, from its summary.json and policy.pt."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rpo_lightning.pretrained import FILES
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def card(folder: Path) -> str:
+    """Return the card of the run recorded in `folder`."""
+    summary = json.loads((folder / "summary.json").read_text())
+    policy = torch.load(folder / "policy.pt", weights_only=True)
+    where, evaluations = folder.relative_to(ROOT).as_posix(), summary["eval"]
+    task, env = summary["task"], policy["env"]
+    name = next((name for name, run in FILES.items() if where == f"results/{run}"), None)
+    own = f", a class of its own ({env['name']}) in `examples/{task}`" if env["name"] != task else ""
+    here = f"../../{where}" if own else where
+    minutes, milliseconds = summary["wall_clock_s"] / 60.0, 1000.0 * policy["dt"]
+    rows = [
+        *(f"| return, {kind} | {_return(found)} |" for kind, found in evaluations.items()),
+        f"| cost | {_spaced(summary['env_steps'])} steps, {minutes:.0f} min on {summary['machine']} |",
+        f"| commit | `{summary['commit']}` |",
+        f"| trained by | `{summary['command']}` |",
+        f"| observations, actions | {policy['obs_dim']}, {policy['action_dim']}; one action every {milliseconds:.4g} ms |",
+        *([f'| in Python | `rpo_lightning.load_policy("{name}")` |'] if name else []),
+    ]
+    return "\n".join(
+        [
+            f"# {summary['algorithm']} on {task}, seed {summary['seed']}",
+            "",
+            f"Of the task `{task}`{own}. [To the robot]({_up(folder)}docs/deploy.md) says what `policy.pt` holds and",
+            "how it is used; `python scripts/cards.py` writes this card.",
+            "",
+            "| | |",
+            "| --- | --- |",
+            *rows,
+            "",
+            "```text",
+            *([f"cd examples/{task}"] if own else []),
+            f"rpo-lightning validate --ckpt_path {here}/policy.pt",
+            f"rpo-lightning play --ckpt_path {here}/policy.pt",
+            f"rpo-lightning export --ckpt_path {here}/policy.pt --output policy.onnx",
+            f"rpo-lightning fit --config ... --init_from {here}/policy.pt",
+            "```",
+            "",
+        ]
+    )
+
+
+def _return(found: dict[str, Any]) -> str:
+    return f"{found['mean']:.5g} ± {found['std']:.3g} over {found['episodes']} episodes of {found['length']:.0f} steps"
+
+
+def _spaced(number: int) -> str:
+    return f"{number:,}".replace(",", " ")
+
+
+def _up(folder: Path) -> str:
+    return "../" * len(folder.relative_to(ROOT).parts)
+
+
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    for policy in sorted((ROOT / "results").rglob("policy.pt")):
+        (policy.parent / "README.md").write_text(card(policy.parent))
+        print(policy.parent.relative_to(ROOT) / "README.md")
+
+
+if __name__ == "__main__":
+    main()
