@@ -18,7 +18,7 @@ from study.recorded_runs import RecordedRun, read_run
 from study.studies import BUDGET, published
 
 ROOT = Path(__file__).resolve().parents[1]
-TASKS = {"hopper": "Hopper", "ant": "Ant", "anymal": "Anymal", "humanoid": "Humanoid"}
+TASKS = {"hand_reorient": "Hand Reorient", "hopper": "Hopper", "ant": "Ant", "anymal": "Anymal", "humanoid": "Humanoid"}
 """Tasks that are drawn, and how they are called."""
 SHADES = (BLUE, SKY, "#7f9fb5")
 """Of a task's runs, the longest first."""
@@ -41,8 +41,8 @@ def find_runs(results: Path) -> dict[str, list[RecordedRun]]:
 
 def draw(found: Mapping[str, Sequence[RecordedRun]], path: Path) -> None:
     """Draw a panel for each task."""
-    figure, grid = plt.subplots(2, 2, figsize=(10, 6), layout="constrained")
-    axes = list(grid.flat)
+    figure, grid = plt.subplots(2, 3, figsize=(11, 5.6), layout="constrained")
+    *axes, key = grid.flat
     for ax, (task, runs) in zip(axes, found.items(), strict=True):
         tidy(ax)
         mean, deviation = published("table1", task)["rpo"]
@@ -57,12 +57,13 @@ def draw(found: Mapping[str, Sequence[RecordedRun]], path: Path) -> None:
         ax.locator_params(nbins=5)
     for ax in axes[2:]:
         ax.set_xlabel("million environment steps")
-    for ax in axes[::2]:
+    for ax in axes[::3]:
         ax.set_ylabel("return, sampled actions")
-    axes[0].plot([], [], color=BLUE, linewidth=1.7, label="this repository, one seed")
-    axes[0].plot([], [], color=SKY, linewidth=1.7, label="further seeds, shorter runs")
-    axes[0].plot([], [], color=ORANGE, linestyle=(0, (5, 3)), label="paper, final mean and standard deviation")
-    figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    key.axis("off")
+    key.plot([], [], color=BLUE, linewidth=1.7, label="this repository, one seed")
+    key.plot([], [], color=SKY, linewidth=1.7, label="further seeds, shorter runs")
+    key.plot([], [], color=ORANGE, linestyle=(0, (5, 3)), label="paper, final mean\nand standard deviation")
+    key.legend(loc="center left", frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
     plt.close(figure)
