@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -157,7 +157,7 @@ def _task(env: Any, said: Iterable[str], form: str) -> str:
     """Return the description of a task in one of the formats."""
     title, tables = f"{env.name}: {env.obs_dim} observations, {env.action_dim} actions", task_tables(env)
     if form == "json":
-        rows = {"observations": observations_of(env), "actions": actions_of(env)}
+        rows: dict[str, Sequence[Quantity | ActionRow]] = {"observations": observations_of(env), "actions": actions_of(env)}
         rows |= {"privileged": env.privileged_table()} if env.privileged_dim and hasattr(env, "privileged_table") else {}
         return json.dumps(
             {"task": env.name} | {name: [row._asdict() for row in part] for name, part in rows.items()}, indent=1

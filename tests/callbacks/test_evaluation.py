@@ -165,3 +165,16 @@ def test_options_that_the_environment_has_not_are_refused_before_training(comman
     assert not Path("runs").exists()
     main([command, "--config=tiny.yaml", *evaluation, "{limit: 2.0}", "--model.total_env_steps=256"])
     assert events(RUN)["eval/return"]
+
+
+def test_terms_of_the_reward_are_logged_beside_the_returns_that_they_add_up_to(folder):
+    call("fit", "--data.env=tests.toy.HiddenVelocity", "--trainer.callbacks=Evaluation", "--trainer.callbacks.episodes=4")
+    (run,) = Path("runs").glob("hidden_velocity/*/*")
+    seen = {name: [value for _, value in points] for name, points in events(run).items()}
+    for total, terms in (
+        ("train/return", ("reward/effort", "reward/rest")),
+        ("eval/return", ("eval/reward/effort", "eval/reward/rest")),
+        ("eval/return_deterministic", ("eval/reward/effort_deterministic", "eval/reward/rest_deterministic")),
+    ):
+        added = [sum(parts) for parts in zip(*(seen[name] for name in terms), strict=True)]
+        assert added == pytest.approx(seen[total], rel=1e-4)

@@ -65,7 +65,7 @@ class RecentEpisodes:
     def metrics(self, batch: RolloutBatch) -> dict[str, float]:
         """Take in a window and return the means; empty before the first episode has ended."""
         if tuple(batch.episode_terms) != self._ended.terms:  # the first window, or the task has changed
-            self.windows, self._ended = [], EndedEpisodes(batch.episode_terms)
+            self.windows, self._ended = [], EndedEpisodes([*batch.episode_terms])
         ended = self._ended.to(batch.reward.device)
         ended.reset()
         ended.update(batch.episode_return, batch.episode_length, batch.episode_terms)

@@ -324,9 +324,9 @@ class BaseEnv(ABC):
 
 def _added(reward: Reward) -> tuple[Tensor, dict[str, Tensor]]:
     """Return a reward (N,), the sum of its terms if it is one, and the terms without their graph."""
-    total, terms = reward if isinstance(reward, tuple) else (reward, {})
-    if isinstance(total, Mapping):
-        total, terms = functools.reduce(operator.add, total.values()), total
+    if isinstance(reward, Tensor):
+        return reward, {}
+    total, terms = reward if isinstance(reward, tuple) else (functools.reduce(operator.add, reward.values()), reward)
     return total, {name: term.detach() for name, term in terms.items()}
 
 
