@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
 from rpo_lightning.pretrained import FILES
 
@@ -20,6 +21,11 @@ def card(folder: Path) -> str:
     policy = torch.load(folder / "policy.pt", weights_only=True)
     where, evaluations = folder.relative_to(ROOT).as_posix(), summary["eval"]
     task, env = summary["task"], policy["env"]
+    options = yaml.safe_load((folder / "config.yaml").read_text())["model"]["init_args"]
+    gone = sorted(options.keys() - policy["model"]["init_args"].keys())
+    validate = "rpo-lightning validate --ckpt_path {}/policy.pt"
+    if gone:
+        validate += f" --config ...  # its own config.yaml names what is no longer an option: {', '.join(gone)}"
     name = next((name for name, run in FILES.items() if where == f"results/{run}"), None)
     own = f", a class of its own ({env['name']}) in `examples/{task}`" if env["name"] != task else ""
     here = f"../../{where}" if own else where
@@ -37,7 +43,8 @@ def card(folder: Path) -> str:
             f"# {summary['algorithm']} on {task}, seed {summary['seed']}",
             "",
             f"Of the task `{task}`{own}. [To the robot]({_up(folder)}docs/deploy.md) says what `policy.pt` holds and",
-            "how it is used; `python scripts/cards.py` writes this card.",
+            "how it is used; `python scripts/cards.py` writes this card. Figures are those of the commit below: the engine",
+            "has changed since, and may give others.",
             "",
             "| | |",
             "| --- | --- |",
@@ -45,7 +52,7 @@ def card(folder: Path) -> str:
             "",
             "```text",
             *([f"cd examples/{task}"] if own else []),
-            f"rpo-lightning validate --ckpt_path {here}/policy.pt",
+            validate.format(here),
             f"rpo-lightning play --ckpt_path {here}/policy.pt",
             f"rpo-lightning export --ckpt_path {here}/policy.pt --output policy.onnx",
             f"rpo-lightning fit --config ... --init_from {here}/policy.pt",
