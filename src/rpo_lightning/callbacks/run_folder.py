@@ -47,8 +47,8 @@ class RunFolder(Callback):
         for name, (then, now) in (resumed.changes if resumed is not None else {}).items():
             say(f"changed since the checkpoint: {name} is now {now}, was {then}.")
         self._from = pl_module.env_steps
-        for logger in trainer.loggers if keeps_files(trainer) else ():
-            if isinstance(logger, OpensLate):
+        for logger in trainer.loggers:
+            if isinstance(logger, OpensLate) and keeps_files(trainer):
                 logger.begin(pl_module.env_steps)
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
