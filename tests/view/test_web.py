@@ -3,6 +3,7 @@
 import itertools
 import socket
 import sys
+import time
 import urllib.request
 
 import numpy as np
@@ -173,28 +174,37 @@ def test_the_page_in_a_browser(web):
         """Where the ant is in the picture, once `seen` is true of that."""
         for _ in range(60):
             picture = page.screenshot()
-            where = picture[..., 0] - picture[..., 2] > 70.0
+            where = picture[..., 0] - picture[..., 2] > 40.0
             if seen(where):
                 return where
         raise AssertionError("nothing of the kind is seen")
 
+    def become(true):
+        until = time.monotonic() + 120.0
+        while not true():
+            assert time.monotonic() < until
+            time.sleep(0.05)
+
+    live = web.live
+    web._toggle()
     scene = web._server.scene  # what a processor alone would draw for a second or more
     scene.configure_default_lights(cast_shadow=False)
     scene.configure_environment_map(None)
     scene.remove_by_name("/world/floor")
     thread.start()
     try:
-        with browser(700, 260) as page:
+        with browser(900, 320) as page:
             page.open(web.url)
-            click("Pause")
-            page.wait("document.body.innerText.includes('paused')")
-            page.wait("document.querySelectorAll('canvas').length > 0")
             first = robot(lambda where: where.mean() > 0.01)  # the page fades in
-            steps = web.live.steps
-            for count in range(1, 9):
+            for count in range(1, 21):
                 click("One step")
-                page.wait(f"document.body.innerText.includes('step {steps + count},')")
+                become(lambda: live.steps == count)  # noqa: B023 - used at once
+            page.wait("document.body.innerText.includes('step 20,')")
             robot(lambda where: (where != first).sum() > 0.15 * first.sum())
+            click("Run")
+            become(lambda: live.time > 0.5)
+            click("Pause")
+            become(lambda: live.paused)
             assert not page.errors
     finally:
         done.set()

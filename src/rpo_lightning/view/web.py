@@ -19,6 +19,7 @@ from rpo_lightning.view.triangles import surfaces
 
 __all__ = ["WebViewer"]
 
+_ROOM = 1.4  # further away than in a film: the controls cover a third of the page
 _PICTURES_S = 1.0 / 30.0
 _PLOTS_S = 0.25
 _POINTS = 200  # of a plot
@@ -98,7 +99,7 @@ class WebViewer:
             )  # fmt: skip
         camera, azimuth, slope = self._camera, *np.deg2rad([self._camera.azimuth, self._camera.elevation])
         away = np.array([math.cos(slope) * math.cos(azimuth), math.cos(slope) * math.sin(azimuth), math.sin(slope)])
-        server.initial_camera.position = scene.centre - camera.radius(scene) * away
+        server.initial_camera.position = scene.centre - _ROOM * camera.radius(scene) * away
         server.initial_camera.look_at = scene.centre
         server.initial_camera.fov = math.radians(45.0)
         server.initial_camera.near, server.initial_camera.far = 0.01 * scene.extent, 200.0 * scene.extent
