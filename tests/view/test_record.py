@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from importlib.util import find_spec
 
 import numpy as np
@@ -9,7 +10,6 @@ import pytest
 
 from rpo_lightning import envs
 from rpo_lightning.cli import main, watching
-from rpo_lightning.view import acting as acting_module
 from rpo_lightning.view import renderer as renderer_module
 from rpo_lightning.view.acting import acting
 from rpo_lightning.view.camera import Camera
@@ -170,7 +170,16 @@ def test_mistakes_are_told_in_one_line(folder, capsys, monkeypatch):
     assert not list(folder.glob("a.*"))
 
 
-def test_the_policy_of_this_repository_is_taken_if_there_is_one():
-    assert watching.recorded_policy("ant") == POLICY
-    assert watching.recorded_policy("dmc/fish_swim") is None
-    assert acting_module.ACTIONS == ("policy", "random", "zero")
+def test_a_policy_that_comes_with_the_package_is_taken_if_there_is_one():
+    assert watching.with_task("record", ["ant"]) == [f"--ckpt_path={POLICY}"]
+    assert not any("ckpt_path" in option for option in watching.with_task("record", ["ant", "--actions=zero"]))
+    assert "--data.env=dmc/fish_swim" in watching.with_task("record", ["dmc/fish_swim"])
+
+
+def test_a_policy_that_lies_alone_tells_model_and_task_itself(folder, capsys):
+    shutil.copyfile(POLICY, folder / "alone.pt")
+    main(["record", "--ckpt_path=alone.pt", "--output=a.npz", "--seconds=0.5"])
+    main(["record", "ant", "--output=b.npz", "--seconds=0.5"])
+    one, other = np.load(folder / "a.npz"), np.load(folder / "b.npz")
+    assert np.array_equal(one["poses"], other["poses"])
+    assert np.ptp(one["poses"][:, 0, 0, 0]) > 0.1  # it runs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,10 +11,12 @@ from pathlib import Path
 from typing import NoReturn
 
 from rpo_lightning import console, discovery, run_folder
+from rpo_lightning.runs import DIMENSIONS
 
-__all__ = ["Arguments", "split"]
+__all__ = ["WATCHES", "Arguments", "split"]
 
-READS_POLICIES = ("validate", "test", "predict", "play", "record")
+WATCHES = ("play", "record")
+READS_POLICIES = ("validate", "test", "predict", *WATCHES)
 TASK_OPTION = re.compile(r"--data\.env\.init_args\.(?P<name>\w+)(?:=(?P<value>.*))?", re.DOTALL)
 WHOLE = re.compile(r"(?P<option>--[^=]+=)?(?P<number>[-+]?\d[\d_]*(\.\d*)?[eE]\+?\d{1,2})")
 
@@ -49,7 +52,8 @@ class _Splitter(argparse.ArgumentParser):
 def split(command: str, arguments: list[str]) -> Arguments:
     """Take the options of a command apart and find its configuration files.
 
-    Commands that read a policy, without a `--config`, take the `config.yaml` that lies with the checkpoint.
+    Commands that read a policy, without a `--config`, take the `config.yaml` that lies with the checkpoint. Where none does,
+    and to watch it, the model and the environment that the file itself tells are enough.
 
     Raises:
         ValueError: if there is no such file, with the nearest name; nor such a checkpoint, where the configuration is
@@ -67,10 +71,23 @@ def split(command: str, arguments: list[str]) -> Arguments:
         if not configs and command in READS_POLICIES:
             if not run_folder.NAMED.fullmatch(given.ckpt_path):
                 run_folder.find_checkpoint(given.ckpt_path, Path())  # a name that leads nowhere is said first
-            folders = Path(given.ckpt_path).parents[:2]
+            folders = () if command in WATCHES else Path(given.ckpt_path).parents[:2]
             configs = [config for folder in folders if (config := folder / "config.yaml").is_file()][:1]
+            options += [] if configs else _as_told(Path(given.ckpt_path))
     task_options, options = _task_options(options)
     return Arguments(configs, [_whole(option) for option in options], task_options, given.help)
+
+
+def _as_told(path: Path) -> list[str]:
+    """Return the options that make what the file of a policy says it was; none if it is no such file."""
+    if not path.is_file():
+        return []
+    from rpo_lightning.policies import read_policy
+
+    told, _ = read_policy(path)
+    options = {name: value for name, value in told["model"]["init_args"].items() if name not in DIMENSIONS}
+    model = {"class_path": told["model"]["class_path"], "init_args": options}
+    return [f"--model={json.dumps(model)}", f"--data.env={json.dumps(told['env'])}"]
 
 
 def _task_options(options: list[str]) -> tuple[dict[str, str], list[str]]:

@@ -49,7 +49,7 @@ class RPOCLI(LightningCLI):
     def __init__(self, command: str, options: list[str]) -> None:
         self.command, self.trains = command, command in TRAINS
         self.line = provenance.command_line([command, *options])
-        if command in watching.WATCHES:
+        if command in arguments.WATCHES:
             options = watching.with_task(command, options)
         self.given = arguments.split(command, options)
         self.folder: RunFolder | None = None
@@ -98,7 +98,7 @@ class RPOCLI(LightningCLI):
             default=[],
             help="Callbacks of every run to leave out: a name, or several as [Evaluation, NaNGuard].",
         )
-        if self.command in watching.WATCHES:
+        if self.command in arguments.WATCHES:
             watching.add_options(parser, self.command)
         if self.command == "predict":
             parser.add_argument(

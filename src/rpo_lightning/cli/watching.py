@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from jsonargparse import ActionYesNo
 
-from rpo_lightning import console, discovery, policies
+from rpo_lightning import console, policies, pretrained
 from rpo_lightning.interrupts import Interrupted
 from rpo_lightning.run_folder import newest_checkpoint
 
@@ -21,9 +21,7 @@ if TYPE_CHECKING:
     from rpo_lightning.view.acting import Act
     from rpo_lightning.view.live import Live
 
-__all__ = ["WATCHES", "add_options", "play", "record", "recorded_policy", "with_task"]
-
-WATCHES = ("play", "record")
+__all__ = ["add_options", "play", "record", "with_task"]
 
 
 def with_task(command: str, options: list[str]) -> list[str]:
@@ -44,18 +42,12 @@ def with_task(command: str, options: list[str]) -> list[str]:
             raise ValueError(
                 f"{command} {task}: {', '.join(sorted(sources))} names a task already, so leave one of them out."
             )
-        if (policy := recorded_policy(task)) is not None and "--actions" not in given:
-            return [*options, f"--ckpt_path={policy}"]
+        if task in pretrained.names() and "--actions" not in given:
+            return [*options, f"--ckpt_path={pretrained.find(task)}"]
         options = [f"--data.env={task}", *options]
     if not sources and "--model" not in given and not given & {"-h", "--help"}:
         options = [*options, "--model=RPO", "--model.init_args.total_env_steps=1"]
     return options
-
-
-def recorded_policy(task: str) -> Path | None:
-    """Return the policy of this repository's own run on a task, where there is one."""
-    path = discovery.PACKAGE.parents[1] / "results" / task / "rpo" / "seed_0" / "policy.pt"
-    return path if path.is_file() and path.with_name("config.yaml").is_file() else None
 
 
 def _value(options: list[str], name: str) -> str | None:
