@@ -1,6 +1,6 @@
 """Train our cartpole with the PPO of skrl (https://skrl.readthedocs.io), from the environments' gymnasium interface.
 
-    pip install 'rpo-lightning[gymnasium]' skrl
+    pip install -e ".[gymnasium]" skrl
     python examples/other_library/skrl_ppo.py --updates 40
 
 Prints the mean return of the episodes that ended in the first and in the last windows; an episode has 240 steps.

@@ -1,6 +1,6 @@
 """Search RPO's hyper-parameters on cartpole with Optuna; trials that fall behind at an evaluation are pruned.
 
-    pip install 'rpo-lightning[search]'
+    pip install -e ".[search]"
     python examples/search/search.py --trials 12
     python examples/search/search.py --trials 12 --storage sqlite:///search.db   # in several terminals: one search
 
