@@ -46,8 +46,8 @@ def film(env: Any, act: Act, seconds: float) -> Frames:
         forget(act, ended)
         obs = step.obs
     poses, *others = zip(*rows, strict=True)
-    reward, done, action = (torch.stack(column).numpy() for column in others)
-    return Frames(drawing.scene, np.stack(poses), reward, done, action)
+    reward, done, actions = (torch.stack(column).numpy() for column in others)
+    return Frames(drawing.scene, np.stack(poses), reward, done, actions)
 
 
 def pictures(

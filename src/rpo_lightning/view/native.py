@@ -42,7 +42,9 @@ class NativeViewer:
 
     def __init__(self, live: Live, camera: Camera | None = None, launch: Callable[..., Any] | None = None) -> None:
         if launch is None:
-            from mujoco.viewer import launch_passive as launch
+            from mujoco.viewer import launch_passive
+
+            launch = launch_passive
         self.live, self._camera = live, camera or Camera()
         self._stage = Stage(live.drawing.scene)
         self._keys: queue.SimpleQueue[str] = queue.SimpleQueue()  # the window has a thread of its own

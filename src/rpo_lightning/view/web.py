@@ -57,7 +57,7 @@ class WebViewer:
     def run(self, going_on: Callable[[], bool] = lambda: True, refresh: Callable[[], str] = lambda: "") -> None:
         """Run in real time as long as `going_on` says; `refresh` is called once a second and returns a note to show."""
         last = told = plotted = time.perf_counter()
-        note, said = refresh(), None
+        note, said = refresh(), (-1.0, 0, False, "")
         while going_on():
             now = time.perf_counter()
             while not self._todo.empty():  # what was clicked, in the thread that owns the environments
