@@ -28,7 +28,8 @@ def task_facts(env: Any) -> dict[str, Any]:
     """
     observations = [list(each) for each in env.observation_table()] if hasattr(env, "observation_table") else []
     actions = [each._asdict() for each in env.action_table()] if hasattr(env, "action_table") else []
-    model, start, joints = getattr(env, "model", None), [], []
+    model: Any = getattr(env, "model", None)
+    start, joints = [], []
     if hasattr(model, "links"):  # of this library's engine
         start, joints = model.start.tolist(), [link.name for link in model.links]
     elif hasattr(model, "njnt"):  # MuJoCo's
