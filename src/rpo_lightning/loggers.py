@@ -62,7 +62,8 @@ class _KeepsRows(OpensLate):
         rows, path = [], Path(self.log_dir) / "metrics.csv"
         if env_steps > 0 and path.exists():
             with path.open(newline="") as file:
-                rows = [row for row in csv.DictReader(file) if int(row["step"]) <= env_steps]
+                whole = (line for line in file if line.endswith("\n"))  # a killed process may leave half of one
+                rows = [row for row in csv.DictReader(whole) if int(row["step"]) <= env_steps]
         super().begin(env_steps)
         if not rows:
             return
