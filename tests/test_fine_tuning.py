@@ -8,7 +8,7 @@ import yaml
 
 import rpo_lightning
 from rpo_lightning import fine_tuning, policies, runs
-from rpo_lightning.algorithms import RPO, SAPO
+from rpo_lightning.algorithms import GIPPO, RPO, SAPO
 from rpo_lightning.cli import main
 from rpo_lightning.nn import FreeStdActor
 from tests.algorithms.drivers import make_algorithm
@@ -85,6 +85,22 @@ def test_what_training_moves_begins_as_configured(tmp_path, folder):
     assert "nothing that fits" not in said
     last = torch.load(RUN / LAST, weights_only=True)["state_dict"]
     assert all(torch.equal(value, last[name]) for name, value in module.state_dict().items() if name != "kl_coef")
+
+
+def test_steps_found_by_training_begin_as_configured(tmp_path, folder):
+    call(
+        "fit",
+        "--trainer.max_steps=2",
+        "--model=GIPPO",
+        "--model.init_args.total_env_steps=1000",
+        "--model.init_args.hidden=[8]",
+    )
+    (last,) = folder.glob("runs/point_mass/gippo/seed_0/checkpoints/last.ckpt")
+    module = GIPPO(3, 1, 1000, hidden=(8,))
+    before = {name: value.clone() for name, value in module.state_dict().items() if "." not in name}
+    assert not all(torch.equal(value, torch.load(last)["state_dict"][name]) for name, value in before.items())
+    fine_tuning.init_from(module, last)
+    assert all(torch.equal(value, module.state_dict()[name]) for name, value in before.items())
 
 
 @pytest.mark.parametrize("command", ["fit", "fabric"])

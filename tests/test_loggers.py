@@ -213,3 +213,22 @@ def test_from_python_a_folder_is_given(tmp_path):
     file.log_metrics({"eval/return": 1.0}, step=64)  # without the callback RunFolder the first metric opens it
     file.save()
     assert of_csv(tmp_path / "csv/metrics.csv") == [(64, 1.0)]
+
+
+def test_half_a_row_of_a_process_that_was_killed_is_left_out(tmp_path):
+    def opened(env_steps):
+        logger = in_run_folder(CSVLogger, tmp_path)
+        logger.begin(env_steps)
+        return logger
+
+    first = opened(0)
+    for step in (64, 128):
+        first.log_metrics({"eval/return": 1.5, "train/return": 2.5}, step=step)
+    first.save()
+    file = tmp_path / "metrics.csv"
+    whole = file.read_text()
+    for cut in (3, 5, 9):
+        file.write_text(whole[:-cut])
+        opened(128)
+        assert of_csv(file) == [(64, 1.5)]
+        file.write_text(whole)

@@ -42,7 +42,8 @@ def init_from(module: Any, path: str | Path) -> str:
             raise ValueError(
                 f"{file} cannot be where to begin: it was trained with {theirs} {what}, and this task has {ours}."
             )
-    own = {name: value for name, value in module.state_dict().items() if name not in module.moved_by_training.values()}
+    # networks and normalisers; what the algorithm itself holds are steps and coefficients, which training moves
+    own = {name: value for name, value in module.state_dict().items() if "." in name}
     parts = {name.split(".")[0]: _misfit(name.split(".")[0], own, weights) for name in own}
     if (misfit := parts["actor"]) is not None:
         raise ValueError(f"{file} cannot be where to begin: its actor is another one, {misfit}.")

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lightning.fabric.loggers.logger import _DummyExperiment
 from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.loggers.logger import DummyExperiment
 
 from rpo_lightning.files import write_json
 from rpo_lightning.run_folder import newest_checkpoint
@@ -41,7 +41,7 @@ class OpensLate(Logger):
     @property
     def experiment(self) -> Any:
         """What the logger writes with; before `begin` something that takes its calls and does nothing."""
-        return super().experiment if self.begun else _DummyExperiment()  # type: ignore[misc]
+        return super().experiment if self.begun else DummyExperiment()  # type: ignore[misc]
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log at environment steps."""
@@ -62,7 +62,8 @@ class _KeepsRows(OpensLate):
         rows, path = [], Path(self.log_dir) / "metrics.csv"
         if env_steps > 0 and path.exists():
             with path.open(newline="") as file:
-                rows = [row for row in csv.DictReader(file) if int(row["step"]) <= env_steps]
+                whole = (line for line in file if line.endswith("\n"))  # a killed process may leave half of one
+                rows = [row for row in csv.DictReader(whole) if int(row["step"]) <= env_steps]
         super().begin(env_steps)
         if not rows:
             return

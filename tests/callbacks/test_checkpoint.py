@@ -134,6 +134,16 @@ def test_a_history_of_checkpoints(tmp_path):
     keeper = LastAndBest(every_minutes=None, every_n_steps=100)
     run(keeper, 0, 6)
     assert kept() == [128, 256, 320]  # the first iterations that reach 100, 200, 300
+    # at an epoch's end it waits for the evaluation, also where the last one is due anyway
+    every, module.env_steps = LastAndBest(every_n_iterations=1, every_n_steps=100), 0
+    every.on_train_start(writer, module)
+    module.iteration, module.env_steps = 4, 104
+    every.on_train_batch_end(writer, module, None, None, 3)
+    assert 104 not in kept()
+    every.on_train_epoch_end(writer, module)
+    assert 104 in kept()
+    (tmp_path / "checkpoints/step_104.ckpt").unlink()
+    module.env_steps = 320
     # one that has just been written is not due again in the run that continues it
     run(LastAndBest(every_minutes=None, every_n_steps=100), 5, 7)
     assert kept() == [128, 256, 320, 448]

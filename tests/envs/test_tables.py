@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import rpo_lightning
+from rpo_lightning.deployment import task_facts
 from rpo_lightning.envs.ant import Ant
 from rpo_lightning.envs.base_pose import BasePose
 from rpo_lightning.envs.dmc import TASKS as CONTROL
@@ -372,6 +373,7 @@ def test_gymnasium_s_tasks_on_mujoco_say_what_they_show():
     expected |= {f"{joint} velocity": data.qvel[dof] for joint, _, dof in hinges(model)}
     assert found == pytest.approx(expected, rel=1e-5)
     assert [row.unit for row in env.action_table()[:3]] == ["120 N m", "90 N m", "60 N m"]
+    assert task_facts(env)["dt"] == pytest.approx(0.05)
     env.close()
 
 

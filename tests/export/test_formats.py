@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import zipfile
 from functools import partial
 from pathlib import Path
 
@@ -152,6 +153,18 @@ def test_the_command_needs_nothing_but_the_file(tmp_path, monkeypatch, capsys):
         (("--ckpt_path", "hoper"), "Did you mean 'hopper'?"),
     ):
         assert words in refused(capsys, "export", *options)
+
+
+@pytest.mark.parametrize("kind", ["onnx", "torch_export"])
+def test_the_file_does_not_say_where_on_the_machine_the_source_lies(kind, tmp_path):
+    path = tmp_path / "policy.pt2"
+    export(trained(GRU), path, kind)
+    read = [path.read_bytes()]
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            read = [archive.read(name) for name in archive.namelist()]
+    for source in (torch, rpo_lightning):
+        assert not any(str(Path(source.__file__).parent).encode() in part for part in read)
 
 
 def test_an_absent_extra_is_said_in_a_line(tmp_path, monkeypatch):

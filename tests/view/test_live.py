@@ -123,6 +123,24 @@ def test_whoever_can_act_acts():
         acts(3, env)
 
 
+def test_a_policy_that_remembers_begins_with_the_episodes():
+    class Policy:
+        seen = None
+
+        def act(self, obs, deterministic):
+            self.seen = self.seen + 1.0
+            return torch.zeros(2, 8)
+
+        def reset(self, mask=None):
+            self.seen = torch.zeros(2) if mask is None else self.seen.masked_fill(mask, 0.0)
+
+    policy = Policy()
+    watched = Live(envs.make("ant", num_envs=2, episode_length=3), acts(policy, None))
+    for seen in (1.0, 2.0, 0.0, 1.0):
+        watched.step()
+        assert policy.seen.tolist() == [seen, seen]
+
+
 def test_what_is_remembered_of_an_episode_ends_with_it():
     from rpo_lightning.algorithms.player import Player
 

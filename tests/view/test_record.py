@@ -156,9 +156,11 @@ def test_a_replay_is_one_page_that_asks_for_nothing(folder):
 def test_mistakes_are_told_in_one_line(folder, capsys, monkeypatch):
     assert "none.avi" in refused(capsys, "record", "ant", "--output=none.avi")
     assert "two even numbers" in refused(capsys, "record", "ant", "--size=[641,480]")
+    assert "--fps must be above 0, not 0" in refused(capsys, "record", "ant", "--output=a.npz", "--fps=0")
     assert "--seconds must be above 0" in refused(capsys, "record", "ant", "--output=a.npz", "--seconds=0")
     assert "--num_envs must be at least 1" in refused(capsys, "record", "ant", "--output=a.npz", "--num_envs=0")
     assert "leave one of them out" in refused(capsys, "record", "ant", "--config=ant.yaml")
+    assert "--data.env" in refused(capsys, "record")
     assert "did you mean 'ant'" in refused(capsys, "record", "amt", "--output=a.npz")
     line = refused(capsys, "record", "--config=tiny.yaml", "--output=a.npz")
     assert "point_mass: nothing of it can be drawn" in line
@@ -172,8 +174,18 @@ def test_mistakes_are_told_in_one_line(folder, capsys, monkeypatch):
 
 def test_a_policy_that_comes_with_the_package_is_taken_if_there_is_one():
     assert watching.with_task("record", ["ant"]) == [f"--ckpt_path={POLICY}"]
+    assert f"--ckpt_path={POLICY}" in watching.with_task("record", ["ant", "--actions", "policy"])
     assert not any("ckpt_path" in option for option in watching.with_task("record", ["ant", "--actions=zero"]))
     assert "--data.env=dmc/fish_swim" in watching.with_task("record", ["dmc/fish_swim"])
+
+
+def test_what_is_given_beside_a_policy_goes_before_what_its_file_tells(folder, capsys):
+    shutil.copyfile(POLICY, folder / "alone.pt")
+    for command in ("record", "validate"):
+        output = ["--output=a.npz"] if command == "record" else []
+        line = refused(capsys, command, "--ckpt_path=alone.pt", "--data.env=cartpole", *output)
+        assert "obs_dim 37, but the configuration's model has 5" in line
+        assert "algorithm rpo, but" in refused(capsys, command, "--ckpt_path=alone.pt", "--model=SHAC", *output)
 
 
 def test_a_policy_that_lies_alone_tells_model_and_task_itself(folder, capsys):

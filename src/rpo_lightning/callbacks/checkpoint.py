@@ -87,7 +87,7 @@ class LastAndBest(Checkpoint):
             due = any_rank(late, pl_module.device) or due
         # what belongs to an epoch's end comes before a checkpoint that is kept
         ends = batch_idx + 1 == trainer.num_training_batches
-        if due or (self._reached(pl_module) > self._multiples and not ends):
+        if not ends and (due or self._reached(pl_module) > self._multiples):
             self.save(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:

@@ -73,7 +73,7 @@ def split(command: str, arguments: list[str]) -> Arguments:
                 run_folder.find_checkpoint(given.ckpt_path, Path())  # a name that leads nowhere is said first
             folders = () if command in WATCHES else Path(given.ckpt_path).parents[:2]
             configs = [config for folder in folders if (config := folder / "config.yaml").is_file()][:1]
-            options += [] if configs else _as_told(Path(given.ckpt_path))
+            options[:0] = [] if configs else _as_told(Path(given.ckpt_path))  # what is given beside it goes before
     task_options, options = _task_options(options)
     return Arguments(configs, [_whole(option) for option in options], task_options, given.help)
 

@@ -7,9 +7,8 @@ import re
 import shutil
 import textwrap
 from collections.abc import Iterable
+from pkgutil import resolve_name
 from typing import Any
-
-from jsonargparse._util import import_object
 
 from rpo_lightning import discovery
 from rpo_lightning.cli.arguments import Arguments
@@ -38,7 +37,7 @@ def help_text(parser: Any, command: str, summary: str, given: Arguments) -> str:
     """
     topic, words = given.help, given.words()
     values = parser.parse_args([*(f"--{name}={value}" for name, value in REQUIRED.items()), *given.for_parser()])
-    model = import_object(values["model"]["class_path"]) if "model" in words else None
+    model = resolve_name(values["model"]["class_path"]) if "model" in words else None
     for name in REQUIRED:
         if name.rpartition(".")[2] not in words:
             values[name] = None

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from pkgutil import resolve_name
 from signal import Signals
 from typing import Any
 
 from jsonargparse import ActionYesNo
-from jsonargparse._util import import_object
 from lightning import Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
@@ -215,7 +215,7 @@ class RPOCLI(LightningCLI):
             return []
         given = [] if self.configured_loggers in (None, True) else self.configured_loggers
         given = given if isinstance(given, list) else [given]
-        kinds = [import_object(each["class_path"]) for each in given]
+        kinds = [resolve_name(each["class_path"]) for each in given]
         for name in {kind.__name__ for kind in kinds if kinds.count(kind) > 1}:
             raise ValueError(f"trainer.logger names {name} twice.")
         name = f"{run.task}/{run.algorithm}/seed_{run.seed}"

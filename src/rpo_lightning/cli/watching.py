@@ -42,7 +42,7 @@ def with_task(command: str, options: list[str]) -> list[str]:
             raise ValueError(
                 f"{command} {task}: {', '.join(sorted(sources))} names a task already, so leave one of them out."
             )
-        if task in pretrained.names() and "--actions" not in given:
+        if task in pretrained.names() and (_value(options, "--actions") or "policy") == "policy":
             return [*options, f"--ckpt_path={pretrained.find(task)}"]
         options = [f"--data.env={task}", *options]
     if not sources and "--model" not in given and not given & {"-h", "--help"}:
@@ -51,7 +51,7 @@ def with_task(command: str, options: list[str]) -> list[str]:
 
 
 def _value(options: list[str], name: str) -> str | None:
-    for option, following in zip(options, [*options[1:], ""], strict=True):
+    for option, following in zip(options, [*options, ""][1:], strict=True):
         if option.partition("=")[0] == name:
             return option.partition("=")[2] or following
     return None
@@ -103,6 +103,8 @@ def record(cli: RPOCLI) -> None:
     check_output(path)
     if config["seconds"] <= 0.0:
         raise ValueError(f"--seconds must be above 0, not {config['seconds']:g}.")
+    if config["fps"] is not None and config["fps"] <= 0.0:
+        raise ValueError(f"--fps must be above 0, not {config['fps']:g}.")
     camera = Camera(config["azimuth"], config["elevation"], config["distance"], not config["still"])
     with _environment(cli) as env:
         act, who = _acting(cli, env)
@@ -137,7 +139,8 @@ def play(cli: RPOCLI) -> None:
             where = f"{viewer.url} (Ctrl-C ends it)"
         console.say(f"{cli.datamodule.env_name}, {who}: {where}")
         try:
-            viewer.run(refresh=_Newest(cli, live).load if config["follow"] else lambda: "")
+            follows = config["follow"] and config["actions"] in (None, "policy")
+            viewer.run(refresh=_Newest(cli, live).load if follows else lambda: "")
         except Interrupted:  # the way to end it
             pass
         finally:

@@ -9,7 +9,7 @@ import mujoco
 from rpo_lightning.envs import tables
 from rpo_lightning.envs.tables import ActionRow, Quantity, numbered, numbered_actions
 
-__all__ = ["action_rows", "observation_rows"]
+__all__ = ["action_rows", "observation_rows", "seconds_of_a_step"]
 
 
 def observation_rows(env: Any) -> list[Quantity]:
@@ -40,6 +40,12 @@ def action_rows(env: Any) -> list[ActionRow]:
         return tables.action_rows(model, low, high)
     rows = numbered_actions(len(low))
     return [row._replace(low=first, high=last) for row, first, last in zip(rows, low, high, strict=True)]
+
+
+def seconds_of_a_step(env: Any) -> float | None:
+    """Return how long an action holds [s], if the environment tells; tasks on MuJoCo do."""
+    seconds = getattr(_single(env), "dt", None)
+    return float(seconds) if isinstance(seconds, int | float) else None
 
 
 def _single(env: Any) -> Any:

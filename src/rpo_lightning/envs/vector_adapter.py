@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from rpo_lightning.envs.base import BaseEnv, Reached, sound
-from rpo_lightning.envs.gymnasium_tables import action_rows, observation_rows
+from rpo_lightning.envs.gymnasium_tables import action_rows, observation_rows, seconds_of_a_step
 from rpo_lightning.envs.tables import ActionRow, Quantity
 from rpo_lightning.envs.vector_spec import dimensions, is_gymnasiums_own, reports_final_obs, takes_reset_mask, time_limit
 
@@ -64,7 +64,7 @@ class VectorAdapter(BaseEnv):
         sizes = dimensions(env.single_observation_space, env.single_action_space, self.name)
         vars(self).update(zip(("obs_dim", "action_dim"), sizes, strict=True))  # of a task they are its class's
         super().__init__(env.num_envs, device, seed, episode_length=episode_length)
-        self.vector_env = env
+        self.vector_env, self.dt = env, seconds_of_a_step(env)
         self._masked = self._keeps_time = takes_reset_mask(env) if reset_mask is None else reset_mask
         self.max_episode_steps = time_limit(env, episode_length, self._masked, self.name)
         self._same_step = reports_final_obs(env, self._masked, self.name)

@@ -87,6 +87,8 @@ def _onnx(traced: _Traced) -> Callable[[Path], None]:
     )
     texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in traced.metadata.items()}
     program.model.metadata_props.update(texts)
+    for node in program.model.graph:
+        node.metadata_props.clear()  # where on this machine the source lies
     return lambda path: program.save(str(path), external_data=False)
 
 
@@ -97,6 +99,8 @@ def _torchscript(traced: _Traced) -> Callable[[Path], None]:
 
 def _torch_export(traced: _Traced) -> Callable[[Path], None]:
     program = torch.export.export(traced.network, traced.example, dynamic_shapes=traced.any_rows, strict=False)
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # where on this machine the source lies
 
     def write(path: Path) -> None:
         with path.open("wb") as file:  # given a name, torch wants it to end in .pt2

@@ -33,10 +33,25 @@ def acts(policy: Any, env: Any, deterministic: bool = True, seed: int = 0) -> Ac
     if hasattr(policy, "player"):
         return acting("policy", env, policy, deterministic, seed)
     if hasattr(policy, "act"):
-        return lambda obs: policy.act(obs, deterministic=deterministic)
+        return _Acting(policy, deterministic)
     if not callable(policy):
         raise TypeError(f"a policy acts on observations: {type(policy).__name__} cannot be called and has no method act")
     return policy
+
+
+class _Acting:
+    """A policy that may remember, from the beginning of its episodes on."""
+
+    def __init__(self, policy: Any, deterministic: bool) -> None:
+        self._policy, self._deterministic = policy, deterministic
+        self._reset = getattr(policy, "reset", lambda mask=None: None)
+        self._reset()
+
+    def __call__(self, obs: Tensor) -> Tensor:
+        return self._policy.act(obs, deterministic=self._deterministic)
+
+    def forget(self, ended: Tensor) -> None:
+        self._reset(ended)
 
 
 def forget(act: Act, ended: Tensor) -> None:
