@@ -194,9 +194,9 @@ class SlipperyHopper(Hopper):
     contact = (20_000, 2000, 15_000, 0.9)
 
 
-def test_the_section_comes_second():
+def test_the_section_comes_after_interface_and_reward():
     sought = sections(SlipperyHopper, 8, 2, "cpu", 0, pairs=False)
-    assert [next(sought).title for _ in range(1)] == ["Interface"]
+    assert [next(sought).title for _ in range(2)] == ["Interface", "Reward"]
     section = next(sought)
     assert section.title == "Contact"
     assert str(section.verdicts[0]) == "ok: 8 points of links on the ground, no pairs of shapes"
@@ -212,7 +212,7 @@ def test_all_pairs_are_named_on_request(monkeypatch):
     monkeypatch.setattr("rpo_lightning.check_env.check_contact", lambda subject, pairs, section: seen.append(pairs))
     for pairs in (True, False):
         sought = sections(Hopper, 8, 2, "cpu", 0, pairs=pairs)
-        assert [next(sought).title, next(sought).title] == ["Interface", "Contact"]
+        assert [next(sought).title for _ in range(3)] == ["Interface", "Reward", "Contact"]
     assert seen == [True, False]
     monkeypatch.setattr(command, "sections", lambda *arguments: seen.append(arguments[-1]) or [])
     command.main(["hopper", "--pairs"], "")

@@ -3,6 +3,7 @@
 import csv
 import json
 import struct
+import time
 
 import pytest
 import yaml
@@ -96,7 +97,8 @@ def test_they_share_the_folder_the_run_and_the_axis_under_both_drivers(logged):
     start("fit", "--trainer.max_steps=6")
     first = json.loads((RUN / "loggers.json").read_text())
     assert {path.name for path in logged.iterdir()} == {"tiny.yaml", "loggers.yaml", "runs"}
-    # the process was killed after 384 steps, and goes on from 256
+    # the process was killed after 384 steps, and goes on from 256; W&B's folders are told apart by the second
+    time.sleep(1.0)
     start("fabric", "--ckpt_path=step_256", "--model.init_args.kl_coef=0.4")
     assert {path.name for path in logged.iterdir()} == {"tiny.yaml", "loggers.yaml", "runs"}
     assert json.loads((RUN / "loggers.json").read_text()) == first

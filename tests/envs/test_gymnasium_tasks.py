@@ -247,8 +247,12 @@ def test_the_command_of_the_page_trains(folder: Path) -> None:
 
     page = (Path(__file__).parents[2] / "docs" / "adapters.md").read_text()
     (line,) = [line.split(" #")[0].split() for line in page.splitlines() if line.startswith("rpo-lightning fit")]
-    line[line.index("--data.env") + 1] = PENDULUM  # whose simulator is always there
-    short = ["--model.init_args.total_env_steps=128", "--data.num_envs=4", "--data.horizon=16"]
+    short = [
+        f"--data.env={PENDULUM}",  # whose simulator is always there
+        "--model.init_args.total_env_steps=128",
+        "--data.num_envs=4",
+        "--data.horizon=16",
+    ]
     main([*line[1:], *short, "--trainer.callbacks=Evaluation", "--trainer.callbacks.episodes=2"])
     (run,) = (folder / "runs" / "gymnasium" / "Pendulum-v1" / "ppo").iterdir()
     assert json.loads((run / "summary.json").read_text())["task"] == PENDULUM
