@@ -32,6 +32,7 @@ def card(folder: Path) -> str:
     minutes, milliseconds = summary["wall_clock_s"] / 60.0, 1000.0 * policy["dt"]
     rows = [
         *(f"| return, {kind} | {_return(found)} |" for kind, found in evaluations.items()),
+        *_validated(folder),
         f"| cost | {_spaced(summary['env_steps'])} steps, {minutes:.0f} min on {summary['machine']} |",
         f"| commit | `{summary['commit']}` |",
         f"| trained by | `{summary['command']}` |",
@@ -44,7 +45,7 @@ def card(folder: Path) -> str:
             "",
             f"Of the task `{task}`{own}. [To the robot]({_up(folder)}docs/deploy.md) says what `policy.pt` holds and",
             "how it is used; `python scripts/cards.py` writes this card. Figures are those of the commit below: the engine",
-            "has changed since, and may give others.",
+            "has changed since, and may give others, unless a row says what a later one gives.",
             "",
             "| | |",
             "| --- | --- |",
@@ -60,6 +61,15 @@ def card(folder: Path) -> str:
             "",
         ]
     )
+
+
+def _validated(folder: Path) -> list[str]:
+    """Return rows of what `scripts/validate_policies.py` has found later, if it has."""
+    if not (file := folder / "validated.json").exists():
+        return []
+    later = json.loads(file.read_text())
+    code = later["commit"][:7]
+    return [f"| return, {kind}, with the code of `{code}` | {_return(found)} |" for kind, found in later["eval"].items()]
 
 
 def _return(found: dict[str, Any]) -> str:
