@@ -25,7 +25,9 @@ def card(folder: Path) -> str:
     gone = sorted(options.keys() - policy["model"]["init_args"].keys())
     validate = "rpo-lightning validate --ckpt_path {}/policy.pt"
     if gone:
-        validate += f" --config ...  # its own config.yaml names what is no longer an option: {', '.join(gone)}"
+        # away from its config.yaml the file speaks for itself
+        stale = f"  # its config.yaml names what is no longer an option: {', '.join(gone)}"
+        validate = f"cp {{}}/policy.pt alone.pt{stale}\nrpo-lightning validate --ckpt_path alone.pt"
     name = next((name for name, run in FILES.items() if where == f"results/{run}"), None)
     own = f", a class of its own ({env['name']}) in `examples/{task}`" if env["name"] != task else ""
     here = f"../../{where}" if own else where

@@ -1,9 +1,14 @@
 """The cards beside recorded policies are those that the script writes."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 from cards import ROOT, card
+
+from rpo_lightning.cli import main
+from tests.command_line import refused
 
 FOLDERS = sorted(path.parent for path in (ROOT / "results").rglob("policy.pt"))
 
@@ -19,3 +24,14 @@ def test_a_card_says_what_the_record_does():
                   "| cost | 10 002 432 steps, 73 min on 2 cores AMD EPYC |", 'load_policy("ant")'):  # fmt: skip
         assert words in text
     assert "(walker.Walker)" in card(ROOT / "results/walker/rpo/seed_0")
+
+
+def test_a_record_whose_options_are_gone_is_checked_away_from_them(folder, capsys):
+    record = ROOT / "results/studies/budget_0.11/dmc/cartpole_swingup/reppo-cpu128/seed_0"
+    assert "there is no option 'policy_gradient'" in refused(capsys, "validate", f"--ckpt_path={record}/policy.pt")
+    lines = card(record).splitlines()
+    copy = next(index for index, line in enumerate(lines) if line.startswith(f"cp {record.relative_to(ROOT)}/policy.pt"))
+    shutil.copyfile(record / "policy.pt", "alone.pt")
+    quick = "--trainer.callbacks+=Evaluation", "--trainer.callbacks.episodes=2", "--data.env.init_args.episode_length=20"
+    main([*lines[copy + 1].split()[1:], *quick])
+    assert json.loads(capsys.readouterr().out)["sampled"]["episodes"] == 2

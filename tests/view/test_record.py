@@ -57,6 +57,15 @@ def test_a_film_shows_the_ant_moving_in_real_time(ending, fps, folder, capsys):
 
 
 @draws
+@pytest.mark.parametrize(("asked", "fps", "count"), [(12.5, 12.5, 7), (60, 50.0, 26), (1000, 50.0, 26)])
+def test_a_gif_is_in_real_time_at_any_rate(asked, fps, count, folder):
+    main(["record", "cartpole", "--output=a.gif", "--size=[32,32]", "--seconds=0.5", f"--fps={asked}"])
+    shown, rate = read(folder / "a.gif")
+    assert rate == pytest.approx(fps)
+    assert len(shown) == count
+
+
+@draws
 def test_environments_are_tiles_and_each_is_followed(folder):
     env = envs.make("ant", num_envs=3)
     env.set_state(env.q + env.q.new_tensor([[100.0], [0.0], [-50.0]]) * env.q.new_tensor([1.0, *[0.0] * 14]), env.qd)

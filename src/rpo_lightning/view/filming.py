@@ -22,7 +22,7 @@ from rpo_lightning.view.scene import Frames
 __all__ = ["SUFFIXES", "check_output", "check_size", "film", "pictures", "write_film"]
 
 SUFFIXES = (".mp4", ".gif", ".html", ".npz")
-_GIF_FPS = 25.0  # a GIF counts hundredths of a second, and browsers slow down what is faster than 50
+_GIF_FPS, _GIF_LEAST = 25.0, 2  # a GIF counts hundredths of a second, and browsers slow down what is faster than 50
 _MP4_FPS = 30.0
 _COLOURS = 128
 
@@ -107,7 +107,8 @@ def write_film(
     Args:
         path: of the file.
         frames: what is seen.
-        fps: pictures a second, of which as many are taken as make real time; None: at most 30, of a GIF 25.
+        fps: pictures a second, of which as many are taken as make real time; None: at most 30, of a GIF 25. A GIF has the
+            nearest rate that it can say: 50, 33.3, 25, 20, ...
         size: (width, height) [pixels].
         camera: where from.
         quality: `samples` and `shadows` of `Stage`.
@@ -123,6 +124,8 @@ def write_film(
     else:
         most = _GIF_FPS if path.suffix == ".gif" else _MP4_FPS
         rate = fps or min(most, 1.0 / frames.scene.dt)
+        if path.suffix == ".gif":
+            rate = 100.0 / max(_GIF_LEAST, round(100.0 / rate))
         write = _write_gif if path.suffix == ".gif" else _write_mp4
         drawn = pictures(frames, rate, size, camera, **quality)
         write_atomically(path, lambda temporary: write(temporary, drawn, rate))
