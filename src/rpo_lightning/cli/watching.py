@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +52,7 @@ def with_task(command: str, options: list[str]) -> list[str]:
 
 
 def _value(options: list[str], name: str) -> str | None:
-    for option, following in zip(options, [*options[1:], ""], strict=True):
+    for option, following in zip_longest(options, options[1:], fillvalue=""):
         if option.partition("=")[0] == name:
             return option.partition("=")[2] or following
     return None
