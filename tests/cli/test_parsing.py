@@ -159,7 +159,7 @@ def test_a_command_without_its_subject_says_how_it_is_given(folder, capsys):
         ("export", "--ckpt_path ant"),
     ):
         assert f" must be given, as in rpo-lightning {command} {example};" in refused(capsys, command)
-    assert "A task comes first, as in rpo-lightning play ant " in refused(capsys, "play", "--viewer", "web", "ant")
+    assert "A task comes first, as in rpo-lightning play ant." in refused(capsys, "play", "--viewer", "web", "ant")
 
 
 def test_options_of_the_task_are_options_of_the_command(folder, capsys):

@@ -112,7 +112,7 @@ class FriendlyParser(LightningArgumentParser):
             return f"{match[1]} must be given{self._how(match[1])}"
         if match := re.match(r"unrecognized arguments: ([^-]\S*)", message):
             if (command := self.prog.rpartition(" ")[2]) in ("play", "record"):
-                return f"'{match[1]}' belongs to no option. A task comes first, as in rpo-lightning {command} ant --num_envs 4."
+                return f"'{match[1]}' belongs to no option. A task comes first, as in rpo-lightning {command} ant."
             file = match[1] if "." in match[1] else f"{match[1]}.yaml"
             return f"'{match[1]}' belongs to no option. Did you mean '--config {file}'?"
         if match := re.match(r"unrecognized arguments: (\S+)", message):
@@ -140,8 +140,14 @@ class FriendlyParser(LightningArgumentParser):
         if match := re.search(r"typing\.Literal\[(.+)\]\. Got value: (.+)", message):
             choices = re.findall(r"'([^']*)'", match[1])
             return f"{name} cannot be '{match[2]}', only {', '.join(choices)}.{nearest(match[2], choices)}"
-        if match := re.search(r"Expected a <class '(int|float|bool|str)'>\. Got value: (.*)", message):
-            kind = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}[match[1]]
+        if match := re.search(r"Expected a <class '(int|float|bool|str|list)'>\. Got value: (.*)", message):
+            kind = {
+                "int": "a whole number",
+                "float": "a number",
+                "bool": "true or false",
+                "str": "text",
+                "list": "a list, such as [1,2]",
+            }[match[1]]
             return f"{name} must be {kind}, not {'null' if match[2] == 'None' else match[2]}."
         if match := re.search(r"Errors:\s+- (.+)", message):  # of several readings, the first is the one that was meant
             return f"{key}{match[1]}"

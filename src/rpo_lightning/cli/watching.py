@@ -104,6 +104,8 @@ def record(cli: RPOCLI) -> None:
     check_output(path)
     if config["seconds"] <= 0.0:
         raise ValueError(f"--seconds must be above 0, not {config['seconds']:g}.")
+    if config["fps"] is not None and config["fps"] <= 0.0:
+        raise ValueError(f"--fps must be above 0, not {config['fps']:g}.")
     camera = Camera(config["azimuth"], config["elevation"], config["distance"], not config["still"])
     with _environment(cli) as env:
         act, who = _acting(cli, env)
