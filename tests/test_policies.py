@@ -149,5 +149,5 @@ def test_there_is_a_policy_for_every_task_with_a_record():
 def test_the_list_shows_them(capsys):
     main(["list"])
     shown = capsys.readouterr().out
-    section = shown.partition("Policies (load_policy, --ckpt_path of export)")[2].partition("\n\n")[0]
+    section = shown.partition("Policies (--ckpt_path, --init_from, load_policy)")[2].partition("\n\n")[0]
     assert all(f"  {name} " in section for name in pretrained.FILES)

@@ -6,8 +6,9 @@ import pytest
 import yaml
 from lightning import Callback
 
-from rpo_lightning import discovery, envs
+from rpo_lightning import discovery, envs, pretrained
 from rpo_lightning.cli import main
+from rpo_lightning.cli.arguments import split
 from tests.command_line import CONSOLE_SCRIPT, REPOSITORY, call, finish, refused, spawn
 
 PAPER_TASKS = ("hopper", "ant", "anymal", "humanoid", "hand_reorient")
@@ -150,7 +151,15 @@ def test_a_command_without_its_subject_says_how_it_is_given(folder, capsys):
         for word in ("data.env, model must be given", "rpo-lightning fit --config ant.yaml", "--data.env TASK", "list"):
             assert word in line
     assert "Did you mean '--config cartpole.yaml'?" in refused(capsys, "fit", "cartpole")
-    assert "rpo-lightning check-env ant" in refused(capsys, "check-env")
+    for command, example in (
+        ("play", "ant"),
+        ("record", "ant"),
+        ("describe", "anymal"),
+        ("check-env", "ant"),
+        ("export", "--ckpt_path ant"),
+    ):
+        assert f" must be given, as in rpo-lightning {command} {example};" in refused(capsys, command)
+    assert "A task comes first, as in rpo-lightning play ant." in refused(capsys, "play", "--viewer", "web", "ant")
 
 
 def test_options_of_the_task_are_options_of_the_command(folder, capsys):
@@ -162,6 +171,14 @@ def test_options_of_the_task_are_options_of_the_command(folder, capsys):
     (folder / "said.yaml").write_text(yaml.safe_dump({"data": {"env": said}}))
     said = resolved(capsys, "--config", "tiny.yaml", "--config", "said.yaml", "--data.env.init_args.episode_length", "9")
     assert said["data"]["env"]["init_args"] == {"episode_length": 9, "reward_from": "previous"}
+
+
+@pytest.mark.parametrize("command", ["validate", "predict", "record"])
+def test_a_policy_of_the_package_is_named_by_its_task(command, folder):
+    file = pretrained.find("cartpole")
+    assert f"--ckpt_path={file}" in split(command, ["--ckpt_path", "cartpole"]).options
+    (folder / "cartpole").write_bytes(b"")
+    assert "--ckpt_path=cartpole" in split(command, ["--config", "tiny.yaml", "--ckpt_path", "cartpole"]).options
 
 
 def test_mistake_in_a_file_name_or_command(folder, capsys):

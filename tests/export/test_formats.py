@@ -149,6 +149,10 @@ def test_the_command_needs_nothing_but_the_file(tmp_path, monkeypatch, capsys):
             ("--ckpt_path", "policy.pt", "--format", "torch_export", "--output", "a.bin"),
             "a.bin: torch.export.load reads files",
         ),
+        (
+            ("--ckpt_path", "policy.pt", "--format", "torchscript", "--output", "a.onnx"),
+            "a.onnx is the name of a file of format onnx, not torchscript",
+        ),
         (("--ckpt_path", "polisy.pt"), "No policy at polisy.pt. Policies of this package: ant,"),
         (("--ckpt_path", "hoper"), "Did you mean 'hopper'?"),
     ):

@@ -102,3 +102,15 @@ def test_what_cannot_be_filmed_is_refused_before_training(folder, capsys, monkey
     ):
         with pytest.raises(ValueError, match=named):
             RecordVideo(**options)
+
+
+@draws
+def test_a_film_that_fails_ends_the_films_and_not_the_training(folder, capsys, monkeypatch):
+    def full(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("rpo_lightning.view.filming.write_film", full)
+    fit(RUN, *FILMED)
+    said = capsys.readouterr().err
+    assert said.count("RecordVideo: OSError: [Errno 28] No space left on device; there are no more films") == 1
+    assert (RUN / "policy.pt").exists()

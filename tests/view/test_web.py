@@ -14,7 +14,7 @@ from rpo_lightning.view import Viewer
 from rpo_lightning.view.acting import acts
 from rpo_lightning.view.live import Live
 from rpo_lightning.view.native import KEYS, NativeViewer
-from tests.command_line import REPOSITORY
+from tests.command_line import REPOSITORY, refused
 from tests.view.browser import CHROMIUM, browser
 
 pytest.importorskip("viser")
@@ -107,6 +107,17 @@ def test_from_python_it_runs_beside_and_ends():
     viewer.close()
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(url)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--port", "80000"), "--port must be from 0 to 65535, not 80000"),
+        (("--host", "192.0.2.1"), "192.0.2.1: this machine has no such address"),
+    ],
+)
+def test_an_address_that_cannot_be_served_at_is_refused(options, words, capsys):
+    assert words in refused(capsys, "play", "cartpole", "--viewer", "web", *options)
 
 
 def test_without_viser_one_line_says_what_to_install(monkeypatch):

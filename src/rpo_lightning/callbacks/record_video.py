@@ -13,6 +13,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from rpo_lightning.callbacks.evaluation import EVALUATION_SEED
 from rpo_lightning.distributed import rank
 from rpo_lightning.interrupts import signals
+from rpo_lightning.processes import say
 from rpo_lightning.runs import keeps_files, run_of
 
 __all__ = ["RecordVideo"]
@@ -83,7 +84,11 @@ class RecordVideo(Callback):
         self._evaluations += 1
         due = (self._evaluations - 1) % self.every_n_evaluations == 0
         if due and self._folder is not None and not signals.received:
-            self._film(module, self._folder / f"{int(module.env_steps):012d}.gif")
+            try:
+                self._film(module, self._folder / f"{int(module.env_steps):012d}.gif")
+            except Exception as error:  # of a disk, a driver, an encoder: no film is worth a training
+                say(f"RecordVideo: {type(error).__name__}: {error}; there are no more films, training goes on.")
+                self._folder = None
 
     def state_dict(self) -> dict[str, Any]:
         """Remember how many evaluations there have been."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from rpo_lightning import console, discovery, run_folder
+from rpo_lightning import console, discovery, pretrained, run_folder
 from rpo_lightning.runs import DIMENSIONS
 
 __all__ = ["WATCHES", "Arguments", "split"]
@@ -67,6 +67,8 @@ def split(command: str, arguments: list[str]) -> Arguments:
     given, options = splitter.parse_known_args(arguments)
     configs = [_find_config(name) for name in given.config]
     if given.ckpt_path is not None:
+        if command in READS_POLICIES and given.ckpt_path in pretrained.names() and not Path(given.ckpt_path).exists():
+            given.ckpt_path = str(pretrained.find(given.ckpt_path))
         options.append(f"--ckpt_path={given.ckpt_path}")
         if not configs and command in READS_POLICIES:
             if not run_folder.NAMED.fullmatch(given.ckpt_path):

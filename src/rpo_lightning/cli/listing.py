@@ -13,7 +13,7 @@ def listing() -> str:
         "Tasks (data.env)": {name: discovery.class_summary(envs.class_path(name)) for name in envs.names()},
         "Algorithms (model)": discovery.algorithms(),
         "Callbacks (trainer.callbacks)": discovery.callbacks(),
-        "Policies (load_policy, --ckpt_path of export)": {
+        "Policies (--ckpt_path, --init_from, load_policy)": {
             name: f"of results/{pretrained.FILES[name]}" for name in pretrained.names()
         },
         "Presets (--config)": dict.fromkeys(discovery.presets(), ""),

@@ -20,6 +20,15 @@ __all__ = ["FriendlyParser", "load_yaml", "options_of"]
 SAID_OTHERWISE = {"resume": "ckpt_path last", "continue": "ckpt_path last", "steps": "model.init_args.total_env_steps"}
 """What one looks for -> the option that does it, where no word is shared."""
 
+EXAMPLES = {
+    "play": "ant",
+    "record": "ant",
+    "describe": "anymal",
+    "check-env": "ant",
+    "export": "--ckpt_path ant",
+}
+"""Commands that need no configuration -> the least that they can be told."""
+
 
 class _YamlLoader(yaml.SafeLoader):
     """YAML in which 1e-3 is a number, 2e6 a whole one, and a date is text."""
@@ -102,6 +111,8 @@ class FriendlyParser(LightningArgumentParser):
         if match := re.match(r"the following arguments are required: (.+)", message):
             return f"{match[1]} must be given{self._how(match[1])}"
         if match := re.match(r"unrecognized arguments: ([^-]\S*)", message):
+            if (command := self.prog.rpartition(" ")[2]) in ("play", "record"):
+                return f"'{match[1]}' belongs to no option. A task comes first, as in rpo-lightning {command} ant."
             file = match[1] if "." in match[1] else f"{match[1]}.yaml"
             return f"'{match[1]}' belongs to no option. Did you mean '--config {file}'?"
         if match := re.match(r"unrecognized arguments: (\S+)", message):
@@ -129,16 +140,23 @@ class FriendlyParser(LightningArgumentParser):
         if match := re.search(r"typing\.Literal\[(.+)\]\. Got value: (.+)", message):
             choices = re.findall(r"'([^']*)'", match[1])
             return f"{name} cannot be '{match[2]}', only {', '.join(choices)}.{nearest(match[2], choices)}"
-        if match := re.search(r"Expected a <class '(int|float|bool|str)'>\. Got value: (.*)", message):
-            kind = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}[match[1]]
+        if match := re.search(r"Expected a <class '(int|float|bool|str|list)'>\. Got value: (.*)", message):
+            kind = {
+                "int": "a whole number",
+                "float": "a number",
+                "bool": "true or false",
+                "str": "text",
+                "list": "a list, such as [1,2]",
+            }[match[1]]
             return f"{name} must be {kind}, not {'null' if match[2] == 'None' else match[2]}."
         if match := re.search(r"Errors:\s+- (.+)", message):  # of several readings, the first is the one that was meant
             return f"{key}{match[1]}"
         return message
 
     def _how(self, missing: str) -> str:
-        if missing == "env":
-            return ", as in rpo-lightning check-env ant; rpo-lightning list shows the tasks."
+        command = self.prog.rpartition(" ")[2]
+        if example := EXAMPLES.get(command):
+            return f", as in rpo-lightning {command} {example}; rpo-lightning list shows what there is."
         return (
             f" in a file, as in {self.prog} --config ant.yaml, or as options, --data.env TASK and --model ALGORITHM; "
             "rpo-lightning list shows what there is."

@@ -57,8 +57,12 @@ def export(policy: Policy, path: str | Path, format: str) -> None:  # noqa: A002
     """
     if format not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}, not {format!r}.")
-    if format == "torch_export" and Path(path).suffix != SUFFIXES[format]:
+    ending = Path(path).suffix
+    if format == "torch_export" and ending != SUFFIXES[format]:
         raise ValueError(f"{path}: torch.export.load reads files that end in {SUFFIXES[format]} only; choose such a name.")
+    for other, its_ending in SUFFIXES.items():
+        if ending == its_ending and other != format:
+            raise ValueError(f"{path} is the name of a file of format {other}, not {format}; choose another name.")
     network = DeployedPolicy(policy).cpu().eval()
     remembers = policy.state_size > 0
     example = torch.zeros(ROWS, policy.obs_dim), *([torch.zeros(ROWS, policy.state_size)] if remembers else [])

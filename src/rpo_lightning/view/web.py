@@ -6,6 +6,7 @@ import contextlib
 import io
 import math
 import queue
+import socket
 import time
 from collections.abc import Callable
 from typing import Any
@@ -38,11 +39,12 @@ class WebViewer:
         camera: where from.
 
     Raises:
-        ImportError: in one line, without viser.
+        ValueError: if the machine has no such address or port. ImportError: in one line, without viser.
     """
 
     def __init__(self, live: Live, port: int = 8080, host: str = "127.0.0.1", camera: Camera | None = None) -> None:
         self.live, self._camera = live, camera or Camera()
+        _check_address(host, port)
         with contextlib.redirect_stdout(io.StringIO()):  # its own announcement: ours says more
             self._server = _viser().ViserServer(host=host, port=port, label=live.drawing.scene.name, verbose=False)
         self.url = f"http://{'localhost' if host in ('127.0.0.1', '0.0.0.0') else host}:{self._server.get_port()}"
@@ -221,6 +223,19 @@ def _names(env: Any) -> tuple[list[str], list[str]]:
         rows = env.observation_table()
         return [f"{i} {row.name}" for i, row in enumerate(rows)], [row.unit for row in rows]
     return [str(i) for i in range(env.obs_dim)], [""] * env.obs_dim
+
+
+def _check_address(host: str, port: int) -> None:
+    """Refuse what can never be served at: viser would wait for ever."""
+    if not 0 <= port < 2**16:
+        raise ValueError(f"--port must be from 0 to 65535, not {port}.")
+    try:
+        socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError as error:
+        raise ValueError(
+            f"--host {host}: this machine has no such address ({error.strerror}). 127.0.0.1 is for itself alone, "
+            "0.0.0.0 for other machines too."
+        ) from error
 
 
 def _viser() -> Any:
