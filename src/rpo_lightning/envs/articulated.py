@@ -146,6 +146,10 @@ class ArticulatedEnv(BaseEnv):
     def prepare(self) -> None:
         """Compute once, from `self.model`, what `observe` and `reward` need."""
 
+    def in_effect(self, action: Tensor) -> Tensor:
+        """Return the action (N, action_dim) that drives the robot: the clipped one just given, unless actions come late."""
+        return action
+
     def failed(self, obs: Tensor) -> Tensor:
         """Return (N,) bool: which environments fail in the state just reached; `obs` as in `reward`."""
         return torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
@@ -293,7 +297,7 @@ class ArticulatedEnv(BaseEnv):
         before = self._all_seen(self._obs, self._privileged)
         before, clipped = before.view_as(before), action.clamp(-1.0, 1.0)
         self._judged_on = before, clipped
-        self.q, self.qd = self.simulator.step(self.q, self.qd, *self._drive(clipped), self._parameters)
+        self.q, self.qd = self.simulator.step(self.q, self.qd, *self._drive(self.in_effect(clipped)), self._parameters)
         self._slots = clipped if self.options["observe_action"] else torch.zeros_like(clipped)
         obs, privileged = self._observations()
         reached = self._all_seen(obs, privileged)

@@ -1,0 +1,294 @@
+"""Walking as commanded: a velocity and a rate of turning, drawn anew every few seconds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from rpo_lightning.envs.articulated import ArticulatedEnv
+from rpo_lightning.envs.base import Reached, Reward, below
+from rpo_lightning.envs.base_pose import BasePose
+from rpo_lightning.envs.legged import terms
+from rpo_lightning.envs.legged.points import Points
+from rpo_lightning.envs.starts import StartBank, Starts
+from rpo_lightning.envs.tables import Quantity, action_rows, last_actions, positions, vector, velocities
+from rpo_lightning.sim import Joint
+
+__all__ = ["VelocityTask"]
+
+
+class VelocityTask(ArticulatedEnv):
+    """Walk as commanded, for robots of a free base and hinges that are all driven.
+
+    The actor sees what a robot measures: angular velocity [rad/s] and gravity (a unit vector) in the base's axes, the
+    command, joint angles less those of the start pose [rad], joint rates [rad/s], the last action. The critic sees this
+    without noise, and besides: the base's velocity in its own axes [m/s], its height over the start pose's [m], of each foot
+    the height of its sole [m], how much it touches, and its velocity in world axes [m/s]. The target is the command: forward
+    and left [m/s], and the rate of turning [rad/s].
+
+    A subclass says which robot, which of its links carry feet, and may change the weights of the reward.
+
+    Args:
+        num_envs, device, seed: see `BaseEnv`.
+        options: those of `ArticulatedEnv` (here observe_action is True), and commands (three pairs: forward, left, turn),
+            command_seconds (5: how long a command lasts), standing (0.1: share of commands that are zero), push (0.5: pushes
+            change the base's velocity by up to so much [m/s], horizontally), push_seconds (4: between two), noise (1: times
+            `noise_widths`, the half widths of uniform noise on what the actor sees), action_delay (0: steps by which actions
+            come late, or [low, high], drawn for every episode).
+    """
+
+    target_dim: ClassVar[int] = 3
+    dt: ClassVar[float] = 0.02
+    episode_length: ClassVar[int] = 1000
+    # what a robot sets
+    feet: ClassVar[tuple[str, ...]]
+    lowest: ClassVar[float] = 0.5
+    """Fails below this share of the height of the start pose, or tilted by more than 60 degrees."""
+    swing: ClassVar[float] = 0.08
+    """How high moving feet should be [m]."""
+    weights: ClassVar[Mapping[str, float]] = {
+        "velocity": 1.5,
+        "turning": 0.75,
+        "upright": -1.0,
+        "bounce": -0.5,
+        "roll": -0.05,
+        "height": -20.0,
+        "effort": -1e-4,
+        "jerk": -0.01,
+        "slip": -0.05,
+        "lift": -0.05,
+        "pose": -0.1,
+    }
+    """Of the terms of the reward, see `reward`; per step, velocity 1 where the command is met."""
+    noise_widths: ClassVar[Mapping[str, float]] = {"turning": 0.2, "gravity": 0.05, "angles": 0.01, "rates": 1.5}
+
+    @classmethod
+    def option_defaults(cls) -> dict[str, Any]:
+        """Return the options of this task and their values if not given."""
+        return {
+            **super().option_defaults(),
+            "observe_action": True,
+            "commands": ((-1.0, 1.0), (-1.0, 1.0), (-1.0, 1.0)),
+            "command_seconds": 5.0,
+            "standing": 0.1,
+            "push": 0.5,
+            "push_seconds": 4.0,
+            "noise": 1.0,
+            "action_delay": 0,
+        }
+
+    def prepare(self) -> None:
+        """Compute what observation and reward need of the robot.
+
+        Raises:
+            ValueError: for a robot of another kind, feet that do not exist, or a value that an option cannot have.
+        """
+        self.base = BasePose(self.model, self.device)
+        links = [link.name for link in self.model.links]
+        if any(link.joint is not Joint.REVOLUTE for link in self.model.links[1:]) or self.model.nd - 6 != self.action_dim:
+            raise ValueError(f"{self.name}: the robot {self.robot} must have a free base and hinges that are all driven")
+        soles = [contact for contact in self.model.contacts if links[contact.link] in self.feet]
+        if len(soles) != len(self.feet):
+            raise ValueError(
+                f"{self.name}: feet must name links that touch the ground in one point each, got {self.feet}; "
+                f"points: {', '.join(sorted({links[contact.link] for contact in self.model.contacts}))}"
+            )
+        self._points = Points(self.model, [(sole.link, sole.point) for sole in soles], self.device)
+        self._radii = torch.tensor([sole.radius for sole in soles], device=self.device)
+        self._stand = self.start_q[:1, 7:]
+        laws = [(servo.gain, *servo.bias) for servo in self.model.actuators]
+        self._gain, self._constant, self._by_angle, self._by_rate = torch.tensor(laws, device=self.device).unbind(1)
+        self._standing_height = float(self.base.height(self.start_q[:1]))
+        self._read_options()
+        self._recent = self.start_q.new_zeros(self._most_late + 1, self.num_envs, self.action_dim)
+        self._late = torch.zeros(self.num_envs, dtype=torch.int64, device=self.device)
+        self._pushes, self._delays = StartBank(), StartBank()
+
+    def _read_options(self) -> None:
+        """Turn options into numbers.
+
+        Raises:
+            ValueError: for a value that an option cannot have.
+        """
+        given = self.options
+        ranges = torch.tensor([list(pair) for pair in given["commands"]], dtype=torch.float32)
+        if ranges.shape != (3, 2) or (ranges[:, 0] > ranges[:, 1]).any():
+            shown = f"got {given['commands']}"
+            raise ValueError(f"{self.name}: commands must be three pairs low, high (forward, left, turn), {shown}")
+        self._commands = ranges[:, 0], ranges[:, 1]
+        for name in ("command_seconds", "push_seconds"):
+            if not given[name] >= self.dt:
+                raise ValueError(f"{self.name}: {name} must be at least a step, {self.dt:g}, got {given[name]}")
+        self._command_steps, self._push_steps = (round(given[f"{what}_seconds"] / self.dt) for what in ("command", "push"))
+        delay = given["action_delay"]
+        self._least_late, self._most_late = (delay, delay) if isinstance(delay, int) else map(int, delay)
+        if not 0 <= self._least_late <= self._most_late:
+            raise ValueError(f"{self.name}: action_delay must be steps, 0 or more, or [low, high] of them, got {delay}")
+        widths = [self.noise_widths[what] for what in ("turning", "gravity", "angles", "rates")]
+        sizes = [3, 3, self.action_dim, self.action_dim]
+        turning, down, angles, rates = (torch.full((size,), width) for size, width in zip(sizes, widths, strict=True))
+        noise = torch.cat([turning, down, torch.zeros(3), angles, rates, torch.zeros(self.action_dim)])
+        self._noise = given["noise"] * noise.to(self.device)
+
+    # ---- what is seen and paid ------------------------------------------------------------------------------------
+
+    def observe(self, q: Tensor, qd: Tensor, action: Tensor) -> Tensor:
+        """Return what the actor sees (N, 9 + 3 A), see the class."""
+        measured = self._measured(q, qd, action)
+        if not self.options["noise"]:
+            return measured
+        return measured + self._noise * (2.0 * torch.rand(measured.shape, generator=self.generator) - 1.0).to(self.device)
+
+    def observe_privileged(self, q: Tensor, qd: Tensor, action: Tensor) -> Tensor:
+        """Return what the critic sees besides (N, 13 + 3 A + 5 F), see the class."""
+        position, velocity = self._points(q, qd)
+        sole = position @ self.base.up - self.model.ground - self._radii
+        height = (self.base.height(q) - self._standing_height)[:, None]
+        own = self.base.local(q, self.base.velocity(q, qd))
+        return torch.cat([self._measured(q, qd, action), own, height, sole, terms.contact(sole), velocity.flatten(1)], dim=1)
+
+    def quantities(self) -> list[Quantity]:
+        """Name what the actor sees."""
+        return [
+            *vector("angular velocity", "rad/s", "base"),
+            *vector("gravity", "", "base"),
+            Quantity("command forward", "m/s", "base"),
+            Quantity("command left", "m/s", "base"),
+            Quantity("command turn", "rad/s", "base"),
+            *(row._replace(name=f"{row.name} less that of the start pose") for row in positions(self.model)[7:]),
+            *velocities(self.model)[6:],
+            *last_actions(action_rows(self.model)),
+        ]
+
+    def privileged_quantities(self) -> list[Quantity]:
+        """Name what only the critic sees."""
+        return [
+            *(row._replace(name=f"{row.name}, exact") for row in self.quantities()),
+            *vector("velocity", "m/s", "base"),
+            Quantity("height over the start pose's", "m", "world"),
+            *(Quantity(f"{foot} height", "m", "world") for foot in self.feet),
+            *(Quantity(f"{foot} contact") for foot in self.feet),
+            *(row for foot in self.feet for row in vector(f"{foot} velocity", "m/s")),
+        ]
+
+    def reward(self, obs: Tensor, action: Tensor) -> Reward:
+        """Return the terms of `weights`, each times its weight; all but the first two are costs."""
+        feet, n = len(self.feet), self.action_dim
+        seen = obs[:, self.obs_dim :]  # without noise
+        turning, down, command, angles, rates, last = seen[:, : self.obs_dim].split([3, 3, 3, n, n, n], dim=1)
+        velocity, height, lifted, touching, moving = seen[:, self.obs_dim :].split([3, 1, feet, feet, 3 * feet], dim=1)
+        horizontal = self.base.horizontal(moving.view(-1, feet, 3))
+        paid = {
+            "velocity": terms.tracking(velocity[:, :2] - command[:, :2], 0.1),
+            "turning": terms.tracking(turning[:, 2:] - command[:, 2:], 0.1),
+            "upright": terms.squared(down[:, :2]),
+            "bounce": terms.squared(velocity[:, 2:]),
+            "roll": terms.squared(turning[:, :2]),
+            "height": terms.squared(height),
+            "effort": terms.effort(self._torque(angles, rates, action)),
+            "jerk": terms.jerk(action, last),
+            "slip": terms.slip(touching, horizontal),
+            "lift": terms.lift(lifted, horizontal, self.swing),
+            "pose": terms.squared(angles),
+        }
+        return {name: weight * paid[name] for name, weight in self.weights.items()}
+
+    def failed(self, obs: Tensor) -> Tensor:
+        """Return which robots have fallen: too low, or tilted by more than 60 degrees."""
+        seen = obs[:, self.obs_dim :]
+        low = seen[:, self.obs_dim + 3] < (self.lowest - 1.0) * self._standing_height
+        return low | (seen[:, 5] > -0.5)
+
+    # ---- what is drawn --------------------------------------------------------------------------------------------
+
+    def random_target(self) -> Tensor:
+        """Draw a command (N, 3); some are to stand."""
+        low, high = self._commands
+        command = low + (high - low) * torch.rand(self.num_envs, 3, generator=self.generator)
+        still = torch.rand(self.num_envs, 1, generator=self.generator) < self.options["standing"]
+        return command.masked_fill(still, 0.0).to(self.device)
+
+    def target_done(self, obs: Tensor) -> Tensor:
+        """Return where a command's time is over."""
+        return (self.progress + 1) % self._command_steps == 0
+
+    def random_start(self) -> tuple[Tensor, Tensor]:
+        """Draw starts near the start pose, in any direction: joints give or take 0.1 rad, all rates up to 0.3."""
+        q = torch.cat([self.start_q[:, :7], self.start_q[:, 7:] + self.uniform(-0.1, 0.1, self.action_dim)], dim=1)
+        q = self.base.turned(q, self.uniform(-math.pi, math.pi, 1)[:, 0], self.uniform(-0.1, 0.1, 3))
+        base = self.base.twist(q, self.uniform(-0.3, 0.3, 3), self.uniform(-0.3, 0.3, 3))
+        return q, torch.cat([base, self.uniform(-0.3, 0.3, self.action_dim)], dim=1)
+
+    # ---- a step ---------------------------------------------------------------------------------------------------
+
+    def in_effect(self, action: Tensor) -> Tensor:
+        """Return the action of some steps ago, (N, A), where actions come late."""
+        if not self._most_late:
+            return action
+        self._recent = torch.cat([action[None], self._recent[:-1]])
+        return self._recent[self._late, torch.arange(self.num_envs, device=self.device)]
+
+    def detach(self) -> Tensor:
+        """Cut the graph at the present state; return its observation."""
+        self._recent = self._recent.detach()
+        return super().detach()
+
+    def reseed(self, seed: int) -> None:
+        """Let all that is drawn from here on be of another seed."""
+        super().reseed(seed)
+        self._pushes.clear()
+        self._delays.clear()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything the future depends on."""
+        banks = {"pushes": self._pushes, "delays": self._delays}
+        kept = {f"{name}.{key}": value for name, bank in banks.items() for key, value in bank.state_dict().items()}
+        return {**super().state_dict(), **kept, "recent": self._recent.detach().clone(), "late": self._late.clone()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue exactly where `state_dict` was taken, on this device or another."""
+        super().load_state_dict(state)
+        self._pushes.load_state_dict(below("pushes.", state))
+        self._delays.load_state_dict(below("delays.", state))
+        self._recent, self._late = (state[name].to(self.device, copy=True) for name in ("recent", "late"))
+
+    # ---- inside ---------------------------------------------------------------------------------------------------
+
+    def _advance(self, action: Tensor) -> Reached:
+        if self.options["push"]:
+            self._push(((self.progress + 1) % self._push_steps == 0).nonzero()[:, 0])
+        return super()._advance(action)
+
+    def _begin(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        if self._most_late:
+            self._recent = self._recent.index_fill(1, rows, 0.0)
+            late = self._delays.take(len(rows), self._draw_delays)["late"].to(self.device)
+            self._late = self._late.index_copy(0, rows, late)
+        return super()._begin(rows)
+
+    def _push(self, rows: Tensor) -> None:
+        """Change the base's velocity in `rows` (M,), in any horizontal direction."""
+        if len(rows):
+            change = self._pushes.take(len(rows), self._draw_pushes)["velocity"].to(self.device)
+            self.qd = self.qd.index_add(0, rows, torch.nn.functional.pad(change, (3, self.model.nd - 6)))
+
+    def _draw_pushes(self) -> Starts:
+        velocity = self.base.horizontal(self.uniform(-1.0, 1.0, 3))
+        return {"velocity": self.options["push"] * velocity}
+
+    def _draw_delays(self) -> Starts:
+        return {"late": torch.randint(self._least_late, self._most_late + 1, (self.num_envs,), generator=self.generator)}
+
+    def _measured(self, q: Tensor, qd: Tensor, action: Tensor) -> Tensor:
+        """Return what a robot measures (N, 9 + 3 A), without noise."""
+        turning = self.base.local(q, self.base.angular_velocity(qd))
+        return torch.cat([turning, self.base.down(q), self.target, q[:, 7:] - self._stand, qd[:, 6:], action], dim=1)
+
+    def _torque(self, angles: Tensor, rates: Tensor, action: Tensor) -> Tensor:
+        """Return what servos pull with (N, A) [N m], before any clamp."""
+        control = self._drive.controls(action)
+        return self._gain * control + self._constant + self._by_angle * (angles + self._stand) + self._by_rate * rates
