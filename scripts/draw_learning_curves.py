@@ -12,6 +12,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from matplotlib import pyplot as plt
 from study.figures import BLUE, ORANGE, SKY, tidy
 from study.recorded_runs import RecordedRun, read_run
@@ -50,6 +51,8 @@ def draw(found: Mapping[str, Sequence[RecordedRun]], path: Path) -> None:
         ax.axhline(mean, color=ORANGE, linestyle=(0, (5, 3)), linewidth=1.5)
         for run, colour in zip(runs, SHADES, strict=False):
             steps, returns = run.series("eval/return")
+            last = np.append(np.diff(steps) > 0.01 * steps[-1], True)  # an evaluation just before the final one is left out
+            steps, returns = steps[last], returns[last]
             ax.plot(steps / 1e6, returns, color=colour, linewidth=1.7)
         ax.set_title(TASKS[task], fontsize=12)
         ax.set_xlim(0, BUDGET[task] / 1e6)
