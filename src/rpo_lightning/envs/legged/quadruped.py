@@ -16,6 +16,6 @@ class Quadruped(VelocityTask):
     robot: ClassVar[str] = "quadruped.xml"
     obs_dim: ClassVar[int] = 45
     action_dim: ClassVar[int] = 12
-    privileged_dim: ClassVar[int] = 69
+    privileged_dim: int = 69
     action_scale: ClassVar[float] = 0.5
     feet: ClassVar[tuple[str, ...]] = ("FL_calf", "FR_calf", "RL_calf", "RR_calf")
