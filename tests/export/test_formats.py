@@ -18,7 +18,7 @@ from rpo_lightning.algorithms import RPO
 from rpo_lightning.cli import main
 from rpo_lightning.deployment import task_facts
 from rpo_lightning.envs import env_class
-from rpo_lightning.export import DeployedPolicy, export
+from rpo_lightning.export import SUFFIXES, DeployedPolicy, export
 from rpo_lightning.nn import GRUActor
 from rpo_lightning.policies import write_policy
 from rpo_lightning.trained_policy import Policy, load_policy
@@ -161,7 +161,7 @@ def test_the_command_needs_nothing_but_the_file(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("kind", ["onnx", "torch_export"])
 def test_the_file_does_not_say_where_on_the_machine_the_source_lies(kind, tmp_path):
-    path = tmp_path / "policy.pt2"
+    path = tmp_path / f"policy{SUFFIXES[kind]}"
     export(trained(GRU), path, kind)
     read = [path.read_bytes()]
     if zipfile.is_zipfile(path):
