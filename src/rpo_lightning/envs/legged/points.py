@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rpo_lightning.sim import Joint, Model
+from rpo_lightning.sim import Joint, Model, quat_rotate
 
 __all__ = ["Points"]
 
@@ -122,10 +122,5 @@ class _Level:
 
 def _matrix(quat: Tensor) -> Tensor:
     """Return rotation matrices (..., 3, 3) of unit quaternions xyzw (..., 4)."""
-    x, y, z, w = quat.unbind(-1)
-    entries = [
-        1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w),
-        2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w),
-        2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y),
-    ]  # fmt: skip
-    return torch.stack(entries, -1).reshape(*quat.shape[:-1], 3, 3)
+    axes = torch.eye(3, device=quat.device, dtype=quat.dtype).expand(*quat.shape[:-1], 3, 3)
+    return quat_rotate(quat[..., None, :].expand(*quat.shape[:-1], 3, 4), axes).mT

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["contact", "effort", "jerk", "lift", "near", "slip", "squared", "tracking"]
+__all__ = ["contact", "effort", "jerk", "lift", "slip", "squared", "tracking"]
 
 
 def tracking(error: Tensor, width: float) -> Tensor:
@@ -22,11 +22,6 @@ def tracking(error: Tensor, width: float) -> Tensor:
 def squared(values: Tensor) -> Tensor:
     """Return the sum of squares (N,) of values (N, k): of a tilt, a vertical velocity, offsets of joints, ..."""
     return values.square().sum(1)
-
-
-def near(values: Tensor, goal: float, width: float) -> Tensor:
-    """Return the squared distance (N,) of values (N, k) from a goal, in units of `width`, summed."""
-    return ((values - goal) / width).square().sum(1)
 
 
 def effort(torque: Tensor) -> Tensor:
