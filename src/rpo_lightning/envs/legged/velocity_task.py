@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -91,14 +92,15 @@ class VelocityTask(ArticulatedEnv):
         links = [link.name for link in self.model.links]
         if any(link.joint is not Joint.REVOLUTE for link in self.model.links[1:]) or self.model.nd - 6 != self.action_dim:
             raise ValueError(f"{self.name}: the robot {self.robot} must have a free base and hinges that are all driven")
-        soles = [contact for contact in self.model.contacts if links[contact.link] in self.feet]
+        touching = self.soles()
+        soles = [sole for sole in touching if links[sole[0]] in self.feet]
         if len(soles) != len(self.feet):
             raise ValueError(
                 f"{self.name}: feet must name links that touch the ground in one point each, got {self.feet}; "
-                f"points: {', '.join(sorted({links[contact.link] for contact in self.model.contacts}))}"
+                f"points: {', '.join(sorted({links[link] for link, _, _ in touching}))}"
             )
-        self._points = Points(self.model, [(sole.link, sole.point) for sole in soles], self.device)
-        self._radii = torch.tensor([sole.radius for sole in soles], device=self.device)
+        self._points = Points(self.model, [(link, place) for link, place, _ in soles], self.device)
+        self._radii = torch.tensor([radius for _, _, radius in soles], device=self.device)
         self._stand = self.start_q[:1, 7:]
         laws = [(servo.gain, *servo.bias) for servo in self.model.actuators]
         self._gain, self._constant, self._by_angle, self._by_rate = torch.tensor(laws, device=self.device).unbind(1)
@@ -134,6 +136,20 @@ class VelocityTask(ArticulatedEnv):
         noise = torch.cat([turning, down, torch.zeros(3), angles, rates, torch.zeros(self.action_dim)])
         self._noise = given["noise"] * noise.to(self.device)
 
+    # ---- the ground -----------------------------------------------------------------------------------------------
+
+    def soles(self) -> list[tuple[int, np.ndarray, float]]:
+        """Return link, centre in its frame (3,) [m] and radius [m] of the spheres by which the robot touches the ground."""
+        return [(contact.link, contact.point, contact.radius) for contact in self.model.contacts]
+
+    def over_ground(self, points: Tensor) -> Tensor:
+        """Return how far points (N, P, 3) are from the ground below them (N, P) [m]."""
+        return points @ self.base.up - self.model.ground
+
+    def base_height(self, q: Tensor) -> Tensor:
+        """Return how high the base is over the ground about it (N,) [m]."""
+        return self.base.height(q)
+
     # ---- what is seen and paid ------------------------------------------------------------------------------------
 
     def observe(self, q: Tensor, qd: Tensor, action: Tensor) -> Tensor:
@@ -146,8 +162,8 @@ class VelocityTask(ArticulatedEnv):
     def observe_privileged(self, q: Tensor, qd: Tensor, action: Tensor) -> Tensor:
         """Return what the critic sees besides (N, 13 + 3 A + 5 F), see the class."""
         position, velocity = self._points(q, qd)
-        sole = position @ self.base.up - self.model.ground - self._radii
-        height = (self.base.height(q) - self._standing_height)[:, None]
+        sole = self.over_ground(position) - self._radii
+        height = (self.base_height(q) - self._standing_height)[:, None]
         own = self.base.local(q, self.base.velocity(q, qd))
         return torch.cat([self._measured(q, qd, action), own, height, sole, terms.contact(sole), velocity.flatten(1)], dim=1)
 
@@ -180,7 +196,8 @@ class VelocityTask(ArticulatedEnv):
         feet, n = len(self.feet), self.action_dim
         seen = obs[:, self.obs_dim :]  # without noise
         turning, down, command, angles, rates, last = seen[:, : self.obs_dim].split([3, 3, 3, n, n, n], dim=1)
-        velocity, height, lifted, touching, moving = seen[:, self.obs_dim :].split([3, 1, feet, feet, 3 * feet], dim=1)
+        state = seen[:, self.obs_dim : self.obs_dim + 4 + 5 * feet]
+        velocity, height, lifted, touching, moving = state.split([3, 1, feet, feet, 3 * feet], dim=1)
         horizontal = self.base.horizontal(moving.view(-1, feet, 3))
         paid = {
             "velocity": terms.tracking(velocity[:, :2] - command[:, :2], 0.1),
