@@ -13,7 +13,7 @@ from rpo_lightning.envs.articulated import ArticulatedEnv
 from rpo_lightning.envs.base import Reached, Reward, below
 from rpo_lightning.envs.base_pose import BasePose
 from rpo_lightning.envs.legged import terms
-from rpo_lightning.envs.legged.points import Points
+from rpo_lightning.envs.points import Points
 from rpo_lightning.envs.starts import StartBank, Starts
 from rpo_lightning.envs.tables import Quantity, action_rows, last_actions, positions, vector, velocities
 from rpo_lightning.sim import Joint

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from rpo_lightning.envs.legged.points import Points
+from rpo_lightning.envs.points import Points
 from rpo_lightning.sim import Joint, load_mjcf, to_mujoco
 
 ROBOTS = files("rpo_lightning") / "robots"
