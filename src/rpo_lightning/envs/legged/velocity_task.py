@@ -147,8 +147,8 @@ class VelocityTask(ArticulatedEnv):
         """Return what the critic sees besides (N, 13 + 3 A + 5 F), see the class."""
         position, velocity = self._points(q, qd)
         sole = position @ self.base.up - self.model.ground - self._radii
-        height = (self.base.height(q) - self._standing_height)[:, None]
-        own = self.base.local(q, self.base.velocity(q, qd))
+        _, _, own, height = self._points.base(q, qd)
+        height = height - self._standing_height
         return torch.cat([self._measured(q, qd, action), own, height, sole, terms.contact(sole), velocity.flatten(1)], dim=1)
 
     def quantities(self) -> list[Quantity]:
@@ -285,8 +285,8 @@ class VelocityTask(ArticulatedEnv):
 
     def _measured(self, q: Tensor, qd: Tensor, action: Tensor) -> Tensor:
         """Return what a robot measures (N, 9 + 3 A), without noise."""
-        turning = self.base.local(q, self.base.angular_velocity(qd))
-        return torch.cat([turning, self.base.down(q), self.target, q[:, 7:] - self._stand, qd[:, 6:], action], dim=1)
+        turning, down, _, _ = self._points.base(q, qd)
+        return torch.cat([turning, down, self.target, q[:, 7:] - self._stand, qd[:, 6:], action], dim=1)
 
     def _torque(self, angles: Tensor, rates: Tensor, action: Tensor) -> Tensor:
         """Return what servos pull with (N, A) [N m], before any clamp."""
