@@ -13,7 +13,7 @@ from rpo_lightning.envs.articulated import ArticulatedEnv
 from rpo_lightning.envs.base import Reached, Reward, below
 from rpo_lightning.envs.base_pose import BasePose
 from rpo_lightning.envs.legged import terms
-from rpo_lightning.envs.legged.points import Points
+from rpo_lightning.envs.points import Points
 from rpo_lightning.envs.starts import StartBank, Starts
 from rpo_lightning.envs.tables import Quantity, action_rows, last_actions, positions, vector, velocities
 from rpo_lightning.sim import Joint
@@ -98,11 +98,12 @@ class VelocityTask(ArticulatedEnv):
                 f"points: {', '.join(sorted({links[contact.link] for contact in self.model.contacts}))}"
             )
         self._points = Points(self.model, [(sole.link, sole.point) for sole in soles], self.device)
-        self._radii = torch.tensor([sole.radius for sole in soles], device=self.device)
+        self._level = float(self.model.ground) + torch.tensor([sole.radius for sole in soles], device=self.device)
         self._stand = self.start_q[:1, 7:]
         laws = [(servo.gain, *servo.bias) for servo in self.model.actuators]
         self._gain, self._constant, self._by_angle, self._by_rate = torch.tensor(laws, device=self.device).unbind(1)
         self._standing_height = float(self.base.height(self.start_q[:1]))
+        self._weights = torch.tensor(list(self.weights.values()), device=self.device)
         self._read_options()
         self._recent = self.start_q.new_zeros(self._most_late + 1, self.num_envs, self.action_dim)
         self._late = torch.zeros(self.num_envs, dtype=torch.int64, device=self.device)
@@ -146,9 +147,9 @@ class VelocityTask(ArticulatedEnv):
     def observe_privileged(self, q: Tensor, qd: Tensor, action: Tensor) -> Tensor:
         """Return what the critic sees besides (N, 13 + 3 A + 5 F), see the class."""
         position, velocity = self._points(q, qd)
-        sole = position @ self.base.up - self.model.ground - self._radii
-        height = (self.base.height(q) - self._standing_height)[:, None]
-        own = self.base.local(q, self.base.velocity(q, qd))
+        sole = (position * self.base.up).sum(-1) - self._level
+        _, _, own, height = self._points.base(q, qd)
+        height = height - self._standing_height
         return torch.cat([self._measured(q, qd, action), own, height, sole, terms.contact(sole), velocity.flatten(1)], dim=1)
 
     def quantities(self) -> list[Quantity]:
@@ -195,7 +196,8 @@ class VelocityTask(ArticulatedEnv):
             "lift": terms.lift(lifted, horizontal, self.swing),
             "pose": terms.squared(angles),
         }
-        return {name: weight * paid[name] for name, weight in self.weights.items()}
+        weighed = torch.stack([paid[name] for name in self.weights], dim=1) * self._weights
+        return dict(zip(self.weights, weighed.unbind(1), strict=True))
 
     def failed(self, obs: Tensor) -> Tensor:
         """Return which robots have fallen: too low, or tilted by more than 60 degrees."""
@@ -285,8 +287,8 @@ class VelocityTask(ArticulatedEnv):
 
     def _measured(self, q: Tensor, qd: Tensor, action: Tensor) -> Tensor:
         """Return what a robot measures (N, 9 + 3 A), without noise."""
-        turning = self.base.local(q, self.base.angular_velocity(qd))
-        return torch.cat([turning, self.base.down(q), self.target, q[:, 7:] - self._stand, qd[:, 6:], action], dim=1)
+        turning, down, _, _ = self._points.base(q, qd)
+        return torch.cat([turning, down, self.target, q[:, 7:] - self._stand, qd[:, 6:], action], dim=1)
 
     def _torque(self, angles: Tensor, rates: Tensor, action: Tensor) -> Tensor:
         """Return what servos pull with (N, A) [N m], before any clamp."""
