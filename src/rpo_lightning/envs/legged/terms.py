@@ -8,10 +8,12 @@ times in the air, which have no gradient.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
-__all__ = ["contact", "effort", "jerk", "lift", "slip", "squared", "tracking"]
+__all__ = ["contact", "effort", "jerk", "lift", "lowest", "slip", "squared", "tracking"]
 
 
 def tracking(error: Tensor, width: float) -> Tensor:
@@ -37,6 +39,13 @@ def jerk(action: Tensor, last: Tensor) -> Tensor:
 def contact(height: Tensor, width: float = 0.003) -> Tensor:
     """Return how much feet touch, 0 to 1, of the heights (N, F) of their soles over the ground [m]; a half at `width`."""
     return torch.sigmoid(1.0 - height / width)
+
+
+def lowest(heights: Tensor, width: float) -> Tensor:
+    """Return the least (..., F) of heights (..., F, P), rounded off over `width`; that of equal ones is theirs [m]."""
+    if heights.shape[-1] == 1:
+        return heights[..., 0]
+    return -width * ((-heights / width).logsumexp(-1) - math.log(heights.shape[-1]))
 
 
 def slip(touching: Tensor, velocity: Tensor) -> Tensor:
