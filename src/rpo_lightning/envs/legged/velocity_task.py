@@ -98,14 +98,15 @@ class VelocityTask(ArticulatedEnv):
         links = [link.name for link in self.model.links]
         if any(link.joint is not Joint.REVOLUTE for link in self.model.links[1:]) or self.model.nd - 6 != self.action_dim:
             raise ValueError(f"{self.name}: the robot {self.robot} must have a free base and hinges that are all driven")
-        soles = [contact for contact in self.model.contacts if links[contact.link] in self.feet]
-        if len(soles) != len(self.feet):
+        soles = [[contact for contact in self.model.contacts if links[contact.link] == foot] for foot in self.feet]
+        if len({len(sole) for sole in soles}) != 1 or not soles[0]:
             raise ValueError(
-                f"{self.name}: feet must name links that touch the ground in one point each, got {self.feet}; "
-                f"points: {', '.join(sorted({links[contact.link] for contact in self.model.contacts}))}"
+                f"{self.name}: feet must name links that touch the ground in equally many points, got {self.feet}; "
+                f"points: {', '.join(sorted(links[contact.link] for contact in self.model.contacts))}"
             )
-        self._points = Points(self.model, [(sole.link, sole.point) for sole in soles], self.device)
-        self._level = float(self.model.ground) + torch.tensor([sole.radius for sole in soles], device=self.device)
+        corners = [corner for sole in soles for corner in sole]
+        self._points = Points(self.model, [(corner.link, corner.point) for corner in corners], self.device)
+        self._level = float(self.model.ground) + torch.tensor([corner.radius for corner in corners], device=self.device)
         self._stand = self.start_q[:1, 7:]
         laws = [(servo.gain, *servo.bias) for servo in self.model.actuators]
         self._gain, self._constant, self._by_angle, self._by_rate = torch.tensor(laws, device=self.device).unbind(1)
@@ -159,11 +160,21 @@ class VelocityTask(ArticulatedEnv):
 
     def observe_privileged(self, q: Tensor, qd: Tensor, action: Tensor) -> Tensor:
         """Return what the critic sees besides (N, 13 + 3 A + 5 F or 2 more), see the class."""
-        position, velocity = self._points(q, qd)
-        sole = (position * self.base.up).sum(-1) - self._level
+        sole, velocity = self.soles(q, qd)
         _, _, own, height = self._points.base(q, qd)
         height = height - self._standing_height
         return torch.cat([self._measured(q, qd, action), own, height, sole, terms.contact(sole), velocity.flatten(1)], dim=1)
+
+    def soles(self, q: Tensor, qd: Tensor) -> tuple[Tensor, Tensor]:
+        """Return how high soles are over the ground (N, F) [m], and how their middles move in world axes (N, F, 3) [m/s].
+
+        A sole of several points is as high as the lowest of them, rounded off over 3 mm.
+        """
+        position, velocity = self._points(q, qd)
+        height = (position * self.base.up).sum(-1) - self._level
+        feet = len(self.feet)
+        height, velocity = height.view(len(q), feet, -1), velocity.view(len(q), feet, -1, 3)
+        return terms.lowest(height, 0.003), velocity.mean(2)
 
     def quantities(self) -> list[Quantity]:
         """Name what the actor sees."""
