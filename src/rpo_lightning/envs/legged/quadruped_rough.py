@@ -87,7 +87,7 @@ class QuadrupedRough(Quadruped):
         check_tensor(self.name, "difficulty", values, (self.num_envs,), self.device)
         self._difficulty = values.clamp(0.0, 1.0)
 
-    def soles(self) -> list[tuple[int, np.ndarray, float]]:
+    def ground_points(self) -> list[tuple[int, np.ndarray, float]]:
         """Return link, centre in its frame (3,) [m] and radius [m] of the spheres by which the robot touches the ground."""
         pairs = ((self.model.geoms[pair.first], self.model.geoms[pair.second]) for pair in self.model.pairs)
         return [
@@ -98,9 +98,9 @@ class QuadrupedRough(Quadruped):
         """Return how far points (N, P, 3) are from the ground below them (N, P) [m]."""
         return self._ground.distance(points, self.field)
 
-    def base_height(self, q: Tensor) -> Tensor:
-        """Return how high the base is over the mean of the ground about it (N,) [m]."""
-        return q[:, 2] - self._ground_around(q).mean(1)
+    def base_height(self, q: Tensor, qd: Tensor) -> Tensor:
+        """Return how high the base is over the mean of the ground about it (N, 1) [m]."""
+        return q[:, 2:3] - self._ground_around(q).mean(1, keepdim=True)
 
     def observe_privileged(self, q: Tensor, qd: Tensor, action: Tensor) -> Tensor:
         """Return what the critic sees besides (N, 104), see the class."""
