@@ -41,10 +41,10 @@ class ArticulatedEnv(BaseEnv):
         device: "cpu" or "cuda[:k]".
         seed: of random starts.
         options: stochastic_init (True), episode_length (None: the task's own), early_termination (True), auto_reset (True),
-            reward_from ("previous" or "next"), observe_action (False), randomize (None, or distributions by name of
-            parameter, from which each episode draws, see `Randomization`), observe_parameters (False; the critic sees them),
-            threads (None: as many as torch uses). A task without `random_start` or `failed` has not the option that would
-            switch it off.
+            history (1: how many of the last observations are seen), reward_from ("previous" or "next"), observe_action
+            (False), randomize (None, or distributions by name of parameter, from which each episode draws, see
+            `Randomization`), observe_parameters (False; the critic sees them), threads (None: as many as torch uses). A task
+            without `random_start` or `failed` has not the option that would switch it off.
     """
 
     # what a task sets
@@ -123,7 +123,7 @@ class ArticulatedEnv(BaseEnv):
 
     @abstractmethod
     def observe(self, q: Tensor, qd: Tensor, action: Tensor) -> Tensor:
-        """Return the observation (N, obs_dim) of a state; `action` (N, action_dim) fills its action slots, if it has any.
+        """Return the observation (N, D) of a state; `action` (N, action_dim) fills its action slots, if it has any.
 
         What a task with a target observes of `self.target` its reward can use.
         """
@@ -241,7 +241,9 @@ class ArticulatedEnv(BaseEnv):
         self._draws.clear()
 
     def set_state(self, q: Tensor, qd: Tensor, progress: Tensor | None = None, target: Tensor | None = None) -> Tensor:
-        """Continue from (q, qd), keeping their graph; return the observation. Action slots are zeroed, parameters kept.
+        """Continue from (q, qd), keeping their graph; return the observation. Parameters are kept, action slots zeroed.
+
+        A `history` begins anew.
 
         Args:
             q: (N, nq) coordinates.
@@ -256,8 +258,7 @@ class ArticulatedEnv(BaseEnv):
         self._progress = checked_progress(self.name, progress, self.num_envs, self.device)
         self.q, self.qd, self.target = q, qd, target
         self._slots = q.new_zeros(self.num_envs, self.action_dim)
-        self._obs, self._privileged = self._observations()
-        return self._obs
+        return self._continue_with(*self._observations())
 
     def get_state(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return (q, qd, progress)."""
@@ -393,7 +394,7 @@ class ArticulatedEnv(BaseEnv):
         """Catch a task whose methods do not fit its own attributes, before it trains on nonsense."""
         state = self.start_q, self.qd, self._slots
         obs = self._judged("observe", self.observe, *state)
-        self._check_returned("observe", obs, self.obs_dim)
+        self._check_returned("observe", obs, self._width)
         privileged = self._judged("observe_privileged", self.observe_privileged, *state)
         self._check_returned("observe_privileged", privileged, type(self).privileged_dim)
         seen = self._all_seen(obs, privileged)

@@ -192,10 +192,11 @@ class VelocityTask(ArticulatedEnv):
     def reward(self, obs: Tensor, action: Tensor) -> Reward:
         """Return the terms of `weights`, each times its weight; all but velocity and turning are costs."""
         feet, n = len(self.feet), self.action_dim
-        seen = obs[:, self.obs_dim :]  # without noise
-        widths = [3, 3, 3, n, n, n, self.obs_dim - 9 - 3 * n]
-        turning, down, command, angles, rates, last, clock = seen[:, : self.obs_dim].split(widths, dim=1)
-        velocity, height, lifted, touching, moving = seen[:, self.obs_dim :].split([3, 1, feet, feet, 3 * feet], dim=1)
+        own = type(self).obs_dim
+        exact, seen = obs[:, own:].tensor_split([own], dim=1)  # without noise
+        widths = [3, 3, 3, n, n, n, own - 9 - 3 * n]
+        turning, down, command, angles, rates, last, clock = exact.split(widths, dim=1)
+        velocity, height, lifted, touching, moving = seen.split([3, 1, feet, feet, 3 * feet], dim=1)
         horizontal = self.base.horizontal(moving.view(-1, feet, 3))
         paid = {
             "velocity": terms.tracking(velocity[:, :2] - command[:, :2], 0.1),
@@ -220,8 +221,9 @@ class VelocityTask(ArticulatedEnv):
 
     def failed(self, obs: Tensor) -> Tensor:
         """Return which robots have fallen: too low, or tilted by more than 60 degrees."""
-        seen = obs[:, self.obs_dim :]
-        low = seen[:, self.obs_dim + 3] < (self.lowest - 1.0) * self._standing_height
+        own = type(self).obs_dim
+        seen = obs[:, own:]
+        low = seen[:, own + 3] < (self.lowest - 1.0) * self._standing_height
         return low | (seen[:, 5] > -0.5)
 
     # ---- what is drawn --------------------------------------------------------------------------------------------
