@@ -21,6 +21,7 @@ __all__ = [
     "jerk",
     "lift",
     "limits",
+    "lowest",
     "power",
     "slip",
     "smoothness",
@@ -83,6 +84,13 @@ def smoothness(action: Tensor, last: Tensor, before: Tensor) -> Tensor:
 def contact(height: Tensor, width: float = 0.003) -> Tensor:
     """Return how much feet touch, 0 to 1, of the heights (N, F) of their soles over the ground [m]; a half at `width`."""
     return torch.sigmoid(1.0 - height / width)
+
+
+def lowest(heights: Tensor, width: float) -> Tensor:
+    """Return the least (..., F) of heights (..., F, P), rounded off over `width`; that of equal ones is theirs [m]."""
+    if heights.shape[-1] == 1:
+        return heights[..., 0]
+    return -width * ((-heights / width).logsumexp(-1) - math.log(heights.shape[-1]))
 
 
 def slip(touching: Tensor, velocity: Tensor) -> Tensor:

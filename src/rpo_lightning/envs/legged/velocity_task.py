@@ -13,7 +13,7 @@ from rpo_lightning.envs.articulated import ArticulatedEnv
 from rpo_lightning.envs.base import Reached, Reward, below
 from rpo_lightning.envs.base_pose import BasePose
 from rpo_lightning.envs.legged import terms
-from rpo_lightning.envs.legged.points import Points
+from rpo_lightning.envs.points import Points
 from rpo_lightning.envs.starts import StartBank, Starts
 from rpo_lightning.envs.tables import Quantity, action_rows, angle, last_actions, positions, vector, velocities
 from rpo_lightning.sim import Joint
@@ -98,18 +98,20 @@ class VelocityTask(ArticulatedEnv):
         links = [link.name for link in self.model.links]
         if any(link.joint is not Joint.REVOLUTE for link in self.model.links[1:]) or self.model.nd - 6 != self.action_dim:
             raise ValueError(f"{self.name}: the robot {self.robot} must have a free base and hinges that are all driven")
-        soles = [contact for contact in self.model.contacts if links[contact.link] in self.feet]
-        if len(soles) != len(self.feet):
+        soles = [[contact for contact in self.model.contacts if links[contact.link] == foot] for foot in self.feet]
+        if len({len(sole) for sole in soles}) != 1 or not soles[0]:
             raise ValueError(
-                f"{self.name}: feet must name links that touch the ground in one point each, got {self.feet}; "
-                f"points: {', '.join(sorted({links[contact.link] for contact in self.model.contacts}))}"
+                f"{self.name}: feet must name links that touch the ground in equally many points, got {self.feet}; "
+                f"points: {', '.join(sorted(links[contact.link] for contact in self.model.contacts))}"
             )
-        self._points = Points(self.model, [(sole.link, sole.point) for sole in soles], self.device)
-        self._radii = torch.tensor([sole.radius for sole in soles], device=self.device)
+        corners = [corner for sole in soles for corner in sole]
+        self._points = Points(self.model, [(corner.link, corner.point) for corner in corners], self.device)
+        self._level = float(self.model.ground) + torch.tensor([corner.radius for corner in corners], device=self.device)
         self._stand = self.start_q[:1, 7:]
         laws = [(servo.gain, *servo.bias) for servo in self.model.actuators]
         self._gain, self._constant, self._by_angle, self._by_rate = torch.tensor(laws, device=self.device).unbind(1)
         self._standing_height = float(self.base.height(self.start_q[:1]))
+        self._weights = torch.tensor(list(self.weights.values()), device=self.device)
         self._soft = self._soft_limits()
         if self.phases and len(self.phases) != len(self.feet):
             raise ValueError(f"{self.name}: phases must be one for each of {len(self.feet)} feet, got {self.phases}")
@@ -158,11 +160,21 @@ class VelocityTask(ArticulatedEnv):
 
     def observe_privileged(self, q: Tensor, qd: Tensor, action: Tensor) -> Tensor:
         """Return what the critic sees besides (N, 13 + 3 A + 5 F or 2 more), see the class."""
-        position, velocity = self._points(q, qd)
-        sole = position @ self.base.up - self.model.ground - self._radii
-        height = (self.base.height(q) - self._standing_height)[:, None]
-        own = self.base.local(q, self.base.velocity(q, qd))
+        sole, velocity = self.soles(q, qd)
+        _, _, own, height = self._points.base(q, qd)
+        height = height - self._standing_height
         return torch.cat([self._measured(q, qd, action), own, height, sole, terms.contact(sole), velocity.flatten(1)], dim=1)
+
+    def soles(self, q: Tensor, qd: Tensor) -> tuple[Tensor, Tensor]:
+        """Return how high soles are over the ground (N, F) [m], and how their middles move in world axes (N, F, 3) [m/s].
+
+        A sole of several points is as high as the lowest of them, rounded off over 3 mm.
+        """
+        position, velocity = self._points(q, qd)
+        height = (position * self.base.up).sum(-1) - self._level
+        feet = len(self.feet)
+        height, velocity = height.view(len(q), feet, -1), velocity.view(len(q), feet, -1, 3)
+        return terms.lowest(height, 0.003), velocity.mean(2)
 
     def quantities(self) -> list[Quantity]:
         """Name what the actor sees."""
@@ -217,7 +229,8 @@ class VelocityTask(ArticulatedEnv):
             paid["power"] = terms.power(self._torque(angles, rates, action), rates)
         if "gait" in self.weights:
             paid["gait"] = terms.gait(lifted, self._standing(clock, command), self.swing)
-        return {name: weight * paid[name] for name, weight in self.weights.items()}
+        weighed = torch.stack([paid[name] for name in self.weights], dim=1) * self._weights
+        return dict(zip(self.weights, weighed.unbind(1), strict=True))
 
     def failed(self, obs: Tensor) -> Tensor:
         """Return which robots have fallen: too low, or tilted by more than 60 degrees."""
@@ -312,8 +325,8 @@ class VelocityTask(ArticulatedEnv):
 
     def _measured(self, q: Tensor, qd: Tensor, action: Tensor) -> Tensor:
         """Return what a robot measures (N, 9 + 3 A), without noise, and its clock."""
-        turning, angles = self.base.local(q, self.base.angular_velocity(qd)), q[:, 7:] - self._stand
-        return torch.cat([turning, self.base.down(q), self.target, angles, qd[:, 6:], action, self._clock()], dim=1)
+        turning, down, _, _ = self._points.base(q, qd)
+        return torch.cat([turning, down, self.target, q[:, 7:] - self._stand, qd[:, 6:], action, self._clock()], dim=1)
 
     def _clock(self) -> Tensor:
         """Return sine and cosine (N, 2) of the gait's phase; nothing (N, 0) without a gait."""
