@@ -99,14 +99,13 @@ class Simulator:
         allowed = None if "terrain" in parameters else num_envs
         self.terrain = _checked_terrain(model, allowed, terrain).to(self.device)
         self._terrains = len(self.terrain)
-        self._step_sizes = dt / substeps, substeps, mass_matrix_interval, self._terrains
         self.parameters = Parameters(model, parameters)
         self.controls = self.parameters.controls
         self._robot = copy.deepcopy(model)  # traced at the first use of a kernel, when the caller's may have changed
         self._kernels: dict[str, wp.Kernel] = {}
         width = LANES[self.device.type]
         self._blocks = math.ceil(num_envs / width)
-        self._trajectory_size = self._blocks * width * (substeps + model.records_end) * (model.nq + model.nd)
+        self._state_size = self._blocks * width * (model.nq + model.nd)
         self._shares = _split(self._blocks, min(threads, self._blocks) if self.device.type == "cpu" else 1)
 
     def step(
@@ -116,6 +115,7 @@ class Simulator:
         force: torch.Tensor,
         control: torch.Tensor | None = None,
         parameters: torch.Tensor | None = None,
+        substeps: int | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return (q, qd) after one step of `dt` under a constant generalised force and constant controls.
 
@@ -125,8 +125,12 @@ class Simulator:
             force: (N, nd) [N m or N].
             control: (N, controls) of the actuators; None: 0. Where `controls` is 0 all are motors, and `force` has theirs.
             parameters: (N, k) or (k,), in the order of `parameters.names`; None: those of the robot.
+            substeps: how many of the step's to make, as where controls change within it; None: all.
         """
-        return _Step.apply(self, torch.is_grad_enabled(), *self._inputs((q, qd, force, control, parameters)))
+        count = self.substeps if substeps is None else substeps
+        if not 1 <= count <= self.substeps:
+            raise ValueError(f"substeps must be in 1 ... {self.substeps}, those of a step, got {substeps}")
+        return _Step.apply(self, torch.is_grad_enabled(), count, *self._inputs((q, qd, force, control, parameters)))
 
     def acceleration(
         self,
@@ -163,6 +167,10 @@ class Simulator:
                     f"got {tensor.dtype} {tuple(tensor.shape)} on {tensor.device}"
                 )
         return whole
+
+    def _sizes(self, substeps: int) -> tuple[float, int, int, int]:
+        """Return what a kernel has to know of a step of so many substeps."""
+        return self.dt / self.substeps, substeps, self.mass_matrix_interval, self._terrains
 
     def _kernel(self, name: str) -> wp.Kernel:
         if name not in self._kernels:
@@ -241,15 +249,16 @@ class _Step(torch.autograd.Function):
     """Keeps force, controls, parameters and the substep states of the forward pass, nothing else."""
 
     @staticmethod
-    def forward(ctx: Any, simulator: Simulator, grad: bool, *given: torch.Tensor) -> Any:
+    def forward(ctx: Any, simulator: Simulator, grad: bool, substeps: int, *given: torch.Tensor) -> Any:
         record = grad and any(ctx.needs_input_grad)
         q, qd, *inputs = (t.detach().contiguous() for t in given)
-        trajectory = q.new_empty(simulator._trajectory_size if record else 0)
+        states = substeps + simulator.model.records_end
+        trajectory = q.new_empty(simulator._state_size * states if record else 0)
         out = torch.empty_like(q), torch.empty_like(qd)
         arrays = (q, qd, *inputs, simulator.terrain, trajectory, *out)
-        simulator._launch("step", arrays, int(record), *simulator._step_sizes)
+        simulator._launch("step", arrays, int(record), *simulator._sizes(substeps))
         if record:
-            ctx.simulator = simulator
+            ctx.simulator, ctx.substeps = simulator, substeps
             ctx.save_for_backward(*inputs, trajectory)
         return out
 
@@ -261,8 +270,8 @@ class _Step(torch.autograd.Function):
         grads = [torch.empty_like(t) for t in (adj_q, adj_qd, *inputs)]
         simulator = ctx.simulator
         arrays = (adj_q, adj_qd, *inputs, simulator.terrain, trajectory, *grads)
-        simulator._launch("step_adjoint", arrays, *simulator._step_sizes)
-        return None, None, *grads
+        simulator._launch("step_adjoint", arrays, *simulator._sizes(ctx.substeps))
+        return None, None, None, *grads
 
 
 class _Acceleration(torch.autograd.Function):

@@ -39,8 +39,7 @@ class VelocityTask(ArticulatedEnv):
         options: those of `ArticulatedEnv` (here observe_action is True), and commands (three pairs: forward, left, turn),
             command_seconds (5: how long a command lasts), standing (0.1: share of commands that are zero), push (0.5: pushes
             change the base's velocity by up to so much [m/s], horizontally), push_seconds (4: between two), noise (1: times
-            `noise_widths`, the half widths of uniform noise on what the actor sees), action_delay (0: steps by which actions
-            come late, or [low, high], drawn for every episode).
+            `noise_widths`, the half widths of uniform noise on what the actor sees).
     """
 
     target_dim: ClassVar[int] = 3
@@ -86,7 +85,6 @@ class VelocityTask(ArticulatedEnv):
             "push": 0.5,
             "push_seconds": 4.0,
             "noise": 1.0,
-            "action_delay": 0,
         }
 
     def prepare(self) -> None:
@@ -120,9 +118,7 @@ class VelocityTask(ArticulatedEnv):
         self._offsets = torch.tensor(self.phases, device=self.device)
         self._phase = self.start_q.new_zeros(self.num_envs)
         self._read_options()
-        self._recent = self.start_q.new_zeros(self._most_late + 1, self.num_envs, self.action_dim)
-        self._late = torch.zeros(self.num_envs, dtype=torch.int64, device=self.device)
-        self._pushes, self._delays = StartBank(), StartBank()
+        self._pushes = StartBank()
 
     def _read_options(self) -> None:
         """Turn options into numbers.
@@ -140,10 +136,6 @@ class VelocityTask(ArticulatedEnv):
             if not given[name] >= self.dt:
                 raise ValueError(f"{self.name}: {name} must be at least a step, {self.dt:g}, got {given[name]}")
         self._command_steps, self._push_steps = (round(given[f"{what}_seconds"] / self.dt) for what in ("command", "push"))
-        delay = given["action_delay"]
-        self._least_late, self._most_late = (delay, delay) if isinstance(delay, int) else map(int, delay)
-        if not 0 <= self._least_late <= self._most_late:
-            raise ValueError(f"{self.name}: action_delay must be steps, 0 or more, or [low, high] of them, got {delay}")
         widths = [self.noise_widths[what] for what in ("turning", "gravity", "angles", "rates")]
         sizes = [3, 3, self.action_dim, self.action_dim]
         turning, down, angles, rates = (torch.full((size,), width) for size, width in zip(sizes, widths, strict=True))
@@ -220,11 +212,11 @@ class VelocityTask(ArticulatedEnv):
     def reward(self, obs: Tensor, action: Tensor) -> Reward:
         """Return the terms of `weights`, each times its weight; all but velocity and turning are costs."""
         feet, n = len(self.feet), self.action_dim
-        seen = obs[:, self.obs_dim :]  # without noise
-        widths = [3, 3, 3, n, n, n, self.obs_dim - 9 - 3 * n]
-        turning, down, command, angles, rates, last, clock = seen[:, : self.obs_dim].split(widths, dim=1)
-        state = seen[:, self.obs_dim : self.obs_dim + 4 + 5 * feet]
-        velocity, height, lifted, touching, moving = state.split([3, 1, feet, feet, 3 * feet], dim=1)
+        own = type(self).obs_dim
+        exact, seen = obs[:, own:].tensor_split([own], dim=1)  # without noise
+        widths = [3, 3, 3, n, n, n, own - 9 - 3 * n]
+        turning, down, command, angles, rates, last, clock = exact.split(widths, dim=1)
+        velocity, height, lifted, touching, moving = seen[:, : 4 + 5 * feet].split([3, 1, feet, feet, 3 * feet], dim=1)
         horizontal = self.base.horizontal(moving.view(-1, feet, 3))
         paid = {
             "velocity": terms.tracking(velocity[:, :2] - command[:, :2], 0.1),
@@ -250,8 +242,9 @@ class VelocityTask(ArticulatedEnv):
 
     def failed(self, obs: Tensor) -> Tensor:
         """Return which robots have fallen: too low, or tilted by more than 60 degrees."""
-        seen = obs[:, self.obs_dim :]
-        low = seen[:, self.obs_dim + 3] < (self.lowest - 1.0) * self._standing_height
+        own = type(self).obs_dim
+        seen = obs[:, own:]
+        low = seen[:, own + 3] < (self.lowest - 1.0) * self._standing_height
         return low | (seen[:, 5] > -0.5)
 
     # ---- what is drawn --------------------------------------------------------------------------------------------
@@ -276,38 +269,21 @@ class VelocityTask(ArticulatedEnv):
 
     # ---- a step ---------------------------------------------------------------------------------------------------
 
-    def in_effect(self, action: Tensor) -> Tensor:
-        """Return the action of some steps ago, (N, A), where actions come late."""
-        if not self._most_late:
-            return action
-        self._recent = torch.cat([action[None], self._recent[:-1]])
-        return self._recent[self._late, torch.arange(self.num_envs, device=self.device)]
-
-    def detach(self) -> Tensor:
-        """Cut the graph at the present state; return its observation."""
-        self._recent = self._recent.detach()
-        return super().detach()
-
     def reseed(self, seed: int) -> None:
         """Let all that is drawn from here on be of another seed."""
         super().reseed(seed)
         self._pushes.clear()
-        self._delays.clear()
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything the future depends on."""
-        banks = {"pushes": self._pushes, "delays": self._delays}
-        kept = {f"{name}.{key}": value for name, bank in banks.items() for key, value in bank.state_dict().items()}
-        own = {"recent": self._recent.detach().clone(), "late": self._late.clone(), "phase": self._phase.clone()}
-        return {**super().state_dict(), **kept, **own}
+        pushes = {f"pushes.{key}": value for key, value in self._pushes.state_dict().items()}
+        return {**super().state_dict(), **pushes, "phase": self._phase.clone()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue exactly where `state_dict` was taken, on this device or another."""
         super().load_state_dict(state)
         self._pushes.load_state_dict(below("pushes.", state))
-        self._delays.load_state_dict(below("delays.", state))
-        own = (state[name].to(self.device, copy=True) for name in ("recent", "late", "phase"))
-        self._recent, self._late, self._phase = own
+        self._phase = state["phase"].to(self.device, copy=True)
 
     # ---- inside ---------------------------------------------------------------------------------------------------
 
@@ -318,10 +294,6 @@ class VelocityTask(ArticulatedEnv):
         return super()._advance(action)
 
     def _begin(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        if self._most_late:
-            self._recent = self._recent.index_fill(1, rows, 0.0)
-            late = self._delays.take(len(rows), self._draw_delays)["late"].to(self.device)
-            self._late = self._late.index_copy(0, rows, late)
         self._phase = self._phase.index_fill(0, rows, 0.0)
         return super()._begin(rows)
 
@@ -334,9 +306,6 @@ class VelocityTask(ArticulatedEnv):
     def _draw_pushes(self) -> Starts:
         velocity = self.base.horizontal(self.uniform(-1.0, 1.0, 3))
         return {"velocity": self.options["push"] * velocity}
-
-    def _draw_delays(self) -> Starts:
-        return {"late": torch.randint(self._least_late, self._most_late + 1, (self.num_envs,), generator=self.generator)}
 
     def _measured(self, q: Tensor, qd: Tensor, action: Tensor) -> Tensor:
         """Return what a robot measures (N, 9 + 3 A), without noise, and its clock."""
