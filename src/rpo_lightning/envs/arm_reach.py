@@ -41,7 +41,7 @@ class ArmReach(ArticulatedEnv):
     target_dim: ClassVar[int] = 3
     robot: ClassVar[str] = "arm.xml"
     dt: ClassVar[float] = 0.02
-    substeps: ClassVar[int] = 8
+    substeps: ClassVar[int] = 4
     episode_length: ClassVar[int] = 500
     action_scale: ClassVar[float] = 1.5
     tool: ClassVar[tuple[str, tuple[float, float, float]]] = ("hand", (0.0, 0.0, 0.2))
