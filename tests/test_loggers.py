@@ -179,6 +179,16 @@ def test_tensorboard_stays_beside_others_unless_loggers_are_off(folder):
     assert events(folder / "own/tb")["eval/return"]
 
 
+def test_a_tensorboard_logger_of_ones_own_shows_no_point_twice_after_a_resume(folder):
+    own = ("--trainer.logger=TensorBoardLogger", "--trainer.logger.save_dir=tb",
+           "--trainer.callbacks+=LastAndBest", "--trainer.callbacks.every_n_steps=256")  # fmt: skip
+    call("fit", *own, "--trainer.max_steps=6")
+    assert [step for step, _ in events(RUN / "tb")["eval/return"]] == [256, 384]
+    # the process was killed after 384 steps, and goes on from 256
+    call("fit", *own, "--ckpt_path=step_256")
+    assert [step for step, _ in events(RUN / "tb")["eval/return"]] == [256, 512, 768]
+
+
 def test_mistakes_are_told_in_a_line(folder, capsys, monkeypatch):
     twice = "--trainer.logger=[{class_path: CSVLogger, init_args: {save_dir: a}}, {class_path: CSVLogger, init_args: {save_dir: b}}]"
     assert "trainer.logger names CSVLogger twice" in refused(capsys, "fit", "--config=tiny.yaml", twice)

@@ -7,10 +7,10 @@ from typing import Any
 
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from rpo_lightning.loggers import OpensLate
+from rpo_lightning.loggers import ForgetsLater
 from rpo_lightning.runs import Run
 
-__all__ = ["EventFile"]
+__all__ = ["EventFile", "write_summary"]
 
 FIRST = {
     "return, evaluated": ["eval/return$", "eval/return_deterministic$"],
@@ -25,7 +25,7 @@ METRIC = "eval/return"
 """What the table of hyper-parameters shows beside them: always the last value in the file."""
 
 
-class EventFile(OpensLate, TensorBoardLogger):
+class EventFile(ForgetsLater, TensorBoardLogger):
     """Write TensorBoard's events into the run folder, and with them the run's parameters, command and foremost charts.
 
     Args:
@@ -35,11 +35,6 @@ class EventFile(OpensLate, TensorBoardLogger):
     def __init__(self, directory: str | Path) -> None:
         super().__init__(str(directory), name="", version="", default_hp_metric=False)
         self._session_end: Any = None
-
-    def begin(self, env_steps: int) -> None:
-        """Write from now on; what an earlier process has logged after `env_steps` is to be forgotten."""
-        super().begin(env_steps)
-        self._kwargs["purge_step"] = env_steps + 1 if env_steps else 0
 
     def describe(self, run: Run, env_steps: int) -> None:
         """Write which charts come first and, as text, the command and the configuration of this start."""
@@ -60,9 +55,8 @@ class EventFile(OpensLate, TensorBoardLogger):
             name: value if isinstance(value, bool | int | float | str) else str(value) for name, value in params.items()
         }
         head, start, self._session_end = hparams(plain, {METRIC: 0.0})
-        writer = self.experiment._get_file_writer()
         for summary in (head, start):
-            writer.add_summary(summary)
+            write_summary(self, summary)
 
     def save(self) -> None:
         """Write what is under way, and no `hparams.yaml`, which would stay that of the first start: see `config.yaml`."""
@@ -72,5 +66,13 @@ class EventFile(OpensLate, TensorBoardLogger):
     def finalize(self, status: str) -> None:
         """Note in the table of hyper-parameters that the run is done, if it is, and close the file."""
         if self.begun and self._session_end is not None and status == "success":
-            self.experiment._get_file_writer().add_summary(self._session_end)
+            write_summary(self, self._session_end)
         super().finalize(status)
+
+
+def write_summary(logger: TensorBoardLogger, summary: Any, step: int | None = None) -> None:
+    """Write a ready-made protobuf `Summary` into the event file of a logger, opened again if it was closed.
+
+    torch's writer has public methods for what it encodes itself only: no GIF as it is, and hyper-parameters in a file apart.
+    """
+    logger.experiment._get_file_writer().add_summary(summary, step)

@@ -17,7 +17,7 @@ from lightning.pytorch.loggers.logger import DummyExperiment
 from rpo_lightning.files import write_json
 from rpo_lightning.run_folder import newest_checkpoint
 
-__all__ = ["OpensLate", "in_run_folder", "log_hyperparameters", "remember_ids"]
+__all__ = ["ForgetsLater", "OpensLate", "in_run_folder", "log_hyperparameters", "remember_ids"]
 
 IDS = "loggers.json"
 """File of the run folder with the ids under which services know the run."""
@@ -55,6 +55,15 @@ class OpensLate(Logger):
             super().log_hyperparams(params, *args, **options)  # type: ignore[safe-super]
 
 
+class ForgetsLater(OpensLate):
+    """Put before a `TensorBoardLogger`: points that a killed process has logged after its last checkpoint are forgotten."""
+
+    def begin(self: Any, env_steps: int) -> None:
+        """Write from now on, and tell TensorBoard to show nothing later than `env_steps` of what is in the folder."""
+        super().begin(env_steps)
+        self._kwargs["purge_step"] = env_steps + 1 if env_steps else 0
+
+
 class _KeepsRows(OpensLate):
     """Put back the rows that `CSVLogger` throws away when it opens a file that is there."""
 
@@ -70,6 +79,10 @@ class _KeepsRows(OpensLate):
         for row in rows:
             self.experiment.log_metrics({n: float(v) for n, v in row.items() if v and n != "step"}, int(row["step"]))
         self.save()
+
+
+_GOING_ON: dict[type[Logger], type[OpensLate]] = {CSVLogger: _KeepsRows, TensorBoardLogger: ForgetsLater}
+"""Logger of files -> what makes it go on where a resumed run does."""
 
 
 def in_run_folder(kind: type[Logger], directory: str | Path, title: str | None = None, **options: Any) -> Logger:
@@ -103,7 +116,7 @@ def in_run_folder(kind: type[Logger], directory: str | Path, title: str | None =
         ours = {"name": "", "version": "", **given, **folder}
     if not ours:
         return kind(**options)
-    base = _KeepsRows if issubclass(kind, CSVLogger) else OpensLate
+    base = next((ours for theirs, ours in _GOING_ON.items() if issubclass(kind, theirs)), OpensLate)
     warnings.filterwarnings("ignore", message="Experiment logs directory")  # CSVLogger's, of what it would throw away
     try:
         # a private name: in configurations the public one is Lightning's

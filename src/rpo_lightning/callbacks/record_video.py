@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from rpo_lightning.callbacks.evaluation import EVALUATION_SEED
 from rpo_lightning.distributed import rank
+from rpo_lightning.event_file import write_summary
 from rpo_lightning.interrupts import signals
 from rpo_lightning.processes import say
 from rpo_lightning.runs import keeps_files, run_of
@@ -124,6 +125,6 @@ def _show(logger: Any, path: Path, size: tuple[int, int], step: int) -> None:
         # TensorBoard hands a picture's file on as it is, and a browser plays a GIF
         image = Summary.Image(width=size[0], height=size[1], colorspace=3, encoded_image_string=path.read_bytes())
         summary = Summary(value=[Summary.Value(tag="eval/video", image=image)])
-        logger.experiment._get_file_writer().add_summary(summary, step)
+        write_summary(logger, summary, step)
     elif hasattr(logger, "log_video"):
         logger.log_video("eval/video", [str(path)], step=step)

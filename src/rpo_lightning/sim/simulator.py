@@ -24,9 +24,6 @@ from rpo_lightning.sim.rebuilds import usual_interval
 
 __all__ = ["Simulator", "resolve_device"]
 
-_CUDA_BLOCK = 32  # threads; few, because 128 environments should still spread over many multiprocessors
-
-
 _Arguments: TypeAlias = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor | None]
 
 
@@ -171,22 +168,15 @@ class Simulator:
             source = _source(name, self._robot, self.parameters.names)
             kernel = kernels.build(name, source)
             # now, and not at the first launch, where several threads would compile the same module
-            kernels.load(kernel, self.device, _CUDA_BLOCK if self.device.type == "cuda" else None, is_cut(source))
+            kernels.load(kernel, self.device, is_cut(source))
             self._kernels[name] = kernel
         return self._kernels[name]
 
     def _launch(self, name: str, tensors: tuple[torch.Tensor, ...], *scalars: float) -> None:
         kernel = self._kernel(name)
-        arrays = [wp.from_torch(t, return_ctype=True) for t in tensors]
-        if self.device.type == "cuda":
-            stream = wp.stream_from_torch(torch.cuda.current_stream(self.device))
-            dim = self._blocks * LANES["cuda"]
-            wp.launch(kernel, dim=dim, inputs=[*arrays, self.num_envs, 0, *scalars], stream=stream, block_dim=_CUDA_BLOCK)
-            return
 
         def run(share: tuple[int, int]) -> None:
-            first, count = share
-            wp.launch(kernel, dim=count, inputs=[*arrays, self.num_envs, first, *scalars], device="cpu")
+            kernels.launch(kernel, self.device, tensors, self.num_envs, *share, *scalars)
 
         if len(self._shares) == 1:
             run(self._shares[0])

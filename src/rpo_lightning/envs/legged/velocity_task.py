@@ -15,7 +15,7 @@ from rpo_lightning.envs.base_pose import BasePose
 from rpo_lightning.envs.legged import terms
 from rpo_lightning.envs.points import Points
 from rpo_lightning.envs.starts import StartBank, Starts
-from rpo_lightning.envs.tables import Quantity, action_rows, last_actions, positions, vector, velocities
+from rpo_lightning.envs.tables import Quantity, action_rows, angle, last_actions, positions, vector, velocities
 from rpo_lightning.sim import Joint
 
 __all__ = ["VelocityTask"]
@@ -30,7 +30,8 @@ class VelocityTask(ArticulatedEnv):
     the height of its sole [m], how much it touches, and its velocity in world axes [m/s]. The target is the command: forward
     and left [m/s], and the rate of turning [rad/s].
 
-    A subclass says which robot, which of its links carry feet, and may change the weights of the reward.
+    A subclass says which robot, which of its links carry feet, and may change the weights of the reward. With `phases` a
+    clock is seen last, as sine and cosine, and a weight "gait" can pay for feet that follow it.
 
     Args:
         num_envs, device, seed: see `BaseEnv`.
@@ -63,7 +64,13 @@ class VelocityTask(ArticulatedEnv):
         "lift": -0.05,
         "pose": -0.1,
     }
-    """Of the terms of the reward, see `reward`; per step, velocity 1 where the command is met."""
+    """Of the terms of the reward, see `reward`; per step, velocity 1 where the command is met. Also limits, power, gait."""
+    phases: ClassVar[tuple[float, ...]] = ()
+    """Of each foot in a gait, in cycles: 0, 0.5, 0.5, 0 is a trot; none: no clock. obs_dim and privileged_dim grow by 2."""
+    stride: ClassVar[float] = 2.0
+    """Cycles of the gait in a second."""
+    duty: ClassVar[float] = 0.5
+    """Share of a cycle in which a foot stands."""
     noise_widths: ClassVar[Mapping[str, float]] = {"turning": 0.2, "gravity": 0.05, "angles": 0.01, "rates": 1.5}
 
     @classmethod
@@ -91,18 +98,25 @@ class VelocityTask(ArticulatedEnv):
         links = [link.name for link in self.model.links]
         if any(link.joint is not Joint.REVOLUTE for link in self.model.links[1:]) or self.model.nd - 6 != self.action_dim:
             raise ValueError(f"{self.name}: the robot {self.robot} must have a free base and hinges that are all driven")
-        soles = [contact for contact in self.model.contacts if links[contact.link] in self.feet]
-        if len(soles) != len(self.feet):
+        soles = [[contact for contact in self.model.contacts if links[contact.link] == foot] for foot in self.feet]
+        if len({len(sole) for sole in soles}) != 1 or not soles[0]:
             raise ValueError(
-                f"{self.name}: feet must name links that touch the ground in one point each, got {self.feet}; "
-                f"points: {', '.join(sorted({links[contact.link] for contact in self.model.contacts}))}"
+                f"{self.name}: feet must name links that touch the ground in equally many points, got {self.feet}; "
+                f"points: {', '.join(sorted(links[contact.link] for contact in self.model.contacts))}"
             )
-        self._points = Points(self.model, [(sole.link, sole.point) for sole in soles], self.device)
-        self._radii = torch.tensor([sole.radius for sole in soles], device=self.device)
+        corners = [corner for sole in soles for corner in sole]
+        self._points = Points(self.model, [(corner.link, corner.point) for corner in corners], self.device)
+        self._level = float(self.model.ground) + torch.tensor([corner.radius for corner in corners], device=self.device)
         self._stand = self.start_q[:1, 7:]
         laws = [(servo.gain, *servo.bias) for servo in self.model.actuators]
         self._gain, self._constant, self._by_angle, self._by_rate = torch.tensor(laws, device=self.device).unbind(1)
         self._standing_height = float(self.base.height(self.start_q[:1]))
+        self._weights = torch.tensor(list(self.weights.values()), device=self.device)
+        self._soft = self._soft_limits()
+        if self.phases and len(self.phases) != len(self.feet):
+            raise ValueError(f"{self.name}: phases must be one for each of {len(self.feet)} feet, got {self.phases}")
+        self._offsets = torch.tensor(self.phases, device=self.device)
+        self._phase = self.start_q.new_zeros(self.num_envs)
         self._read_options()
         self._recent = self.start_q.new_zeros(self._most_late + 1, self.num_envs, self.action_dim)
         self._late = torch.zeros(self.num_envs, dtype=torch.int64, device=self.device)
@@ -131,25 +145,36 @@ class VelocityTask(ArticulatedEnv):
         widths = [self.noise_widths[what] for what in ("turning", "gravity", "angles", "rates")]
         sizes = [3, 3, self.action_dim, self.action_dim]
         turning, down, angles, rates = (torch.full((size,), width) for size, width in zip(sizes, widths, strict=True))
-        noise = torch.cat([turning, down, torch.zeros(3), angles, rates, torch.zeros(self.action_dim)])
+        exact = torch.zeros(self.action_dim + len(self._clock()[0]))
+        noise = torch.cat([turning, down, torch.zeros(3), angles, rates, exact])
         self._noise = given["noise"] * noise.to(self.device)
 
     # ---- what is seen and paid ------------------------------------------------------------------------------------
 
     def observe(self, q: Tensor, qd: Tensor, action: Tensor) -> Tensor:
-        """Return what the actor sees (N, 9 + 3 A), see the class."""
+        """Return what the actor sees (N, 9 + 3 A or 2 more), see the class."""
         measured = self._measured(q, qd, action)
         if not self.options["noise"]:
             return measured
         return measured + self._noise * (2.0 * torch.rand(measured.shape, generator=self.generator) - 1.0).to(self.device)
 
     def observe_privileged(self, q: Tensor, qd: Tensor, action: Tensor) -> Tensor:
-        """Return what the critic sees besides (N, 13 + 3 A + 5 F), see the class."""
-        position, velocity = self._points(q, qd)
-        sole = position @ self.base.up - self.model.ground - self._radii
-        height = (self.base.height(q) - self._standing_height)[:, None]
-        own = self.base.local(q, self.base.velocity(q, qd))
+        """Return what the critic sees besides (N, 13 + 3 A + 5 F or 2 more), see the class."""
+        sole, velocity = self.soles(q, qd)
+        _, _, own, height = self._points.base(q, qd)
+        height = height - self._standing_height
         return torch.cat([self._measured(q, qd, action), own, height, sole, terms.contact(sole), velocity.flatten(1)], dim=1)
+
+    def soles(self, q: Tensor, qd: Tensor) -> tuple[Tensor, Tensor]:
+        """Return how high soles are over the ground (N, F) [m], and how their middles move in world axes (N, F, 3) [m/s].
+
+        A sole of several points is as high as the lowest of them, rounded off over 3 mm.
+        """
+        position, velocity = self._points(q, qd)
+        height = (position * self.base.up).sum(-1) - self._level
+        feet = len(self.feet)
+        height, velocity = height.view(len(q), feet, -1), velocity.view(len(q), feet, -1, 3)
+        return terms.lowest(height, 0.003), velocity.mean(2)
 
     def quantities(self) -> list[Quantity]:
         """Name what the actor sees."""
@@ -162,6 +187,7 @@ class VelocityTask(ArticulatedEnv):
             *(row._replace(name=f"{row.name} less that of the start pose") for row in positions(self.model)[7:]),
             *velocities(self.model)[6:],
             *last_actions(action_rows(self.model)),
+            *(angle("gait", "sine", "cosine") if self.phases else []),
         ]
 
     def privileged_quantities(self) -> list[Quantity]:
@@ -176,10 +202,11 @@ class VelocityTask(ArticulatedEnv):
         ]
 
     def reward(self, obs: Tensor, action: Tensor) -> Reward:
-        """Return the terms of `weights`, each times its weight; all but the first two are costs."""
+        """Return the terms of `weights`, each times its weight; all but velocity and turning are costs."""
         feet, n = len(self.feet), self.action_dim
         seen = obs[:, self.obs_dim :]  # without noise
-        turning, down, command, angles, rates, last = seen[:, : self.obs_dim].split([3, 3, 3, n, n, n], dim=1)
+        widths = [3, 3, 3, n, n, n, self.obs_dim - 9 - 3 * n]
+        turning, down, command, angles, rates, last, clock = seen[:, : self.obs_dim].split(widths, dim=1)
         velocity, height, lifted, touching, moving = seen[:, self.obs_dim :].split([3, 1, feet, feet, 3 * feet], dim=1)
         horizontal = self.base.horizontal(moving.view(-1, feet, 3))
         paid = {
@@ -195,7 +222,14 @@ class VelocityTask(ArticulatedEnv):
             "lift": terms.lift(lifted, horizontal, self.swing),
             "pose": terms.squared(angles),
         }
-        return {name: weight * paid[name] for name, weight in self.weights.items()}
+        if "limits" in self.weights:
+            paid["limits"] = terms.limits(angles, *self._soft)
+        if "power" in self.weights:
+            paid["power"] = terms.power(self._torque(angles, rates, action), rates)
+        if "gait" in self.weights:
+            paid["gait"] = terms.gait(lifted, self._standing(clock, command), self.swing)
+        weighed = torch.stack([paid[name] for name in self.weights], dim=1) * self._weights
+        return dict(zip(self.weights, weighed.unbind(1), strict=True))
 
     def failed(self, obs: Tensor) -> Tensor:
         """Return which robots have fallen: too low, or tilted by more than 60 degrees."""
@@ -247,20 +281,23 @@ class VelocityTask(ArticulatedEnv):
         """Return everything the future depends on."""
         banks = {"pushes": self._pushes, "delays": self._delays}
         kept = {f"{name}.{key}": value for name, bank in banks.items() for key, value in bank.state_dict().items()}
-        return {**super().state_dict(), **kept, "recent": self._recent.detach().clone(), "late": self._late.clone()}
+        own = {"recent": self._recent.detach().clone(), "late": self._late.clone(), "phase": self._phase.clone()}
+        return {**super().state_dict(), **kept, **own}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue exactly where `state_dict` was taken, on this device or another."""
         super().load_state_dict(state)
         self._pushes.load_state_dict(below("pushes.", state))
         self._delays.load_state_dict(below("delays.", state))
-        self._recent, self._late = (state[name].to(self.device, copy=True) for name in ("recent", "late"))
+        own = (state[name].to(self.device, copy=True) for name in ("recent", "late", "phase"))
+        self._recent, self._late, self._phase = own
 
     # ---- inside ---------------------------------------------------------------------------------------------------
 
     def _advance(self, action: Tensor) -> Reached:
         if self.options["push"]:
             self._push(((self.progress + 1) % self._push_steps == 0).nonzero()[:, 0])
+        self._phase = (self._phase + self.stride * self.dt) % 1.0
         return super()._advance(action)
 
     def _begin(self, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -268,6 +305,7 @@ class VelocityTask(ArticulatedEnv):
             self._recent = self._recent.index_fill(1, rows, 0.0)
             late = self._delays.take(len(rows), self._draw_delays)["late"].to(self.device)
             self._late = self._late.index_copy(0, rows, late)
+        self._phase = self._phase.index_fill(0, rows, 0.0)
         return super()._begin(rows)
 
     def _push(self, rows: Tensor) -> None:
@@ -284,9 +322,26 @@ class VelocityTask(ArticulatedEnv):
         return {"late": torch.randint(self._least_late, self._most_late + 1, (self.num_envs,), generator=self.generator)}
 
     def _measured(self, q: Tensor, qd: Tensor, action: Tensor) -> Tensor:
-        """Return what a robot measures (N, 9 + 3 A), without noise."""
-        turning = self.base.local(q, self.base.angular_velocity(qd))
-        return torch.cat([turning, self.base.down(q), self.target, q[:, 7:] - self._stand, qd[:, 6:], action], dim=1)
+        """Return what a robot measures (N, 9 + 3 A), without noise, and its clock."""
+        turning, down, _, _ = self._points.base(q, qd)
+        return torch.cat([turning, down, self.target, q[:, 7:] - self._stand, qd[:, 6:], action, self._clock()], dim=1)
+
+    def _clock(self) -> Tensor:
+        """Return sine and cosine (N, 2) of the gait's phase; nothing (N, 0) without a gait."""
+        turn = 2.0 * math.pi * self._phase[:, None]
+        return torch.cat([turn.sin(), turn.cos()], dim=1) if self.phases else turn[:, :0]
+
+    def _standing(self, clock: Tensor, command: Tensor) -> Tensor:
+        """Return how much feet should stand (N, F) by a clock (N, 2): all, where the command (N, 3) is to stand."""
+        phase = torch.atan2(clock[:, :1], clock[:, 1:]) / (2.0 * math.pi) + self._offsets
+        still = (command == 0.0).all(1, keepdim=True)
+        return terms.stance(phase, self.duty).masked_fill(still, 1.0)
+
+    def _soft_limits(self) -> tuple[Tensor, Tensor]:
+        """Return 0.9 of the ranges of the joints about their middles (A,), as angles less those of the start pose [rad]."""
+        ends = torch.tensor([[link.lower, link.upper] for link in self.model.links[1:]], device=self.device).float()
+        inward = 0.05 * (ends[:, 1] - ends[:, 0]).nan_to_num(posinf=0.0)  # of joints that turn for ever: none
+        return ends[:, 0] + inward - self._stand[0], ends[:, 1] - inward - self._stand[0]
 
     def _torque(self, angles: Tensor, rates: Tensor, action: Tensor) -> Tensor:
         """Return what servos pull with (N, A) [N m], before any clamp."""
