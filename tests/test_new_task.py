@@ -73,9 +73,9 @@ def test_constants_that_the_file_lacks_are_proposed_and_fit(folder, tmp_path):
     assert "standing it sinks" in text
     env = robot(num_envs=2, stochastic_init=False, noise=0.0)
     ke = robot.contact[0]
-    assert 7.2 * 9.81 / (2 * ke) < 0.01 * 0.4
-    # the file's pose floats 20 mm above the ground where the robot is 0.4 m high
-    assert "set_down(model)  # the file's start pose is -" not in text
+    assert 5.6 * 9.81 / (2 * ke) < 0.01 * 0.4
+    assert "set_down(model)  # the file's start pose is 20 mm inside the ground" in text
+    assert env.model.start[2] == pytest.approx(0.42)
     assert [len(env.model.contacts), env.model.pairs] == [2, []]  # of shins, thighs and trunk none
     assert 'drop = ("self",)' in text
 
