@@ -28,7 +28,15 @@ def write_run(
         for i, (step, value) in enumerate(zip(at, values, strict=True)):
             evaluated = [value, 1.02 * value] if (i + 1) % 4 == 0 else ["", ""]
             writer.writerow(
-                [step, wall_clock_s * (i + 1) / rows, 0.9 * value, 0.3 * math.exp(-i / 5), 1 - 0.3 * math.exp(-i / 5), 1 + 9 / (i + 1), *evaluated]
+                [
+                    step,
+                    wall_clock_s * (i + 1) / rows,
+                    0.9 * value,
+                    0.3 * math.exp(-i / 5),
+                    1 - 0.3 * math.exp(-i / 5),
+                    1 + 9 / (i + 1),
+                    *evaluated,
+                ]
             )
     sampled = {"mean": level, "std": 1.0, "episodes": 128, "length": 1000.0}
     summary = {

@@ -29,6 +29,7 @@ _TASKS = {
     "hopper": "rpo_lightning.envs.hopper.Hopper",
     "humanoid": "rpo_lightning.envs.humanoid.Humanoid",
     "quadrotor": "rpo_lightning.envs.quadrotor.Quadrotor",
+    "quadruped_rough": "rpo_lightning.envs.legged.quadruped_rough.QuadrupedRough",
     **_CONTROL_TASKS,
 }
 
