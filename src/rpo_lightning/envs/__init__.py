@@ -27,6 +27,7 @@ _TASKS = {
     "hand_reorient": "rpo_lightning.envs.hand_reorient.HandReorient",
     "hopper": "rpo_lightning.envs.hopper.Hopper",
     "humanoid": "rpo_lightning.envs.humanoid.Humanoid",
+    "quadruped": "rpo_lightning.envs.legged.quadruped.Quadruped",
     **_CONTROL_TASKS,
 }
 
