@@ -30,6 +30,7 @@ _TASKS = {
     "humanoid": "rpo_lightning.envs.humanoid.Humanoid",
     "quadrotor": "rpo_lightning.envs.quadrotor.Quadrotor",
     "quadruped_rough": "rpo_lightning.envs.legged.quadruped_rough.QuadrupedRough",
+    "quadruped": "rpo_lightning.envs.legged.quadruped.Quadruped",
     **_CONTROL_TASKS,
 }
 
