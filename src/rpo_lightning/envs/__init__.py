@@ -21,6 +21,7 @@ __all__ = ["class_path", "env_class", "make", "names"]
 _TASKS = {
     "ant": "rpo_lightning.envs.ant.Ant",
     "anymal": "rpo_lightning.envs.anymal.Anymal",
+    "biped": "rpo_lightning.envs.legged.biped.Biped",
     "cartpole": "rpo_lightning.envs.cartpole.Cartpole",
     "cheetah": "rpo_lightning.envs.cheetah.Cheetah",
     "double_pendulum": "rpo_lightning.envs.double_pendulum.DoublePendulum",
