@@ -13,7 +13,7 @@ __all__ = ["Biped"]
 class Biped(VelocityTask):
     """Walk as commanded on two legs, by a clock: 47 observations, 12 servos, a robot of 34 kg (`robots/biped.xml`).
 
-    Commands are 0.4 to 1 m/s forward and up to 0.4 rad/s to either side.
+    Commands are 0.4 to 0.8 m/s forward and up to 0.3 rad/s to either side.
     """
 
     name: ClassVar[str] = "biped"
@@ -28,9 +28,9 @@ class Biped(VelocityTask):
     stride: ClassVar[float] = 1.25
     duty: ClassVar[float] = 0.55
     weights: ClassVar[Mapping[str, float]] = {
-        "velocity": 1.5,
+        "velocity": 1.0,
         "turning": 0.5,
-        "upright": -2.0,
+        "upright": -3.0,
         "bounce": -0.5,
         "roll": -0.05,
         "height": -20.0,
@@ -44,5 +44,5 @@ class Biped(VelocityTask):
     @classmethod
     def option_defaults(cls) -> dict[str, Any]:
         """Return the options of this task and their values if not given."""
-        commands = ((0.4, 1.0), (0.0, 0.0), (-0.4, 0.4))
+        commands = ((0.4, 0.8), (0.0, 0.0), (-0.3, 0.3))
         return {**super().option_defaults(), "commands": commands, "standing": 0.0, "push": 0.0}
