@@ -22,6 +22,7 @@ _TASKS = {
     "ant": "rpo_lightning.envs.ant.Ant",
     "anymal": "rpo_lightning.envs.anymal.Anymal",
     "arm_reach": "rpo_lightning.envs.arm_reach.ArmReach",
+    "biped": "rpo_lightning.envs.legged.biped.Biped",
     "cartpole": "rpo_lightning.envs.cartpole.Cartpole",
     "cheetah": "rpo_lightning.envs.cheetah.Cheetah",
     "double_pendulum": "rpo_lightning.envs.double_pendulum.DoublePendulum",
@@ -29,8 +30,8 @@ _TASKS = {
     "hopper": "rpo_lightning.envs.hopper.Hopper",
     "humanoid": "rpo_lightning.envs.humanoid.Humanoid",
     "quadrotor": "rpo_lightning.envs.quadrotor.Quadrotor",
-    "quadruped_rough": "rpo_lightning.envs.legged.quadruped_rough.QuadrupedRough",
     "quadruped": "rpo_lightning.envs.legged.quadruped.Quadruped",
+    "quadruped_rough": "rpo_lightning.envs.legged.quadruped_rough.QuadrupedRough",
     **_CONTROL_TASKS,
 }
 
