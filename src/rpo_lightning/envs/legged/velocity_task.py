@@ -108,7 +108,10 @@ class VelocityTask(ArticulatedEnv):
         self._points = Points(self.model, [(link, place) for link, place, _ in corners], self.device)
         self._radii = torch.tensor([radius for _, _, radius in corners], device=self.device)
         self._stand = self.start_q[:1, 7:]
-        laws = [(servo.gain, *servo.bias) for servo in self.model.actuators]
+        driven = [servo.moment[0][0] for servo in self.model.actuators]
+        order = sorted(range(self.action_dim), key=driven.__getitem__)  # files may list actuators otherwise than joints
+        self._by_joint = torch.tensor(order, device=self.device)
+        laws = [(self.model.actuators[i].gain, *self.model.actuators[i].bias) for i in order]
         self._gain, self._constant, self._by_angle, self._by_rate = torch.tensor(laws, device=self.device).unbind(1)
         self._standing_height = float(self.base.height(self.start_q[:1]))
         self._weights = torch.tensor(list(self.weights.values()), device=self.device)
@@ -281,6 +284,7 @@ class VelocityTask(ArticulatedEnv):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue exactly where `state_dict` was taken, on this device or another."""
+        self._pushes, self._delays = StartBank(), StartBank()  # of which the state may have none yet
         super().load_state_dict(state)
         self._pushes.load_state_dict(below("pushes.", state))
         self._phase = state["phase"].to(self.device, copy=True)
@@ -330,6 +334,6 @@ class VelocityTask(ArticulatedEnv):
         return ends[:, 0] + inward - self._stand[0], ends[:, 1] - inward - self._stand[0]
 
     def _torque(self, angles: Tensor, rates: Tensor, action: Tensor) -> Tensor:
-        """Return what servos pull with (N, A) [N m], before any clamp."""
-        control = self._drive.controls(action)
+        """Return what servos pull with (N, A) [N m], before any clamp, in the order of the joints."""
+        control = self._drive.controls(action)[:, self._by_joint]
         return self._gain * control + self._constant + self._by_angle * (angles + self._stand) + self._by_rate * rates
