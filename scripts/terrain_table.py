@@ -2,7 +2,8 @@
 
 python scripts/terrain_table.py results/quadruped_rough/rpo/seed_0/policy.pt [OTHER ...]
 
-One episode in each environment, as long as the task's, with its noise and pushes, and robots as the preset draws them; the same starts for all policies.
+One episode in each environment, as long as the task's, with its noise and pushes, and robots as the preset draws them; the
+same starts for all policies.
 """
 
 from __future__ import annotations
