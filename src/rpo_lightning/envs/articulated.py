@@ -77,7 +77,7 @@ class ArticulatedEnv(BaseEnv):
             )
         self.simulator = Simulator(
             self.model, num_envs, self.dt, self.substeps, self.mass_matrix_interval, self.device, self.options["threads"],
-            parameters=self.parameters_of(self.options),
+            self.terrain(), self.parameters_of(self.options),
         )  # fmt: skip
         self._randomization = Randomization(self.name, self.options["randomize"], self.simulator.parameters)
         self._draws = StartBank()
@@ -150,6 +150,14 @@ class ArticulatedEnv(BaseEnv):
     def edit(self, model: Model) -> None:
         """Change the robot as it was read, by `self.options`, before it is simulated."""
 
+    def terrain(self) -> Tensor | None:
+        """Return the height fields (F, rows, columns) [m] that there are, for a robot that has one; None: its own.
+
+        Which of them each environment is on is its parameter `terrain`: `parameter_names` or `randomize` must name it, and
+        `placed` may change it.
+        """
+        return None
+
     def prepare(self) -> None:
         """Compute once, from `self.model`, what `observe` and `reward` need."""
 
@@ -160,6 +168,10 @@ class ArticulatedEnv(BaseEnv):
     def random_start(self) -> tuple[Tensor, Tensor]:
         """Draw a start (q, qd) for every environment, with `self.uniform` or another draw from `self.generator`."""
         return self.start_q, self.start_q.new_zeros(self.num_envs, self.model.nd)
+
+    def placed(self, rows: Tensor, q: Tensor, qd: Tensor) -> tuple[Tensor, Tensor]:
+        """Return starts (q, qd), (M, ...), where the episodes in `rows` (M,) begin, whose parameters are already drawn."""
+        return q, qd
 
     def random_target(self) -> Tensor:
         """Draw a target (N, target_dim) for every environment, as `random_start` does."""
@@ -229,6 +241,15 @@ class ArticulatedEnv(BaseEnv):
         check_tensor(self.name, "parameters", values, (self.num_envs, self.simulator.parameters.size), self.device)
         self._parameters = values
         self._privileged = self._with_parameters(self._privileged[:, : type(self).privileged_dim])
+
+    @property
+    def field(self) -> Tensor:
+        """Which of `simulator.terrain` each environment is on, (N,) int64."""
+        count, columns = len(self.simulator.terrain), self.simulator.parameters.columns.get("terrain")
+        if columns is None:
+            return torch.arange(self.num_envs, device=self.device) % count
+        chosen = self._parameters[:, columns.start].detach().round()
+        return torch.where((chosen >= 0.0) & (chosen < count), chosen, 0.0).long()  # as the engine has it
 
     def detach(self) -> Tensor:
         """Cut the graph at the present state; return its observation."""
@@ -364,11 +385,12 @@ class ArticulatedEnv(BaseEnv):
             q, qd = starts["q"].to(self.device), starts["qd"].to(self.device)
         else:
             q, qd = self.start_q[: len(rows)], self.start_q.new_zeros(len(rows), self.model.nd)
+        self._draw_anew(rows)
+        q, qd = self.placed(rows, q, qd)
         self.q, self.qd = self.q.index_copy(0, rows, q), self.qd.index_copy(0, rows, qd)
         self._slots = self._slots.index_fill(0, rows, 0.0)
         if self._latency is not None:
             self._latency.begin(rows, self._draw_delays)
-        self._draw_anew(rows)
         self._aim(rows)
         with torch.no_grad():
             return self._observations()

@@ -62,8 +62,8 @@ class Simulator:
             with damping have a limit of force, where it ends, or dry friction would make a light joint tremble.
         device: "cpu" or "cuda[:k]".
         threads: CPU threads that share the environments; None: as many as torch uses, which is all cores by default.
-        terrain: (1 or N, rows, columns) heights of the robot's height field, one for all environments or one for each [m];
-            None: those of its file.
+        terrain: (F, rows, columns) heights of the robot's height field [m], F = 1 for all environments, or one for each, or
+            any number where the parameter `terrain` says which each environment is on; None: those of its file.
         parameters: constants of the robot that become inputs of `step`, by the names of `sim.parameters`.
 
     Raises:
@@ -96,7 +96,8 @@ class Simulator:
         self.device = resolve_device(device)
         self.model, self.num_envs, self.dt, self.substeps = model, num_envs, dt, substeps
         self.mass_matrix_interval = mass_matrix_interval
-        self.terrain = _checked_terrain(model, num_envs, terrain).to(self.device)
+        allowed = None if "terrain" in parameters else num_envs
+        self.terrain = _checked_terrain(model, allowed, terrain).to(self.device)
         self._terrains = len(self.terrain)
         self.parameters = Parameters(model, parameters)
         self.controls = self.parameters.controls
@@ -198,18 +199,21 @@ class Simulator:
             other.result()
 
 
-def _checked_terrain(model: Model, num_envs: int, terrain: torch.Tensor | None) -> torch.Tensor:
-    """Return the heights as a contiguous tensor; of a robot without a height field, one that nothing reads."""
+def _checked_terrain(model: Model, num_envs: int | None, terrain: torch.Tensor | None) -> torch.Tensor:
+    """Return the heights as a contiguous tensor; of a robot without a height field, one that nothing reads.
+
+    There are one or `num_envs` of them; any number, if that is None.
+    """
     fields = [geom.heights for geom in model.geoms if geom.kind == "hfield"]
     if terrain is None:
         return torch.as_tensor(fields[0] if fields else np.zeros((1, 1)), dtype=torch.float32)[None].contiguous()
     if not fields:
         raise ValueError("terrain: the robot's file has no height field")
-    if terrain.shape[1:] != fields[0].shape or len(terrain) not in (1, num_envs) or not terrain.isfinite().all():
+    count = len(terrain) if num_envs is None else num_envs
+    if terrain.shape[1:] != fields[0].shape or len(terrain) not in (1, count) or not terrain.isfinite().all():
         rows, columns = fields[0].shape
-        raise ValueError(
-            f"terrain must be finite and of shape (1 or {num_envs}, {rows}, {columns}), got {tuple(terrain.shape)}"
-        )
+        shown = "any" if num_envs is None else f"1 or {num_envs}"
+        raise ValueError(f"terrain must be finite and of shape ({shown}, {rows}, {columns}), got {tuple(terrain.shape)}")
     return terrain.detach().float().contiguous()
 
 

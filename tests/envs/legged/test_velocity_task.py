@@ -166,6 +166,25 @@ def test_phases_are_one_for_each_foot():
         Lame(1, threads=1)
 
 
+def test_a_state_from_before_the_first_push_can_be_gone_back_to():
+    env = make(2, push_seconds=0.04)
+    before = env.state_dict()
+    first = [env.step(torch.zeros(2, 12)).obs for _ in range(3)]
+    env.load_state_dict(before)
+    assert all(torch.equal(obs, env.step(torch.zeros(2, 12)).obs) for obs in first)
+
+
+def test_torque_follows_the_joints_whatever_the_order_of_the_actuators():
+    class Reversed(Quadruped):
+        def edit(self, model):
+            model.actuators.reverse()
+
+    angles, rates = torch.linspace(-0.1, 0.1, 12)[None], torch.linspace(1.0, -1.0, 12)[None]
+    action = torch.linspace(-0.3, 0.6, 12)[None]
+    expected = make(1, **QUIET)._torque(angles, rates, action)
+    torch.testing.assert_close(Reversed(1, threads=1, **QUIET)._torque(angles, rates, action.flip(1)), expected)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -96,17 +97,21 @@ class VelocityTask(ArticulatedEnv):
         links = [link.name for link in self.model.links]
         if any(link.joint is not Joint.REVOLUTE for link in self.model.links[1:]) or self.model.nd - 6 != self.action_dim:
             raise ValueError(f"{self.name}: the robot {self.robot} must have a free base and hinges that are all driven")
-        soles = [[contact for contact in self.model.contacts if links[contact.link] == foot] for foot in self.feet]
+        touching = self.ground_points()
+        soles = [[point for point in touching if links[point[0]] == foot] for foot in self.feet]
         if len({len(sole) for sole in soles}) != 1 or not soles[0]:
             raise ValueError(
                 f"{self.name}: feet must name links that touch the ground in equally many points, got {self.feet}; "
-                f"points: {', '.join(sorted(links[contact.link] for contact in self.model.contacts))}"
+                f"points: {', '.join(sorted(links[link] for link, _, _ in touching))}"
             )
         corners = [corner for sole in soles for corner in sole]
-        self._points = Points(self.model, [(corner.link, corner.point) for corner in corners], self.device)
-        self._level = float(self.model.ground) + torch.tensor([corner.radius for corner in corners], device=self.device)
+        self._points = Points(self.model, [(link, place) for link, place, _ in corners], self.device)
+        self._radii = torch.tensor([radius for _, _, radius in corners], device=self.device)
         self._stand = self.start_q[:1, 7:]
-        laws = [(servo.gain, *servo.bias) for servo in self.model.actuators]
+        driven = [servo.moment[0][0] for servo in self.model.actuators]
+        order = sorted(range(self.action_dim), key=driven.__getitem__)  # files may list actuators otherwise than joints
+        self._by_joint = torch.tensor(order, device=self.device)
+        laws = [(self.model.actuators[i].gain, *self.model.actuators[i].bias) for i in order]
         self._gain, self._constant, self._by_angle, self._by_rate = torch.tensor(laws, device=self.device).unbind(1)
         self._standing_height = float(self.base.height(self.start_q[:1]))
         self._weights = torch.tensor(list(self.weights.values()), device=self.device)
@@ -141,6 +146,20 @@ class VelocityTask(ArticulatedEnv):
         noise = torch.cat([turning, down, torch.zeros(3), angles, rates, exact])
         self._noise = given["noise"] * noise.to(self.device)
 
+    # ---- the ground -----------------------------------------------------------------------------------------------
+
+    def ground_points(self) -> list[tuple[int, np.ndarray, float]]:
+        """Return link, centre in its frame (3,) [m] and radius [m] of the spheres by which the robot touches the ground."""
+        return [(contact.link, contact.point, contact.radius) for contact in self.model.contacts]
+
+    def over_ground(self, points: Tensor) -> Tensor:
+        """Return how far points (N, P, 3) are from the ground below them (N, P) [m]."""
+        return (points * self.base.up).sum(-1) - float(self.model.ground)
+
+    def base_height(self, q: Tensor, qd: Tensor) -> Tensor:
+        """Return how high the base is over the ground about it (N, 1) [m]."""
+        return self._points.base(q, qd).height
+
     # ---- what is seen and paid ------------------------------------------------------------------------------------
 
     def observe(self, q: Tensor, qd: Tensor, action: Tensor) -> Tensor:
@@ -153,8 +172,8 @@ class VelocityTask(ArticulatedEnv):
     def observe_privileged(self, q: Tensor, qd: Tensor, action: Tensor) -> Tensor:
         """Return what the critic sees besides (N, 13 + 3 A + 5 F or 2 more), see the class."""
         sole, velocity = self.soles(q, qd)
-        _, _, own, height = self._points.base(q, qd)
-        height = height - self._standing_height
+        own = self._points.base(q, qd).velocity
+        height = self.base_height(q, qd) - self._standing_height
         return torch.cat([self._measured(q, qd, action), own, height, sole, terms.contact(sole), velocity.flatten(1)], dim=1)
 
     def soles(self, q: Tensor, qd: Tensor) -> tuple[Tensor, Tensor]:
@@ -163,7 +182,7 @@ class VelocityTask(ArticulatedEnv):
         A sole of several points is as high as the lowest of them, rounded off over 3 mm.
         """
         position, velocity = self._points(q, qd)
-        height = (position * self.base.up).sum(-1) - self._level
+        height = self.over_ground(position) - self._radii
         feet = len(self.feet)
         height, velocity = height.view(len(q), feet, -1), velocity.view(len(q), feet, -1, 3)
         return terms.lowest(height, 0.003), velocity.mean(2)
@@ -200,7 +219,7 @@ class VelocityTask(ArticulatedEnv):
         exact, seen = obs[:, own:].tensor_split([own], dim=1)  # without noise
         widths = [3, 3, 3, n, n, n, own - 9 - 3 * n]
         turning, down, command, angles, rates, last, clock = exact.split(widths, dim=1)
-        velocity, height, lifted, touching, moving = seen.split([3, 1, feet, feet, 3 * feet], dim=1)
+        velocity, height, lifted, touching, moving = seen[:, : 4 + 5 * feet].split([3, 1, feet, feet, 3 * feet], dim=1)
         horizontal = self.base.horizontal(moving.view(-1, feet, 3))
         paid = {
             "velocity": terms.tracking(velocity[:, :2] - command[:, :2], 0.1),
@@ -265,6 +284,7 @@ class VelocityTask(ArticulatedEnv):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue exactly where `state_dict` was taken, on this device or another."""
+        self._pushes, self._delays = StartBank(), StartBank()  # of which the state may have none yet
         super().load_state_dict(state)
         self._pushes.load_state_dict(below("pushes.", state))
         self._phase = state["phase"].to(self.device, copy=True)
@@ -314,6 +334,6 @@ class VelocityTask(ArticulatedEnv):
         return ends[:, 0] + inward - self._stand[0], ends[:, 1] - inward - self._stand[0]
 
     def _torque(self, angles: Tensor, rates: Tensor, action: Tensor) -> Tensor:
-        """Return what servos pull with (N, A) [N m], before any clamp."""
-        control = self._drive.controls(action)
+        """Return what servos pull with (N, A) [N m], before any clamp, in the order of the joints."""
+        control = self._drive.controls(action)[:, self._by_joint]
         return self._gain * control + self._constant + self._by_angle * (angles + self._stand) + self._by_rate * rates
