@@ -1,8 +1,14 @@
 """Constants of a walking robot that are drawn: each moves it, critics see them, actors do not."""
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
+import yaml
 
+import rpo_lightning
+from rpo_lightning.envs.ant import Ant
 from rpo_lightning.envs.legged.quadruped import Quadruped
 
 RANGES = {
@@ -81,3 +87,23 @@ def test_starts_pushes_and_noise_differ_between_robots_and_can_be_switched_off()
 def test_a_constant_that_is_not_there_is_named(name):
     with pytest.raises(ValueError, match=name):
         Quadruped(1, threads=1, randomize={name: [0.9, 1.1]})
+
+
+def test_the_page_shows_a_configuration_that_is_accepted():
+    page = (Path(__file__).parents[3] / "docs/legged.md").read_text()
+    (text,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    task = yaml.safe_load(text)["data"]["env"]
+    assert task["init_args"]["randomize"] == RANGES
+    env = rpo_lightning.make(task["name"], 2, threads=1, **task["init_args"])
+    assert (env.obs_dim, env.privileged_dim) == (135, 69 + WIDTH)
+    for name in env.weights:
+        assert f"`{name}`" in page
+    for name in (
+        "phases",
+        "stride",
+        "duty",
+        "swing",
+        "noise_widths",
+        *type(env).option_defaults().keys() - Ant.option_defaults().keys(),
+    ):
+        assert f"`{name}`" in page, name
