@@ -192,9 +192,7 @@ class VelocityTask(ArticulatedEnv):
         return [
             *vector("angular velocity", "rad/s", "base"),
             *vector("gravity", "", "base"),
-            Quantity("command forward", "m/s", "base"),
-            Quantity("command left", "m/s", "base"),
-            Quantity("command turn", "rad/s", "base"),
+            *(row._replace(name=f"command {row.name}") for row in self.target_quantities()),
             *(row._replace(name=f"{row.name} less that of the start pose") for row in positions(self.model)[7:]),
             *velocities(self.model)[6:],
             *last_actions(action_rows(self.model)),
@@ -258,6 +256,14 @@ class VelocityTask(ArticulatedEnv):
         command = low + (high - low) * torch.rand(self.num_envs, 3, generator=self.generator)
         still = torch.rand(self.num_envs, 1, generator=self.generator) < self.options["standing"]
         return command.masked_fill(still, 0.0).to(self.device)
+
+    def target_quantities(self) -> list[Quantity]:
+        """Name what a command is."""
+        return [Quantity("forward", "m/s", "base"), Quantity("left", "m/s", "base"), Quantity("turn", "rad/s", "base")]
+
+    def target_range(self) -> tuple[Tensor, Tensor]:
+        """Return between what commands are drawn."""
+        return self._commands
 
     def target_done(self, obs: Tensor) -> Tensor:
         """Return where a command's time is over."""
