@@ -39,7 +39,7 @@ def test_every_writer_names_the_file_that_was_asked_for(kind, tmp_path):
     ending = SUFFIXES.get(kind, kind)
     # so long that the system does not take the name of the file beside it, which is longer
     path = tmp_path / f"{'a' * (255 - len(ending))}{ending}"
-    with pytest.raises(OSError) as caught:
+    with pytest.raises(OSError, match="File name too long") as caught:
         WRITERS[kind](path)
     assert (caught.value.errno, caught.value.filename) == (errno.ENAMETOOLONG, str(path))
     assert list(tmp_path.iterdir()) == []

@@ -124,8 +124,8 @@ class FriendlyParser(LightningArgumentParser):
         except _Mistake as mistake:
             return (
                 f"{self.beside}, which lies with the checkpoint, cannot be read by this version of rpo-lightning: "
-                f"{mistake.said.rstrip('.')}. The checkpoint says by itself how it was made: copy it to a folder without that "
-                "file, or name a configuration with --config."
+                f"{mistake.said.rstrip('.')}. The checkpoint says by itself how it was made: copy it to a folder without "
+                "that file, or name a configuration with --config."
             )
         return None
 

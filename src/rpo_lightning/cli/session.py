@@ -15,7 +15,18 @@ from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from rpo_lightning import console, discovery, distributed, fine_tuning, pretrained, processes, provenance, run_folder, runs, sim
+from rpo_lightning import (
+    console,
+    discovery,
+    distributed,
+    fine_tuning,
+    pretrained,
+    processes,
+    provenance,
+    run_folder,
+    runs,
+    sim,
+)
 from rpo_lightning.algorithms import RLModule
 from rpo_lightning.algorithms.containment import NonFiniteError
 from rpo_lightning.allocator import keep_freed_memory
