@@ -67,3 +67,45 @@ def test_feet_must_touch_in_equally_many_points():
 
     with pytest.raises(ValueError, match=r"equally many points.*left_ankle_roll, .*right_ankle_roll"):
         Limping(1)
+
+
+def test_the_foot_that_should_swing_is_paid_for_its_height():
+    env = make(2)
+    seen = torch.cat([env.detach(), env.privileged], dim=1)
+    seen[:, [45, 46]] = seen[:, [47 + 45, 47 + 46]] = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])  # left swings, and right
+    heights = slice(47 + 51, 47 + 53)
+    seen[:, heights] = torch.tensor([[env.swing, 0.0], [0.0, env.swing]])
+    gait = env.weights["gait"]
+    assert (env.reward(seen, torch.zeros(2, 12))["gait"] > 0.02 * gait).all()
+    seen[:, heights] = 0.0
+    assert (env.reward(seen, torch.zeros(2, 12))["gait"] < 0.9 * gait).all()
+    seen[:, heights] = torch.tensor([[0.0, env.swing], [env.swing, 0.0]])
+    assert (env.reward(seen, torch.zeros(2, 12))["gait"] < 1.9 * gait).all()
+
+
+def test_terms_of_the_reward_have_the_slopes_of_differences():
+    env = make(16)
+    torch.manual_seed(0)
+    for _ in range(5):  # off the start, with feet that touch and move
+        env.step(0.5 * torch.randn(16, 12))
+    q, qd = env.q.detach(), env.qd.detach()
+    action = 0.3 * torch.randn(16, 12)
+
+    def paid(coordinates, rates):
+        seen = torch.cat([env.set_state(coordinates, rates), env.privileged], dim=1)
+        return env.reward(seen, action)
+
+    angles, moves = torch.randn(16, env.model.nq), torch.randn(16, env.model.nd)
+    angles[:, 3:7] = 0.0  # a quaternion stays of length 1
+    leaves = q.clone().requires_grad_(), qd.clone().requires_grad_()
+    here, step = paid(*leaves), 2e-4
+    ahead, behind = paid(q + step * angles, qd + step * moves), paid(q - step * angles, qd - step * moves)
+    assert set(here) == set(Biped.weights)
+    for name, term in here.items():
+        assert term.isfinite().all()
+        if name == "jerk":
+            continue  # of actions alone
+        grads = torch.autograd.grad(term.sum(), leaves, retain_graph=True, allow_unused=True)
+        parts = (0.0 if grad is None else (grad * way).sum(1) for grad, way in zip(grads, (angles, moves), strict=True))
+        slope, difference = sum(parts), (ahead[name] - behind[name]) / (2.0 * step)
+        torch.testing.assert_close(slope, difference, atol=2e-2, rtol=2e-2, msg=lambda text, name=name: f"{name}: {text}")

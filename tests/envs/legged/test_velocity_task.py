@@ -102,24 +102,6 @@ def test_noise_is_on_what_the_actor_sees_alone():
     assert (error[:, 33:] == 0.0).all()
 
 
-def test_actions_come_late():
-    late, prompt = make(3, action_delay=2, stochastic_init=False, **QUIET), make(3, stochastic_init=False, **QUIET)
-    prompt.target = late.target
-    actions = torch.rand(6, 3, 12) - 0.5
-    for step in range(6):
-        late.step(actions[step])
-        prompt.step(actions[step - 2] if step >= 2 else torch.zeros(3, 12))
-        assert torch.equal(late.q, prompt.q)
-
-
-def test_delays_are_drawn_for_every_episode():
-    env = make(128, action_delay=[0, 2], **QUIET)
-    assert set(env._late.tolist()) == {0, 1, 2}
-    first = env._late.clone()
-    env.reset()
-    assert (env._late != first).any()
-
-
 def test_a_state_continues_to_the_bit():
     options = {"action_delay": [0, 3], "push_seconds": 0.06, "command_seconds": 0.1}
     one, other = make(4, seed=1, **options), make(4, seed=2, **options)
@@ -207,8 +189,6 @@ def test_torque_follows_the_joints_whatever_the_order_of_the_actuators():
     ("options", "message"),
     [
         ({"commands": ((1.0, 0.0), (0.0, 0.0), (0.0, 0.0))}, "three pairs"),
-        ({"action_delay": -1}, "action_delay"),
-        ({"action_delay": [2, 1]}, "action_delay"),
         ({"push_seconds": 0.0}, "push_seconds"),
     ],
 )
