@@ -131,6 +131,14 @@ def test_a_state_continues_to_the_bit():
         assert torch.equal(a.reward, b.reward)
 
 
+def test_a_state_from_before_the_first_push_can_be_gone_back_to():
+    env = make(2, push_seconds=0.04)
+    start, action = env.state_dict(), torch.zeros(2, 12)
+    first = [env.step(action).obs for _ in range(3)]
+    env.load_state_dict(start)
+    assert all(torch.equal(env.step(action).obs, obs) for obs in first)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -253,6 +253,7 @@ class VelocityTask(ArticulatedEnv):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue exactly where `state_dict` was taken, on this device or another."""
+        self._pushes, self._delays = StartBank(), StartBank()  # a state from before the first push has none
         super().load_state_dict(state)
         self._pushes.load_state_dict(below("pushes.", state))
         self._delays.load_state_dict(below("delays.", state))
