@@ -45,4 +45,4 @@ class Biped(VelocityTask):
     def option_defaults(cls) -> dict[str, Any]:
         """Return the options of this task and their values if not given."""
         commands = ((0.4, 0.8), (0.0, 0.0), (-0.3, 0.3))
-        return {**super().option_defaults(), "commands": commands, "standing": 0.0, "push": 0.0}
+        return {**super().option_defaults(), "commands": commands, "standing": 0.0, "push": 0.0, "noise": 0.5}
