@@ -35,10 +35,10 @@ class Biped(VelocityTask):
         "roll": -0.05,
         "height": -20.0,
         "effort": -1e-5,
-        "jerk": -0.02,
-        "slip": -0.2,
+        "jerk": -0.05,
+        "slip": -0.5,
         "pose": -0.1,
-        "gait": -0.3,
+        "gait": -1.0,
     }
 
     @classmethod
