@@ -1,4 +1,4 @@
-"""`rpo-lightning fit | validate | test | play | record | predict | fabric | export | list | describe | check-env`.
+"""`rpo-lightning fit | validate | test | play | record | predict | fabric | export | list | describe | new-task | check-env`.
 
 Only what a command needs is imported: help and the version are there at once.
 """
@@ -37,6 +37,7 @@ COMMANDS = {
     "export": Command(commands.export, "Write a policy as ONNX, TorchScript or torch.export, for a robot's computer."),
     "list": Command(commands.show_names, "Show tasks, algorithms, callbacks and presets."),
     "describe": Command(commands.describe, "Show a robot file as the engine reads it, and constants that would fit it."),
+    "new-task": Command(commands.new_task, "Write task, configuration and test for a robot file, ready to train."),
     "check-env": Command(
         commands.check_env, "Check a task: interface, stability, gradients by finite differences, their growth, speed."
     ),

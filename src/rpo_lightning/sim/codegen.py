@@ -255,7 +255,8 @@ def source(name: str, model: Model, parameters: Sequence[str] = ()) -> str:
         head += TRAJECTORY.replace("ROWS", "(substeps + 1)" if model.records_end else "substeps")
     if writer.loops is not None:
         head += writer.loops.declare(adjoint=name.endswith("adjoint"))
-    return head + signature.prologue(writer.sizes()) + KERNELS[name](writer) + signature.epilogue(writer.sizes())
+    start = signature.prologue(writer.sizes()) + (writer.loops.look_up() if writer.loops is not None else "")
+    return head + start + KERNELS[name](writer) + signature.epilogue(writer.sizes())
 
 
 def _step(w: _Writer) -> str:

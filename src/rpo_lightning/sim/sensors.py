@@ -39,9 +39,9 @@ class Sensors:
         """Return what is measured in the states q (N, nq), qd (N, nd), differentiably.
 
         Returns:
-            Of a free base (N, 10), of others (N, 0): angular velocity [rad/s], the unit vector of gravity and the velocity of
-            the origin [m/s], all in its own axes, and the height of the origin over the ground [m]. Positions (N, P, 3) [m]
-            and velocities (N, P, 3) [m/s] of the points.
+            Of a free base (N, 10), of others (N, 0): angular velocity [rad/s], the unit vector of gravity and the velocity
+            of the origin [m/s], all in its own axes, and the height of the origin over the ground [m]. Positions (N, P, 3)
+            [m] and velocities (N, P, 3) [m/s] of the points.
 
         Raises:
             ValueError: for a state of another shape, dtype or device.

@@ -102,24 +102,6 @@ def test_noise_is_on_what_the_actor_sees_alone():
     assert (error[:, 33:] == 0.0).all()
 
 
-def test_actions_come_late():
-    late, prompt = make(3, action_delay=2, stochastic_init=False, **QUIET), make(3, stochastic_init=False, **QUIET)
-    prompt.target = late.target
-    actions = torch.rand(6, 3, 12) - 0.5
-    for step in range(6):
-        late.step(actions[step])
-        prompt.step(actions[step - 2] if step >= 2 else torch.zeros(3, 12))
-        assert torch.equal(late.q, prompt.q)
-
-
-def test_delays_are_drawn_for_every_episode():
-    env = make(128, action_delay=[0, 2], **QUIET)
-    assert set(env._late.tolist()) == {0, 1, 2}
-    first = env._late.clone()
-    env.reset()
-    assert (env._late != first).any()
-
-
 def test_a_state_continues_to_the_bit():
     options = {"action_delay": [0, 3], "push_seconds": 0.06, "command_seconds": 0.1}
     one, other = make(4, seed=1, **options), make(4, seed=2, **options)
@@ -184,12 +166,29 @@ def test_phases_are_one_for_each_foot():
         Lame(1, threads=1)
 
 
+def test_a_state_from_before_the_first_push_can_be_gone_back_to():
+    env = make(2, push_seconds=0.04)
+    before = env.state_dict()
+    first = [env.step(torch.zeros(2, 12)).obs for _ in range(3)]
+    env.load_state_dict(before)
+    assert all(torch.equal(obs, env.step(torch.zeros(2, 12)).obs) for obs in first)
+
+
+def test_torque_follows_the_joints_whatever_the_order_of_the_actuators():
+    class Reversed(Quadruped):
+        def edit(self, model):
+            model.actuators.reverse()
+
+    angles, rates = torch.linspace(-0.1, 0.1, 12)[None], torch.linspace(1.0, -1.0, 12)[None]
+    action = torch.linspace(-0.3, 0.6, 12)[None]
+    expected = make(1, **QUIET)._torque(angles, rates, action)
+    torch.testing.assert_close(Reversed(1, threads=1, **QUIET)._torque(angles, rates, action.flip(1)), expected)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"commands": ((1.0, 0.0), (0.0, 0.0), (0.0, 0.0))}, "three pairs"),
-        ({"action_delay": -1}, "action_delay"),
-        ({"action_delay": [2, 1]}, "action_delay"),
         ({"push_seconds": 0.0}, "push_seconds"),
     ],
 )

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -38,8 +39,7 @@ class VelocityTask(ArticulatedEnv):
         options: those of `ArticulatedEnv` (here observe_action is True), and commands (three pairs: forward, left, turn),
             command_seconds (5: how long a command lasts), standing (0.1: share of commands that are zero), push (0.5: pushes
             change the base's velocity by up to so much [m/s], horizontally), push_seconds (4: between two), noise (1: times
-            `noise_widths`, the half widths of uniform noise on what the actor sees), action_delay (0: steps by which actions
-            come late, or [low, high], drawn for every episode).
+            `noise_widths`, the half widths of uniform noise on what the actor sees).
     """
 
     target_dim: ClassVar[int] = 3
@@ -85,7 +85,6 @@ class VelocityTask(ArticulatedEnv):
             "push": 0.5,
             "push_seconds": 4.0,
             "noise": 1.0,
-            "action_delay": 0,
         }
 
     def prepare(self) -> None:
@@ -98,17 +97,21 @@ class VelocityTask(ArticulatedEnv):
         links = [link.name for link in self.model.links]
         if any(link.joint is not Joint.REVOLUTE for link in self.model.links[1:]) or self.model.nd - 6 != self.action_dim:
             raise ValueError(f"{self.name}: the robot {self.robot} must have a free base and hinges that are all driven")
-        soles = [[contact for contact in self.model.contacts if links[contact.link] == foot] for foot in self.feet]
+        touching = self.ground_points()
+        soles = [[point for point in touching if links[point[0]] == foot] for foot in self.feet]
         if len({len(sole) for sole in soles}) != 1 or not soles[0]:
             raise ValueError(
                 f"{self.name}: feet must name links that touch the ground in equally many points, got {self.feet}; "
-                f"points: {', '.join(sorted(links[contact.link] for contact in self.model.contacts))}"
+                f"points: {', '.join(sorted(links[link] for link, _, _ in touching))}"
             )
         corners = [corner for sole in soles for corner in sole]
-        self._points = Points(self.model, [(corner.link, corner.point) for corner in corners], self.device)
-        self._level = float(self.model.ground) + torch.tensor([corner.radius for corner in corners], device=self.device)
+        self._points = Points(self.model, [(link, place) for link, place, _ in corners], self.device)
+        self._radii = torch.tensor([radius for _, _, radius in corners], device=self.device)
         self._stand = self.start_q[:1, 7:]
-        laws = [(servo.gain, *servo.bias) for servo in self.model.actuators]
+        driven = [servo.moment[0][0] for servo in self.model.actuators]
+        order = sorted(range(self.action_dim), key=driven.__getitem__)  # files may list actuators otherwise than joints
+        self._by_joint = torch.tensor(order, device=self.device)
+        laws = [(self.model.actuators[i].gain, *self.model.actuators[i].bias) for i in order]
         self._gain, self._constant, self._by_angle, self._by_rate = torch.tensor(laws, device=self.device).unbind(1)
         self._standing_height = float(self.base.height(self.start_q[:1]))
         self._weights = torch.tensor(list(self.weights.values()), device=self.device)
@@ -118,9 +121,7 @@ class VelocityTask(ArticulatedEnv):
         self._offsets = torch.tensor(self.phases, device=self.device)
         self._phase = self.start_q.new_zeros(self.num_envs)
         self._read_options()
-        self._recent = self.start_q.new_zeros(self._most_late + 1, self.num_envs, self.action_dim)
-        self._late = torch.zeros(self.num_envs, dtype=torch.int64, device=self.device)
-        self._pushes, self._delays = StartBank(), StartBank()
+        self._pushes = StartBank()
 
     def _read_options(self) -> None:
         """Turn options into numbers.
@@ -138,16 +139,26 @@ class VelocityTask(ArticulatedEnv):
             if not given[name] >= self.dt:
                 raise ValueError(f"{self.name}: {name} must be at least a step, {self.dt:g}, got {given[name]}")
         self._command_steps, self._push_steps = (round(given[f"{what}_seconds"] / self.dt) for what in ("command", "push"))
-        delay = given["action_delay"]
-        self._least_late, self._most_late = (delay, delay) if isinstance(delay, int) else map(int, delay)
-        if not 0 <= self._least_late <= self._most_late:
-            raise ValueError(f"{self.name}: action_delay must be steps, 0 or more, or [low, high] of them, got {delay}")
         widths = [self.noise_widths[what] for what in ("turning", "gravity", "angles", "rates")]
         sizes = [3, 3, self.action_dim, self.action_dim]
         turning, down, angles, rates = (torch.full((size,), width) for size, width in zip(sizes, widths, strict=True))
         exact = torch.zeros(self.action_dim + len(self._clock()[0]))
         noise = torch.cat([turning, down, torch.zeros(3), angles, rates, exact])
         self._noise = given["noise"] * noise.to(self.device)
+
+    # ---- the ground -----------------------------------------------------------------------------------------------
+
+    def ground_points(self) -> list[tuple[int, np.ndarray, float]]:
+        """Return link, centre in its frame (3,) [m] and radius [m] of the spheres by which the robot touches the ground."""
+        return [(contact.link, contact.point, contact.radius) for contact in self.model.contacts]
+
+    def over_ground(self, points: Tensor) -> Tensor:
+        """Return how far points (N, P, 3) are from the ground below them (N, P) [m]."""
+        return (points * self.base.up).sum(-1) - float(self.model.ground)
+
+    def base_height(self, q: Tensor, qd: Tensor) -> Tensor:
+        """Return how high the base is over the ground about it (N, 1) [m]."""
+        return self._points.base(q, qd).height
 
     # ---- what is seen and paid ------------------------------------------------------------------------------------
 
@@ -161,8 +172,8 @@ class VelocityTask(ArticulatedEnv):
     def observe_privileged(self, q: Tensor, qd: Tensor, action: Tensor) -> Tensor:
         """Return what the critic sees besides (N, 13 + 3 A + 5 F or 2 more), see the class."""
         sole, velocity = self.soles(q, qd)
-        _, _, own, height = self._points.base(q, qd)
-        height = height - self._standing_height
+        own = self._points.base(q, qd).velocity
+        height = self.base_height(q, qd) - self._standing_height
         return torch.cat([self._measured(q, qd, action), own, height, sole, terms.contact(sole), velocity.flatten(1)], dim=1)
 
     def soles(self, q: Tensor, qd: Tensor) -> tuple[Tensor, Tensor]:
@@ -171,7 +182,7 @@ class VelocityTask(ArticulatedEnv):
         A sole of several points is as high as the lowest of them, rounded off over 3 mm.
         """
         position, velocity = self._points(q, qd)
-        height = (position * self.base.up).sum(-1) - self._level
+        height = self.over_ground(position) - self._radii
         feet = len(self.feet)
         height, velocity = height.view(len(q), feet, -1), velocity.view(len(q), feet, -1, 3)
         return terms.lowest(height, 0.003), velocity.mean(2)
@@ -204,10 +215,11 @@ class VelocityTask(ArticulatedEnv):
     def reward(self, obs: Tensor, action: Tensor) -> Reward:
         """Return the terms of `weights`, each times its weight; all but velocity and turning are costs."""
         feet, n = len(self.feet), self.action_dim
-        seen = obs[:, self.obs_dim :]  # without noise
-        widths = [3, 3, 3, n, n, n, self.obs_dim - 9 - 3 * n]
-        turning, down, command, angles, rates, last, clock = seen[:, : self.obs_dim].split(widths, dim=1)
-        velocity, height, lifted, touching, moving = seen[:, self.obs_dim :].split([3, 1, feet, feet, 3 * feet], dim=1)
+        own = type(self).obs_dim
+        exact, seen = obs[:, own:].tensor_split([own], dim=1)  # without noise
+        widths = [3, 3, 3, n, n, n, own - 9 - 3 * n]
+        turning, down, command, angles, rates, last, clock = exact.split(widths, dim=1)
+        velocity, height, lifted, touching, moving = seen[:, : 4 + 5 * feet].split([3, 1, feet, feet, 3 * feet], dim=1)
         horizontal = self.base.horizontal(moving.view(-1, feet, 3))
         paid = {
             "velocity": terms.tracking(velocity[:, :2] - command[:, :2], 0.1),
@@ -233,8 +245,9 @@ class VelocityTask(ArticulatedEnv):
 
     def failed(self, obs: Tensor) -> Tensor:
         """Return which robots have fallen: too low, or tilted by more than 60 degrees."""
-        seen = obs[:, self.obs_dim :]
-        low = seen[:, self.obs_dim + 3] < (self.lowest - 1.0) * self._standing_height
+        own = type(self).obs_dim
+        seen = obs[:, own:]
+        low = seen[:, own + 3] < (self.lowest - 1.0) * self._standing_height
         return low | (seen[:, 5] > -0.5)
 
     # ---- what is drawn --------------------------------------------------------------------------------------------
@@ -259,38 +272,22 @@ class VelocityTask(ArticulatedEnv):
 
     # ---- a step ---------------------------------------------------------------------------------------------------
 
-    def in_effect(self, action: Tensor) -> Tensor:
-        """Return the action of some steps ago, (N, A), where actions come late."""
-        if not self._most_late:
-            return action
-        self._recent = torch.cat([action[None], self._recent[:-1]])
-        return self._recent[self._late, torch.arange(self.num_envs, device=self.device)]
-
-    def detach(self) -> Tensor:
-        """Cut the graph at the present state; return its observation."""
-        self._recent = self._recent.detach()
-        return super().detach()
-
     def reseed(self, seed: int) -> None:
         """Let all that is drawn from here on be of another seed."""
         super().reseed(seed)
         self._pushes.clear()
-        self._delays.clear()
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything the future depends on."""
-        banks = {"pushes": self._pushes, "delays": self._delays}
-        kept = {f"{name}.{key}": value for name, bank in banks.items() for key, value in bank.state_dict().items()}
-        own = {"recent": self._recent.detach().clone(), "late": self._late.clone(), "phase": self._phase.clone()}
-        return {**super().state_dict(), **kept, **own}
+        pushes = {f"pushes.{key}": value for key, value in self._pushes.state_dict().items()}
+        return {**super().state_dict(), **pushes, "phase": self._phase.clone()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue exactly where `state_dict` was taken, on this device or another."""
+        self._pushes, self._delays = StartBank(), StartBank()  # of which the state may have none yet
         super().load_state_dict(state)
         self._pushes.load_state_dict(below("pushes.", state))
-        self._delays.load_state_dict(below("delays.", state))
-        own = (state[name].to(self.device, copy=True) for name in ("recent", "late", "phase"))
-        self._recent, self._late, self._phase = own
+        self._phase = state["phase"].to(self.device, copy=True)
 
     # ---- inside ---------------------------------------------------------------------------------------------------
 
@@ -301,10 +298,6 @@ class VelocityTask(ArticulatedEnv):
         return super()._advance(action)
 
     def _begin(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        if self._most_late:
-            self._recent = self._recent.index_fill(1, rows, 0.0)
-            late = self._delays.take(len(rows), self._draw_delays)["late"].to(self.device)
-            self._late = self._late.index_copy(0, rows, late)
         self._phase = self._phase.index_fill(0, rows, 0.0)
         return super()._begin(rows)
 
@@ -317,9 +310,6 @@ class VelocityTask(ArticulatedEnv):
     def _draw_pushes(self) -> Starts:
         velocity = self.base.horizontal(self.uniform(-1.0, 1.0, 3))
         return {"velocity": self.options["push"] * velocity}
-
-    def _draw_delays(self) -> Starts:
-        return {"late": torch.randint(self._least_late, self._most_late + 1, (self.num_envs,), generator=self.generator)}
 
     def _measured(self, q: Tensor, qd: Tensor, action: Tensor) -> Tensor:
         """Return what a robot measures (N, 9 + 3 A), without noise, and its clock."""
@@ -344,6 +334,6 @@ class VelocityTask(ArticulatedEnv):
         return ends[:, 0] + inward - self._stand[0], ends[:, 1] - inward - self._stand[0]
 
     def _torque(self, angles: Tensor, rates: Tensor, action: Tensor) -> Tensor:
-        """Return what servos pull with (N, A) [N m], before any clamp."""
-        control = self._drive.controls(action)
+        """Return what servos pull with (N, A) [N m], before any clamp, in the order of the joints."""
+        control = self._drive.controls(action)[:, self._by_joint]
         return self._gain * control + self._constant + self._by_angle * (angles + self._stand) + self._by_rate * rates
