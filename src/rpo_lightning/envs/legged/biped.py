@@ -35,14 +35,14 @@ class Biped(VelocityTask):
         "roll": -0.05,
         "height": -20.0,
         "effort": -1e-5,
-        "jerk": -0.02,
-        "slip": -0.2,
+        "jerk": -0.05,
+        "slip": -0.5,
         "pose": -0.1,
-        "gait": -0.3,
+        "gait": -1.0,
     }
 
     @classmethod
     def option_defaults(cls) -> dict[str, Any]:
         """Return the options of this task and their values if not given."""
         commands = ((0.4, 0.8), (0.0, 0.0), (-0.3, 0.3))
-        return {**super().option_defaults(), "commands": commands, "standing": 0.0, "push": 0.0}
+        return {**super().option_defaults(), "commands": commands, "standing": 0.0, "push": 0.0, "noise": 0.5}

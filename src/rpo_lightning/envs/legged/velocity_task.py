@@ -290,7 +290,7 @@ class VelocityTask(ArticulatedEnv):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue exactly where `state_dict` was taken, on this device or another."""
-        self._pushes, self._delays = StartBank(), StartBank()  # of which the state may have none yet
+        self._pushes = StartBank()  # of which the state may have none yet
         super().load_state_dict(state)
         self._pushes.load_state_dict(below("pushes.", state))
         self._phase = state["phase"].to(self.device, copy=True)
