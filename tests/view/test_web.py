@@ -98,6 +98,25 @@ def test_targets_have_sliders(monkeypatch):
         del sys.modules["push"]
 
 
+def test_commands_have_sliders_by_their_names_within_their_ranges():
+    commands = ((-0.5, 1.0), (0.0, 0.0), (-1.0, 1.0))
+    env = envs.make("quadruped", num_envs=1, threads=1, commands=commands, command_seconds=0.04, standing=0.0)
+    viewer = WebViewer(Live(env, acts("zero", env)), free_port())
+    try:
+        assert [each.label for each in viewer._sliders] == ["forward [m/s]", "left [m/s]", "turn [rad/s]"]
+        ends = [(each.min, each.max) for each in viewer._sliders]
+        np.testing.assert_allclose(ends, commands, atol=2e-6)
+        viewer._sliders[0].value = 0.75
+        viewer._aim()
+        for _ in range(5):
+            viewer.live.step()
+            viewer._tell("")
+        assert viewer._sliders[0].value == 0.75
+        np.testing.assert_allclose(env.target[0, 0].item(), 0.75)
+    finally:
+        viewer.close()
+
+
 def test_from_python_it_runs_beside_and_ends():
     env = envs.make("ant", num_envs=1)
     viewer = Viewer(env, "random", port=free_port())
