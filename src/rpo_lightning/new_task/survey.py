@@ -39,6 +39,7 @@ class Survey:
         gap: from the start pose's lowest point to the ground [m], where the task moves it there; else 0.
         pruned: how many points besides the soles the file lets touch the ground, where the task takes them away; else 0.
         servos: whether the task puts servos in the place of motors.
+        said: by the loader of the robot as the task reads it.
         forward: the link that slides forward, of a robot in a plane; -1 if there is none.
     """
 
@@ -52,6 +53,7 @@ class Survey:
     pruned: int = 0
     servos: bool = False
     forward: int = -1
+    said: list[str] = field(default_factory=list)
     suggestion: Suggestion = field(init=False)
 
     @property
