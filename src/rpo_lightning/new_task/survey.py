@@ -101,6 +101,7 @@ def survey(path: Path, kind: str | None, drop: Sequence[str]) -> Survey:
         raise ValueError(
             f"{path}: an arm that reaches has a fixed base and no ball joints; --kind plain writes a task for it"
         )
+    surroundings = suggest(model, DT, _SUBSTEPS).contact  # which the loader asks for, touched or not
     if kind == "reach":
         model.contacts, model.pairs = [], []  # it moves through the air
     elif model.links[0].joint is Joint.FREE and _touching_itself(model) > _MANY and "self" not in drop:
@@ -112,6 +113,8 @@ def survey(path: Path, kind: str | None, drop: Sequence[str]) -> Survey:
         found.gap = gap
         set_down(model)
     found.suggestion = suggest(model, DT, _SUBSTEPS)
+    if found.suggestion.contact is None:
+        found.suggestion = found.suggestion._replace(contact=surroundings)
     return found
 
 
