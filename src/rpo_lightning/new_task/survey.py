@@ -39,6 +39,7 @@ class Survey:
         gap: from the start pose's lowest point to the ground [m], where the task moves it there; else 0.
         pruned: how many points besides the soles the file lets touch the ground, where the task takes them away; else 0.
         servos: whether the task puts servos in the place of motors.
+        said: by the loader of the robot as the task reads it.
         forward: the link that slides forward, of a robot in a plane; -1 if there is none.
     """
 
@@ -52,6 +53,7 @@ class Survey:
     pruned: int = 0
     servos: bool = False
     forward: int = -1
+    said: list[str] = field(default_factory=list)
     suggestion: Suggestion = field(init=False)
 
     @property
@@ -99,6 +101,7 @@ def survey(path: Path, kind: str | None, drop: Sequence[str]) -> Survey:
         raise ValueError(
             f"{path}: an arm that reaches has a fixed base and no ball joints; --kind plain writes a task for it"
         )
+    surroundings = suggest(model, DT, _SUBSTEPS).contact  # which the loader asks for, touched or not
     if kind == "reach":
         model.contacts, model.pairs = [], []  # it moves through the air
     elif model.links[0].joint is Joint.FREE and _touching_itself(model) > _MANY and "self" not in drop:
@@ -110,6 +113,8 @@ def survey(path: Path, kind: str | None, drop: Sequence[str]) -> Survey:
         found.gap = gap
         set_down(model)
     found.suggestion = suggest(model, DT, _SUBSTEPS)
+    if found.suggestion.contact is None:
+        found.suggestion = found.suggestion._replace(contact=surroundings)
     return found
 
 
