@@ -1,5 +1,5 @@
-"""Film the policies of results/: for README and docs, docs/figures/*.gif, and small ones for the cards of the package's policies,
-docs/figures/policies/*.gif; a command line each.
+"""Film the policies of results/: docs/figures/*.gif for README and docs, and small ones for the cards of the package's
+policies, docs/figures/policies/*.gif; a command line each.
 
 python scripts/make_pictures.py [ant ... policies/ant ...]
 """
