@@ -37,7 +37,7 @@ def card(folder: Path) -> str:
     rows = [
         *(f"| return, {kind} | {_return(found)} |" for kind, found in evaluations.items()),
         *_validated(folder),
-        f"| cost | {_spaced(summary['env_steps'])} steps, {minutes:.0f} min on {summary['machine']} |",
+        f"| cost | {_spaced(summary['env_steps'])} steps, {minutes:.0f} min{_processors(summary)} on {summary['machine']} |",
         f"| commit | `{summary['commit']}` |",
         f"| trained by | `{summary['command']}` |",
         f"| observations, actions | {policy['obs_dim']}, {policy['action_dim']}; one action every {milliseconds:.4g} ms |",
@@ -79,6 +79,12 @@ def _validated(folder: Path) -> list[str]:
 
 def _return(found: dict[str, Any]) -> str:
     return f"{found['mean']:.5g} ± {found['std']:.3g} over {found['episodes']} episodes of {found['length']:.0f} steps"
+
+
+def _processors(summary: dict[str, Any]) -> str:
+    """Return the processors' time of a run that counted it."""
+    seconds = summary.get("cpu_s")
+    return "" if seconds is None else f", {seconds / 60.0:.1f} of a processor's,"
 
 
 def _spaced(number: int) -> str:

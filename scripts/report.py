@@ -77,8 +77,8 @@ def report(results: Path, keys: Sequence[str], output: Path, smooth: int) -> lis
     written = 0
     for key in keys or STUDIES:
         section = make_section(key, groups, smooth)
-        # without being asked for, a study of one curve would only repeat that of another
-        if len({one.name for one in section.groups}) > (0 if keys else 1):
+        # without being asked for, a study of one curve would only repeat that of another, unless it shows each seed
+        if len({one.name for one in section.groups}) > (0 if keys or section.study.per_seed else 1):
             blocks += section_blocks(section, groups, output)
         elif record := find_record(key, results):
             blocks += [*head(section), *MEASURED[key].draw(record, output)]

@@ -3,8 +3,10 @@
     python scripts/reproduce.py --list
     python scripts/reproduce.py fig4 --tasks ant,hopper --seeds 3 --budget 0.5
     python scripts/reproduce.py table1 --launcher joblib --jobs 4 -- --trainer.accelerator=cpu
+    python scripts/reproduce.py fig4 --status                       # what is done, running, missing, and what it will cost
 
-A finished run is skipped, one with a checkpoint continues; studies that need the same run share it.
+A finished run is skipped, one with a checkpoint continues, one that another process or machine trains is left to it; studies
+that need the same run share it.
 """
 
 from __future__ import annotations
@@ -22,8 +24,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from study.cell import LOG, Cell
+from study.cell import ELSEWHERE, LOG, Cell
 from study.measured import write_record
+from study.status import status
 from study.studies import BUDGET, STUDIES, Variant, find_study, find_variants
 
 LAUNCHERS = {"basic": "basic", "joblib": "joblib", "slurm": "submitit_slurm"}
@@ -65,6 +68,9 @@ class Grid:
             problem = cell.train(self.threads)
         except OSError as error:
             problem = str(error)
+        if problem == ELSEWHERE:
+            say(f"{head} {problem}")
+            return None
         minutes = (time.perf_counter() - began) / 60
         left = [cell.env_steps for cell in cells if not cell.finished]
         end = f"FAILED, {problem}" if problem else final_return(cell)
@@ -175,6 +181,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, tuple[str, ...]]:
     add("study", nargs="?", metavar="STUDY", help="see --list")
     add("--list", action="store_true", help="show the studies")
     add("--dry-run", action="store_true", help="print the commands")
+    add("--status", action="store_true", help="say what is done, running and missing, with the cost to go; train nothing")
     add("--seeds", type=int, default=2, help="number of seeds, from 0 on (default: %(default)s)")
     add("--budget", type=float, default=0.2, help="share of the paper's environment steps (default: %(default)s)")
     add("--tasks", help="separated by commas (default: the study's)")
@@ -242,6 +249,9 @@ def main(arguments: list[str] | None = None) -> int:
         if not grid.variants:
             path, lines = write_record(options.study, options.results)
             say("\n".join([*lines, f"numbers in {path}"]))
+            return 0
+        if options.status:
+            print("\n".join(status(grid.cells(), options.results)))
             return 0
         check_launcher(options.launcher, options.jobs)
         problems = launch_grid(grid, options.launcher, options.jobs, dict(options.hydra))

@@ -4,6 +4,7 @@ import csv
 import itertools
 import json
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -39,13 +40,14 @@ def test_run_folder_and_results_hold_what_they_should(finished):
     assert {path.name for path in results.iterdir()} == {"summary.json", "curve.csv", "policy.pt", "config.yaml"}
     summary = json.loads((results / "summary.json").read_text())
     assert list(summary) == [
-        "task", "algorithm", "seed", "env_steps", "wall_clock_s", "commit", "machine", "command", "starts", "eval",
+        "task", "algorithm", "seed", "env_steps", "wall_clock_s", "cpu_s", "commit", "machine", "command", "starts", "eval",
     ]  # fmt: skip
     assert (summary["task"], summary["algorithm"], summary["seed"]) == ("point_mass", "rpo", 0)
     assert summary["env_steps"] == 768
     assert summary["command"].startswith("rpo-lightning fit --config tiny.yaml")
     assert "cores" in summary["machine"]
     assert 0 < summary["wall_clock_s"] < 600
+    assert 0 < summary["cpu_s"] < summary["wall_clock_s"] * os.cpu_count() + 1
     assert set(summary["eval"]) == {"sampled", "deterministic"}
     assert set(summary["eval"]["sampled"]) == {"mean", "std", "episodes", "length", "broken"}
     assert yaml.safe_load((results / "config.yaml").read_text())["data"]["num_envs"] == 8
@@ -84,7 +86,8 @@ def test_curve_counts_environment_steps_and_every_iteration_once(finished):
     with (finished / "curve.csv").open() as file:
         rows = [{key: float(value) if value else math.nan for key, value in row.items()} for row in csv.DictReader(file)]
     assert [row["env_steps"] for row in rows] == [256, 512, 640, 768]
-    assert all(later["wall_clock_s"] > row["wall_clock_s"] for row, later in itertools.pairwise(rows))
+    for clock in ("wall_clock_s", "cpu_s"):
+        assert all(later[clock] > row[clock] > 0 for row, later in itertools.pairwise(rows))
     assert math.isnan(rows[2]["eval/return"])
     logged = events(finished)["critic/loss"]
     assert [step for step, _ in logged] == list(range(64, 769, 64)), "x axis: environment steps"
@@ -101,13 +104,31 @@ def test_resumed_run_adds_up_time_and_keeps_curve_and_command(folder):
     content = torch.load(RUN / LAST, weights_only=True)
     (key,) = [key for key in content["callbacks"] if "Evidence" in key]
     content["callbacks"][key]["wall_clock_s"] += 1000.0
+    content["callbacks"][key]["cpu_s"] += 500.0
     torch.save(content, RUN / LAST)
     call("fit", "--ckpt_path=last", "--trainer.callbacks+=Evidence", "--trainer.callbacks.every_n_iterations=1")
     summary = json.loads((RUN / "summary.json").read_text())
     assert 1000 + first["wall_clock_s"] < summary["wall_clock_s"] < 1200
+    assert 500 + first["cpu_s"] < summary["cpu_s"] < 700
     assert summary["command"] == first["command"]
     with (RUN / "curve.csv").open() as file:
         assert [float(row["env_steps"]) for row in csv.DictReader(file)] == list(range(64, 769, 64))
+
+
+def test_a_run_begun_before_processors_were_counted_does_not_know_their_time(folder):
+    call("fit", "--trainer.max_steps=6", "--trainer.callbacks+=Evidence", "--trainer.callbacks.every_n_iterations=1")
+    content = torch.load(RUN / LAST, weights_only=True)
+    (key,) = [key for key in content["callbacks"] if "Evidence" in key]
+    del content["callbacks"][key]["cpu_s"]
+    content["callbacks"][key]["rows"] = [[*row[:2], *row[3:]] for row in content["callbacks"][key]["rows"]]
+    torch.save(content, RUN / LAST)
+    call("fit", "--ckpt_path=last", "--trainer.callbacks+=Evidence", "--trainer.callbacks.every_n_iterations=1")
+    assert json.loads((RUN / "summary.json").read_text())["cpu_s"] is None
+    with (RUN / "curve.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["cpu_s"] for row in rows} == {""}
+    assert all(float(row["critic/loss"]) > 0 for row in rows)
+    assert rows[-1]["eval/return"]
 
 
 def test_results_that_a_kill_has_left_incomplete_are_completed_by_the_next_start(finished, capsys):

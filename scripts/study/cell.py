@@ -20,6 +20,7 @@ from study.studies import Variant, budget_folder
 
 LOG = "train.log"
 EVIDENCE = ("summary.json", "curve.csv", "policy.pt", "config.yaml", LOG)
+ELSEWHERE = "another process is training it"
 GRACE_S = 60.0
 """An interrupted run may finish its iteration; after this it is killed."""
 
@@ -101,6 +102,24 @@ class Cell:
         return self.summary().get("env_steps", 0) >= self.env_steps
 
     @property
+    def running(self) -> bool:
+        """Whether a process trains this run at the moment, on this machine or another that shares the folder."""
+        try:
+            with (self.folder / LOG).open("r+") as log:
+                return not _lock(log)
+        except OSError:
+            return False
+
+    @property
+    def taken(self) -> int:
+        """Environment steps of the last checkpoint, or 0."""
+        if not self.started:
+            return 0
+        from rpo_lightning.checkpoints import counters  # loads torch, which nothing else here needs
+
+        return int(counters(self.folder / "checkpoints" / "last.ckpt")["env_steps"])
+
+    @property
     def started(self) -> bool:
         """Whether there is a checkpoint to continue from."""
         return (self.folder / "checkpoints" / "last.ckpt").exists()
@@ -108,11 +127,8 @@ class Cell:
     @property
     def gone_on(self) -> int:
         """Environment steps of the run folder's last checkpoint, if they are a window or more beyond the budget; else 0."""
-        if not self.started:
+        if not (done := self.taken):
             return 0
-        from rpo_lightning.checkpoints import counters  # loads torch, which nothing else here needs
-
-        done = counters(self.folder / "checkpoints" / "last.ckpt")["env_steps"]
         data = yaml.safe_load((self.folder / "config.yaml").read_text())["data"]
         return done if done >= self.env_steps + data["num_envs"] * data["horizon"] else 0
 
@@ -128,7 +144,7 @@ class Cell:
         environment = os.environ | ({} if threads is None else {"OMP_NUM_THREADS": str(threads)})
         with (self.folder / LOG).open("a+", errors="replace") as log:
             if not _lock(log):
-                return "another process is training it"
+                return ELSEWHERE
             print("$", shlex.join(self.command()), file=log, flush=True)
             process = subprocess.Popen(
                 [sys.executable, "-m", "rpo_lightning.cli", *self.command()[1:]],

@@ -74,11 +74,13 @@ class Line:
 
     label: str
     style: Style
-    steps: Array
+    x: Array
     mean: Array
     band: Sequence[Array]
     """Lower and upper edge; empty for a single seed."""
     complete: bool
+    raw: Array | None = None
+    """What was smoothed, if it is to be seen behind."""
 
 
 PlotLine = tuple[str, Style, Sequence[float], Sequence[float], Sequence[Sequence[float]]]
@@ -108,6 +110,18 @@ class Level:
 
 
 @dataclass(frozen=True)
+class Over:
+    """What curves are drawn over: a column of curve.csv, and how its axis is labelled."""
+
+    column: str
+    label: str
+    unit: float
+
+
+STEPS, HOURS = Over("env_steps", "environment steps [million]", 1e6), Over("wall_clock_s", "wall-clock [h]", 3600.0)
+
+
+@dataclass(frozen=True)
 class Panel:
     """What is drawn of one task."""
 
@@ -117,14 +131,16 @@ class Panel:
     levels_label: str = ""
 
 
-def draw_curves(path: Path, panels: Sequence[Panel], ylabel: str, scale: str = "linear", markers: bool = True) -> None:
-    """Draw one panel per task against environment steps; `scale` is linear, log or share (0 to 1)."""
+def draw_curves(
+    path: Path, panels: Sequence[Panel], ylabel: str, scale: str = "linear", markers: bool = True, over: Over = STEPS
+) -> None:
+    """Draw one panel per task; `scale` is linear, log or share (0 to 1)."""
     figure, axes = _grid(len(panels), 3.9 + 0.2 * max(len(panel.lines) for panel in panels))
     for ax, panel in zip(axes, panels, strict=True):
         for level in panel.levels:
             ax.axhline(level.value, color=level.style.colour, linestyle=(0, (5, 4)), linewidth=1, zorder=1)
         for line in panel.lines:
-            _draw_line(ax, line, markers)
+            _draw_line(ax, line, markers, over.unit)
         if panel.levels:
             ax.plot([], [], color="0.4", linestyle=(0, (5, 4)), linewidth=1, label=panel.levels_label)
         if scale == "log":
@@ -133,7 +149,7 @@ def draw_curves(path: Path, panels: Sequence[Panel], ylabel: str, scale: str = "
             ax.set_ylim(0, 1.02)
         ax.set_xlim(left=0)
         ax.set_title(panel.title)
-        ax.set_xlabel("environment steps [million]")
+        ax.set_xlabel(over.label)
         ax.set_ylabel(ylabel)
         _legend_below(ax)
     _save(figure, path)
@@ -210,16 +226,18 @@ def draw_intervals(path: Path, rows: Sequence[tuple[str, Style, float, tuple[flo
     _save(figure, path)
 
 
-def _draw_line(ax: Axes, line: Line, markers: bool) -> None:
-    steps = line.steps / 1e6
+def _draw_line(ax: Axes, line: Line, markers: bool, unit: float) -> None:
+    x = line.x / unit
+    if line.raw is not None:
+        ax.plot(x, line.raw, color=line.style.colour, linewidth=0.7, alpha=0.35, zorder=2)
     ax.plot(
-        steps,
+        x,
         line.mean,
         color=line.style.colour,
         marker=line.style.marker,
         markersize=5,
         # many points: about ten markers, enough to tell lines of one colour apart
-        markevery=1 if markers and len(steps) <= 30 else max(len(steps) // 10, 1),
+        markevery=1 if markers and len(x) <= 30 else max(len(x) // 10, 1),
         linewidth=1.6,
         linestyle="-" if line.complete else ":",
         label=line.label,
@@ -227,7 +245,7 @@ def _draw_line(ax: Axes, line: Line, markers: bool) -> None:
     )
     if line.band:
         lower, upper = line.band
-        ax.fill_between(steps, lower, upper, color=line.style.colour, alpha=0.18, linewidth=0, zorder=2)
+        ax.fill_between(x, lower, upper, color=line.style.colour, alpha=0.18, linewidth=0, zorder=2)
 
 
 def _log_axis(ax: Axes) -> None:

@@ -38,11 +38,12 @@ class RecordedRun:
     """Of the final weights: sampled, deterministic -> mean, std, episodes, length."""
     columns: dict[str, Array]
 
-    def series(self, column: str) -> tuple[Array, Array]:
-        """Return environment steps and values (n,) of a column of the curve, where it has a value."""
-        values = self.columns.get(column, np.full(len(self.columns["env_steps"]), math.nan))
-        there = np.isfinite(values)
-        return self.columns["env_steps"][there], values[there]
+    def series(self, column: str, over: str = "env_steps") -> tuple[Array, Array]:
+        """Return environment steps, or `wall_clock_s`, and values (n,) of a column of the curve, where it has a value."""
+        nothing = np.full(len(self.columns["env_steps"]), math.nan)
+        x, values = self.columns.get(over, nothing), self.columns.get(column, nothing)
+        there = np.isfinite(values) & np.isfinite(x)
+        return x[there], values[there]
 
     @property
     def short_commit(self) -> str:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from study.figures import Level, Line, Panel, Style, draw_bars, draw_curves, draw_estimates
+from study.figures import FREE, HOURS, STEPS, Level, Line, Over, Panel, Style, draw_bars, draw_curves, draw_estimates
 from study.page import Block, Picture
-from study.recorded_runs import Group, millions
-from study.statistics_of_runs import moving_average, on_common_grid
+from study.recorded_runs import Group, RecordedRun, millions
+from study.statistics_of_runs import Array, moving_average, on_common_grid
 from study.studies import BUDGET, DMC, Study, published
 
 
@@ -43,7 +43,8 @@ CURVES = {
     "eval.sampled": ("eval/return",),
     "eval/return": ("eval/return", "train/return"),
     "eval.deterministic": ("eval/return_deterministic",),
-    "actor/kl": ("actor/kl", "eval/return"),
+    "train/return": ("train/return", "actor/kl"),
+    "actor/kl": ("actor/kl", "train/return"),
     "actor/effective_samples": ("actor/effective_samples", "actor/kl", "eval/return"),
     "actor/max_ratio": ("actor/max_ratio", "actor/effective_samples", "eval/return"),
     "wall_clock": (),
@@ -108,13 +109,13 @@ def proposition1_figure(record: Path, folder: Path) -> Picture:
     return Picture(file, caption)
 
 
-def _curves(section: Section, column: str, folder: Path) -> list[Block]:
+def _curves(section: Section, column: str, folder: Path, over: Over = STEPS) -> list[Block]:
     """Draw one column of the curves; nothing if no run has it."""
     measure = MEASURES[column]
     panels = []
     for task in section.tasks:
         groups = section.of(task)
-        lines = [line for group in groups if (line := _line(section, group, column)) is not None]
+        lines = [line for group in groups for line in _lines(section, group, column, over)]
         paper = published(measure.paper, task) if measure.paper else {}
         names = dict.fromkeys(group.name for group in groups)
         levels = [Level(paper[name][0], section.styles[name]) for name in names if name in paper]
@@ -124,11 +125,12 @@ def _curves(section: Section, column: str, folder: Path) -> list[Block]:
             panels.append(Panel(title(task), lines, levels, label))
     if not panels:
         return []
-    file = f"{section.key}_{column.replace('/', '_')}.png"
+    file = f"{section.key}_{column.replace('/', '_')}{'' if over is STEPS else '_hours'}.png"
     evaluated = column.startswith("eval/")
-    draw_curves(folder / file, panels, measure.axis, measure.scale, evaluated)
+    draw_curves(folder / file, panels, measure.axis, measure.scale, evaluated, over)
     centre = "Geometric mean and deviation of the logarithm" if measure.scale == "log" else "Mean and deviation"
-    caption = f"{measure.title}. {centre} over seeds; no band for a single seed."
+    averaged = "Every seed by itself" if section.study.per_seed else f"{centre} over seeds; no band for a single seed"
+    caption = f"{measure.title}. {averaged}."
     if not evaluated:
         caption += f" Moving average over {section.smooth} rows of curve.csv (environment steps: {_windows(section)})."
     if column == "train/return":
@@ -145,17 +147,35 @@ def _windows(section: Section) -> str:
     return ", ".join(f"{task} {' or '.join(sorted(of_task, key=float))} M" for task, of_task in steps.items())
 
 
-def _line(section: Section, group: Group, column: str) -> Line | None:
-    """Return a group's curve; None if none of its runs has the column."""
-    curves = [curve for run in group.runs if len((curve := run.series(column))[0])]
-    if not curves:
-        return None
+def _lines(section: Section, group: Group, column: str, over: Over) -> list[Line]:
+    """Return a group's curve, or one for each of its runs; none if no run has the column."""
+    runs = [run for run in group.runs if len(run.series(column, over.column)[0])]
+    if not section.study.per_seed:
+        return [_line(section, group, column, runs, over)] if runs else []
+    label = section.exact_label(group)
+    lines = []
+    for run, style in zip(runs, FREE, strict=False):
+        raw = _drawable(run.series(column, over.column)[1], column)
+        line = _line(section, group, column, [run], over)
+        lines.append(replace(line, label=f"{label}, seed {run.seed}", style=style, raw=raw))
+    return lines
+
+
+def _drawable(values: Array, column: str) -> Array:
+    """Return values with gaps where a logarithmic axis has no place: a KL of 0, or just below by rounding."""
+    return np.where(values > 0, values, np.nan) if MEASURES[column].scale == "log" else values
+
+
+def _line(section: Section, group: Group, column: str, runs: Sequence[RecordedRun], over: Over) -> Line:
+    """Return the mean curve of some runs of a group, which have the column."""
+    curves = [run.series(column, over.column) for run in runs]
     if not column.startswith("eval/"):
-        curves = [(steps, moving_average(values, section.smooth)) for steps, values in curves]
+        curves = [(x, moving_average(values, section.smooth)) for x, values in curves]
     grid, values = on_common_grid(curves)
+    values = _drawable(values, column)
     logarithmic = MEASURES[column].scale == "log"
     if logarithmic:
-        values = np.log(np.where(values > 0, values, np.nan))  # a KL of 0, or just below by rounding, leaves a gap
+        values = np.log(values)
     mean = values.mean(0)
     edges = [mean]
     if len(curves) > 1:
@@ -177,7 +197,7 @@ def _wall_clock(section: Section, folder: Path) -> list[Block]:
     draw_bars(folder / file, {"seconds per million environment steps": rates, "minutes in all": totals})
     machines = sorted({run.machine for group in section.groups for run in group.runs})
     caption = f"Wall-clock time, evaluations included, mean over seeds. Machine: {'; '.join(machines)}."
-    return [Picture(file, caption)]
+    return [*_curves(section, "eval/return", folder, HOURS), Picture(file, caption)]
 
 
 def title(task: str) -> str:

@@ -72,6 +72,7 @@ class Study:
         note: what is known of it, usually what the paper shows there.
         tasks: those of the paper, or all four of RPO's where it is not known here which of them it shows.
         source: of the note, the words before it.
+        per_seed: whether every run has a curve of its own, where the paper shows seeds that are unstable.
     """
 
     title: str
@@ -80,6 +81,7 @@ class Study:
     note: str
     tasks: tuple[str, ...] = PAPER_TASKS
     source: str = "In the paper: "
+    per_seed: bool = False
 
 
 RPO = Variant("rpo", "RPO")

@@ -11,7 +11,7 @@ __all__ = ["no_facts", "task_facts"]
 def no_facts() -> dict[str, Any]:
     """Return what is known of a run without a data module: nothing."""
     nothing = dict.fromkeys(("task", "seed", "env", "commit", "dt", "control", "action_scale"))
-    return {**nothing, "observations": [], "actions": [], "start": [], "joints": []}
+    return {**nothing, "observations": [], "history": 1, "actions": [], "start": [], "joints": []}
 
 
 def task_facts(env: Any) -> dict[str, Any]:
@@ -21,8 +21,9 @@ def task_facts(env: Any) -> dict[str, Any]:
         env: any; what it does not tell is None, or an empty list.
 
     Returns:
-        `dt` [s] between actions. `observations`: [name, unit, frame] of each. `actions`: of each the name, joint, control,
-        unit, low, high and law. `control`: scale, offset, low and high (A,), with which an action a stands for the control
+        `dt` [s] between actions. `observations`: [name, unit, frame] of each. `history`: k, how many of them stand side by
+        side, the newest first; for those before an episode its first one. `actions`: of each the name, joint, control, unit,
+        low, high and law. `control`: scale, offset, low and high (A,), with which an action a stands for the control
         clamp(scale * a + offset, low, high), in the actuators' units. `action_scale`: of offsets from the start pose, None
         where -1 and 1 are the ends of the control range. `start`: q of the start pose. `joints`: their names in q's order.
     """
@@ -37,6 +38,7 @@ def task_facts(env: Any) -> dict[str, Any]:
     return {
         "dt": _number(env, "dt"),
         "observations": observations,
+        "history": getattr(env, "history", 1),
         "actions": actions,
         "control": env.control_map() if hasattr(env, "control_map") else _between_the_ends(actions),
         "action_scale": _number(env, "action_scale"),

@@ -19,7 +19,7 @@ from rpo_lightning.envs.tables import ActionRow, Quantity, action_rows, actions_
 from rpo_lightning.sim import Joint, Model, load_mjcf
 from rpo_lightning.sim.mjcf import MissingConstantsError
 
-__all__ = ["as_markdown", "described", "main", "task_tables"]
+__all__ = ["as_markdown", "as_text", "described", "main", "overheard", "task_tables"]
 
 _SUFFIXES = (".xml", ".mjcf", ".urdf")
 _ANY: dict[str, Any] = {"contact": (1.0, 0.0, 0.0, 0.0), "limit": (1.0, 0.0)}  # for a look at a file that has none
@@ -31,7 +31,7 @@ Table = tuple[str, list[tuple[str, ...]]]
 
 
 @contextmanager
-def _overheard() -> Iterator[list[str]]:
+def overheard() -> Iterator[list[str]]:
     """Give a list of what the library logs meanwhile."""
     said: list[str] = []
     catcher = logging.Handler(logging.WARNING)
@@ -44,7 +44,7 @@ def _overheard() -> Iterator[list[str]]:
         log.removeHandler(catcher)
 
 
-def _file(name: str, drop: tuple[str, ...]) -> Model:
+def _file(name: Path, drop: tuple[str, ...]) -> Model:
     """Read a file, and if it lacks constants of contact or limits, with some that only the description sees."""
     try:
         return load_mjcf(name, drop=drop)
@@ -83,14 +83,14 @@ def described(
     counts = f"{len(model.links)} links, {mass:.4g} kg; nq {model.nq}, nd {model.nd}, {len(model.actuators)} actuators"
     sections = [
         counts + _around(model),
-        _table(
+        as_text(
             "Joints", [("", "joint", "type", "under", "range", "mass", "damping", "armature", "friction"), *_joints(model)]
         ),
-        _table(*_of_actions(action_rows(model) if actions is None else actions)),
-        _table("Points on the ground", [("link", "points"), *((name, str(n)) for name, n in points.items())]),
-        _table("Pairs of shapes", [("kinds", "pairs"), *((name, str(n)) for name, n in pairs.items())]),
+        as_text(*_of_actions(action_rows(model) if actions is None else actions)),
+        as_text("Points on the ground", [("link", "points"), *((name, str(n)) for name, n in points.items())]),
+        as_text("Pairs of shapes", [("kinds", "pairs"), *((name, str(n)) for name, n in pairs.items())]),
     ]
-    notes = list(said) or list(_strange(model))  # the reader of a file has said the same, with the remedy
+    notes = list(dict.fromkeys(said)) or list(_strange(model))  # the reader of a file has said the same, with the remedy
     steep = sorted(grips(model, dt / substeps), key=lambda grip: -grip.steep)[:3]
     notes += [f"{grip}; {grip.cure}, or raise substeps to {grip.substeps(substeps)}" for grip in steep if grip.steep > 2.0]
     if notes:
@@ -139,7 +139,8 @@ def _strange(model: Model) -> Iterator[str]:
         yield "nothing of it can touch anything fixed, so it falls for ever"
 
 
-def _table(title: str, rows: list[tuple[str, ...]]) -> str:
+def as_text(title: str, rows: list[tuple[str, ...]]) -> str:
+    """Return a table under its title in aligned columns; nothing for one of a head alone."""
     if len(rows) < 2:
         return ""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -164,7 +165,7 @@ def _task(env: Any, said: Iterable[str], form: str) -> str:
         )
     if form == "markdown":
         return "\n\n".join([f"# {title}", *(as_markdown(*table) for table in tables)])
-    parts = [title, *(_table(*table) for table in tables[:-1])]
+    parts = [title, *(as_text(*table) for table in tables[:-1])]
     if observations_of(env)[0].name == "obs 0":
         parts.append(_UNNAMED)
     robot = getattr(env, "model", None)
@@ -172,7 +173,7 @@ def _task(env: Any, said: Iterable[str], form: str) -> str:
         axis = "xyz"[int(np.argmax(np.abs(robot.up)))]
         parts[0] += f"; up is {axis}, a step {env.dt:.4g} s"
         return "\n\n".join([*parts, described(robot, said, env.dt, env.substeps, actions_of(env))])
-    return "\n\n".join([*parts, _table(*tables[-1])])
+    return "\n\n".join([*parts, as_text(*tables[-1])])
 
 
 def main(arguments: list[str], description: str) -> None:
@@ -181,22 +182,24 @@ def main(arguments: list[str], description: str) -> None:
     Raises:
         FileNotFoundError, ValueError: if it cannot be read or made. SystemExit: 2 for an unknown option, told in one line.
     """
-    from rpo_lightning import envs
+    from rpo_lightning import envs, robots
     from rpo_lightning.cli.parser import FriendlyParser
 
     parser = FriendlyParser(prog="rpo-lightning describe", description=description, allow_abbrev=False)
-    parser.add_argument("robot", type=str, help="An MJCF or URDF file, or a task, or a class path such as my_robot.MyRobot.")
+    parser.add_argument(
+        "robot", type=str, help="An MJCF or URDF file, public/NAME, or a task, or a class path such as my_robot.MyRobot."
+    )
     parser.add_argument("--drop", type=list[str], default=[], help='What to leave out of a file: ["tendon", "equality"].')
     parser.add_argument("--options", type=dict, default={}, help='Of the task: {"observe_parameters": true}.')
     parser.add_argument("--format", type=str, default="text", help=f"Of a task's tables: {', '.join(_FORMATS)}.")
     given = parser.parse_args(arguments)
     if given.format not in _FORMATS:
         raise ValueError(f"--format must be one of {', '.join(_FORMATS)}, not {given.format!r}")
-    with _overheard() as said:
-        if Path(given.robot).suffix in _SUFFIXES:
+    with overheard() as said:
+        if Path(given.robot).suffix in _SUFFIXES or given.robot.startswith(robots.PUBLIC):
             if given.format != "text":
                 raise ValueError("--format is for tasks; a file is described as text")
-            print(described(_file(given.robot, tuple(given.drop)), said))
+            print(described(_file(robots.find(given.robot), tuple(given.drop)), said))
             return
         env = envs.make(given.robot, num_envs=1, **given.options)
     try:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rpo_lightning.envs.history import History
 from rpo_lightning.policies import POLICY_PREFIXES, read_policy
 from rpo_lightning.pretrained import find
 
@@ -23,10 +24,11 @@ class Policy:
     """What has been learned, ready to act: `policy.act(obs)`.
 
     Observations are raw, as an environment returns them; the normaliser is inside. A policy with a hidden state keeps it
-    from one call to the next; `reset` where episodes begin.
+    from one call to the next; `reset` where episodes begin. So does one that was trained with a `history` of k observations
+    where it is given them one at a time, (N, D / k), as a robot measures them.
 
     Attributes: `metadata`, what its file says of it (`rpo_lightning.policies.read_policy`); `module`, the algorithm;
-    `obs_dim` D, `action_dim` A, and `state_size`, 0 for a policy that remembers nothing.
+    `obs_dim` D, `action_dim` A, `state_size`, 0 for a policy that remembers nothing, and `history` k.
 
     Args:
         module: the algorithm with its weights.
@@ -36,14 +38,17 @@ class Policy:
     def __init__(self, module: Any, metadata: dict[str, Any]) -> None:
         self.module, self.metadata = module.eval(), metadata
         self.obs_dim, self.action_dim, self.state_size = module.obs_dim, module.action_dim, module.state_size
+        self.history: int = metadata.get("history", 1)
         self._state: Tensor | None = None
+        self._seen: History | None = None
+        self._begun = torch.zeros(0, dtype=torch.bool)  # whose history begins with the next observation
 
     @torch.no_grad()
     def act(self, obs: Any, deterministic: bool = True, generator: torch.Generator | None = None) -> Any:
         """Return actions in [-1, 1] at observations.
 
         Args:
-            obs: (N, D), or (D,) of a single robot: a tensor, an array or a list.
+            obs: (N, D), or (D,) of a single robot: a tensor, an array or a list; or D / k, see the class.
             deterministic: the mode of the policy instead of a sample.
             generator: of the samples.
 
@@ -55,8 +60,13 @@ class Policy:
         """
         seen = torch.as_tensor(obs, dtype=torch.float32, device=self.module.device)
         rows = seen[None] if seen.dim() == 1 else seen
-        if rows.dim() != 2 or rows.shape[1] != self.obs_dim:
-            raise ValueError(f"obs must have shape (N, {self.obs_dim}) or ({self.obs_dim},), not {tuple(seen.shape)}.")
+        alone = self.obs_dim // self.history
+        if rows.dim() != 2 or rows.shape[1] not in (self.obs_dim, alone):
+            or_one = f", or {alone} in place of {self.obs_dim} for one at a time" if self.history > 1 else ""
+            shapes = f"(N, {self.obs_dim}) or ({self.obs_dim},){or_one}"
+            raise ValueError(f"obs must have shape {shapes}, not {tuple(seen.shape)}.")
+        if rows.shape[1] < self.obs_dim:
+            rows = self._with_past(rows)
         state = rows.new_zeros(len(rows), self.state_size) if self._state is None else self._state
         if len(state) != len(rows):
             raise ValueError(f"this policy remembers {len(state)} episodes, obs is of {len(rows)}: call reset() between.")
@@ -68,11 +78,27 @@ class Policy:
 
     def reset(self, mask: Any = None) -> None:
         """Forget what was seen: of all episodes, or of those in `mask` (N,) bool, which begin anew."""
-        if mask is None or self._state is None:
-            self._state = None
-        else:
-            here = torch.as_tensor(np.asarray(mask), dtype=torch.bool, device=self._state.device)
+        if mask is None:
+            self._state = self._seen = None
+            return
+        here = torch.as_tensor(np.asarray(mask), dtype=torch.bool, device=self.module.device)
+        if self._state is not None:
             self._state = self._state.masked_fill(here[:, None], 0.0)
+        if self._seen is not None:
+            self._begun = self._begun | here
+
+    def _with_past(self, obs: Tensor) -> Tensor:
+        """Return observations (N, D / k) with those given before (N, D)."""
+        if self._seen is None:
+            self._seen, self._begun = History(self.history, obs), torch.zeros(len(obs), dtype=torch.bool, device=obs.device)
+        if len(self._seen.past) != len(obs):
+            count = len(self._seen.past)
+            raise ValueError(f"this policy remembers {count} episodes, obs is of {len(obs)}: call reset() between.")
+        self._seen.begin(obs, self._begun)
+        self._begun = torch.zeros_like(self._begun)
+        stack = self._seen.of(obs)
+        self._seen.add(obs)
+        return stack
 
 
 def load_policy(path: str | Path, device: str | torch.device = "cpu") -> Policy:

@@ -28,6 +28,8 @@ def test_every_preset_is_of_the_task_and_algorithm_it_is_named_after(name, folde
     algorithm = config["model"]["class_path"].split(".")[-1].lower()
     folders = {"rpo": [""], "shac": ["shac/", "shac_original/"]}.get(algorithm, [f"{algorithm}/"])
     task = config["data"]["env"]
+    if isinstance(task, dict):  # with options
+        task = task["name"]
     if task.startswith("gymnasium/"):  # gymnasium/HalfCheetah-v5 is half_cheetah
         task = f"gymnasium/{re.sub('(?<=[a-z])(?=[A-Z])', '_', task[10:].removesuffix('-v5')).lower()}"
     assert name in [f"{place}{task}.yaml" for place in folders]

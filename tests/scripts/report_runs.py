@@ -10,7 +10,7 @@ import report
 import yaml
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-COLUMNS = ("env_steps", "train/return", "actor/kl", "actor/effective_samples", "actor/max_ratio",
+COLUMNS = ("env_steps", "wall_clock_s", "train/return", "actor/kl", "actor/effective_samples", "actor/max_ratio",
            "eval/return", "eval/return_deterministic")  # fmt: skip
 
 
@@ -28,7 +28,15 @@ def write_run(
         for i, (step, value) in enumerate(zip(at, values, strict=True)):
             evaluated = [value, 1.02 * value] if (i + 1) % 4 == 0 else ["", ""]
             writer.writerow(
-                [step, 0.9 * value, 0.3 * math.exp(-i / 5), 1 - 0.3 * math.exp(-i / 5), 1 + 9 / (i + 1), *evaluated]
+                [
+                    step,
+                    wall_clock_s * (i + 1) / rows,
+                    0.9 * value,
+                    0.3 * math.exp(-i / 5),
+                    1 - 0.3 * math.exp(-i / 5),
+                    1 + 9 / (i + 1),
+                    *evaluated,
+                ]
             )
     sampled = {"mean": level, "std": 1.0, "episodes": 128, "length": 1000.0}
     summary = {
@@ -81,11 +89,11 @@ def cells(markdown, task, label):
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """Panels and scale of every figure of curves, instead of drawing them: file name -> (panels, scale)."""
+    """Panels, scale and what they are over of every figure of curves, instead of drawing them, by its file's name."""
     figures = {}
 
-    def draw_curves(path, panels, axis, scale, markers):
-        figures[path.name] = panels, scale
+    def draw_curves(path, panels, axis, scale, markers, over):
+        figures[path.name] = panels, scale, over
         path.write_bytes(b"")
 
     monkeypatch.setattr("study.study_figures.draw_curves", draw_curves)

@@ -111,7 +111,7 @@ def test_reliability_of_the_page(results):
 def test_learning_curves(results, drawn):
     write_run(results, "ant", "rpo", 2, 9000, steps=1_000_000, total=2_000_000)
     make(results, "table1")
-    (ant, anymal), scale = drawn["table1_eval_return.png"]
+    (ant, anymal), scale, _ = drawn["table1_eval_return.png"]
     assert scale == "linear"
     assert [(line.label, line.complete) for line in ant.lines] == [
         ("RPO, 2 M (2 seeds)", True),
@@ -119,7 +119,7 @@ def test_learning_curves(results, drawn):
         ("SHAC (2 seeds)", True),
     ]
     rpo, incomplete, _ = ant.lines
-    assert rpo.steps.tolist() == [400_000, 800_000, 1_200_000, 1_600_000, 2_000_000]
+    assert rpo.x.tolist() == [400_000, 800_000, 1_200_000, 1_600_000, 2_000_000]
     assert rpo.mean[-1] == pytest.approx(7100)
     assert [edge[-1] for edge in rpo.band] == pytest.approx([7100 - 141.42, 7100 + 141.42], abs=0.01)
     assert len(incomplete.band) == 0
@@ -131,17 +131,45 @@ def test_learning_curves(results, drawn):
 
 
 def test_curves_of_the_update(results, drawn):
-    make(results, "fig1", "--smooth", "1")
-    (ant, _), scale = drawn["fig1_actor_kl.png"]
-    raw = ant.lines[0]
+    for seed in (0, 1):
+        write_run(results, "humanoid", "rpo", seed, 8000)
+    make(results, "fig7", "--smooth", "1")
+    (humanoid,), scale, _ = drawn["fig7_actor_kl.png"]
+    raw = humanoid.lines[0]
     assert scale == "log"
     assert raw.mean == pytest.approx(0.3 * np.exp(-np.arange(20) / 5))  # both seeds alike: the geometric mean is the value
     assert raw.band[1] == pytest.approx(raw.mean)
-    assert not ant.levels
-    markdown, _ = make(results, "fig1", "--smooth", "5")
-    assert "Moving average over 5 rows of curve.csv (environment steps: ant 0.5 M, anymal 0.5 M)" in markdown
-    smooth = drawn["fig1_actor_kl.png"][0][0].lines[0]
+    assert raw.raw is None
+    assert not humanoid.levels
+    markdown, _ = make(results, "fig7", "--smooth", "5")
+    assert "Moving average over 5 rows of curve.csv (environment steps: humanoid 0.5 M)" in markdown
+    smooth = drawn["fig7_actor_kl.png"][0][0].lines[0]
     assert smooth.mean[2:18] == pytest.approx([raw.mean[i - 2 : i + 3].mean() for i in range(2, 18)])
+
+
+@pytest.mark.parametrize(("key", "name"), [("fig1", "sapo"), ("fig13", "sapo"), ("fig14", "shac")])
+def test_unstable_seeds_are_drawn_one_by_one_with_the_raw_kl_behind_the_smoothed(results, drawn, key, name):
+    for seed, level in ((0, 8000), (3, 4000)):
+        write_run(results, "humanoid", name, seed, level)
+    markdown, _ = make(results, key, "--smooth", "5")
+    assert "Every seed by itself" in markdown
+    (panel,), _, _ = drawn[f"{key}_train_return.png"]
+    assert [line.label.split(", ")[-1] for line in panel.lines] == ["seed 0", "seed 3"]
+    assert [line.raw[-1] for line in panel.lines] == pytest.approx([0.9 * 8000, 0.9 * 4000])
+    assert len({line.style for line in panel.lines}) == 2
+    assert all(len(line.band) == 0 for line in panel.lines)
+    (panel,), scale, _ = drawn[f"{key}_actor_kl.png"]
+    assert scale == "log"
+    assert panel.lines[0].raw == pytest.approx(0.3 * np.exp(-np.arange(20) / 5))
+    assert panel.lines[0].mean[5] == pytest.approx(panel.lines[0].raw[3:8].mean())
+
+
+def test_returns_are_drawn_over_the_time_that_they_took(results, drawn):
+    make(results, "fig5")
+    (panel, _), _, over = drawn["fig5_eval_return_hours.png"]
+    assert over.label == "wall-clock [h]"
+    assert [line.label for line in panel.lines] == ["RPO (2 seeds)", "SHAC (2 seeds)"]
+    assert panel.lines[0].x == pytest.approx([120.0, 240.0, 360.0, 480.0, 600.0])
 
 
 def test_worst_values_of_the_update(results, drawn):
@@ -157,8 +185,8 @@ def test_html_holds_everything_itself(results):
         shutil.rmtree(folder)  # one task draws faster
     markdown, html = make(results)
     pictures = re.findall(r"!\[.*?\]\((.*?)\)", markdown)
-    assert {"fig3_eval_return.png", "fig3_train_return.png", "wall_clock.png", "table1_iqm.png"} <= set(pictures)
-    assert "fig1" not in markdown  # RPO alone: nothing to compare
+    assert {"fig3_eval_return.png", "fig3_train_return.png", "fig5.png", "table1_iqm.png"} <= set(pictures)
+    assert "fig10" not in markdown  # RPO alone: nothing to compare
     assert all((results.parent / "report" / name).stat().st_size > 5000 for name in pictures)
     sources = re.findall(r'(?:src|href)\s*=\s*"([^"]{0,40})', html)
     assert len(sources) == len(pictures)
@@ -180,9 +208,9 @@ def test_every_run_has_its_provenance(results):
 
 
 def test_other_machines_are_warned_of(results):
-    assert "different machines" not in make(results, "wall_clock")[0]
+    assert "different machines" not in make(results, "fig5")[0]
     write_run(results, "anymal", "rpo", 2, 14_000, machine="64 cores")
-    markdown, _ = make(results, "wall_clock")
+    markdown, _ = make(results, "fig5")
     assert "different machines" in markdown
     assert "Machine: 2 cores; 64 cores." in markdown
 
@@ -238,7 +266,7 @@ def test_damaged_record_is_refused(results, capsys):
 def test_readme_gets_the_table_once(results):
     readme = results.parent / "README.md"
     readme.write_text("before\n<!-- results:begin -->\nold\n<!-- results:end -->\nafter\n")
-    make(results, "wall_clock", "--readme", str(readme))
+    make(results, "fig5", "--readme", str(readme))
     once = readme.read_text()
     assert once.startswith("before\n<!-- results:begin -->\n| task |")
     assert once.endswith("|\n\nMachine: 2 cores.\n<!-- results:end -->\nafter\n")
@@ -246,7 +274,7 @@ def test_readme_gets_the_table_once(results):
     assert once.count("| task |") == 1
     row = "| ant | RPO | 2 M | 0, 1 | 7100 +- 141 | 7242 +- 144 | 8891 +- 440 (10 M, 24 runs) | 10 min |"
     assert row in once.splitlines()
-    make(results, "wall_clock", "--readme", str(readme))
+    make(results, "fig5", "--readme", str(readme))
     assert readme.read_text() == once
 
 

@@ -117,7 +117,7 @@ def test_ablations_of_reppo(control_suite):
 
 def test_curves_of_the_control_suite_are_deterministic_with_the_released_means(control_suite, drawn):
     make(control_suite, "reppo_dmc")
-    (panels, _) = drawn["reppo_dmc_eval_return_deterministic.png"]
+    panels, *_ = drawn["reppo_dmc_eval_return_deterministic.png"]
     assert [panel.title for panel in panels] == ["DMC cheetah run", "DMC fish swim"]
     assert panels[0].lines[0].mean[-1] == pytest.approx(850)
     assert [(level.value, level.style) for level in panels[0].levels] == [

@@ -20,7 +20,7 @@ import reproduce
 from study import cell, studies, toy_gaussian
 from study.studies import NO_KL, REPPO, RPO, Study, Variant
 
-from rpo_lightning import checkpoints
+from rpo_lightning import checkpoints, provenance
 from tests.command_line import REPOSITORY, TINY
 
 BROKEN = Variant("rpo", "broken", "broken", ("--model.no_such_option=1",))
@@ -171,10 +171,41 @@ def test_run_that_another_process_trains_is_left_alone(toy, started):
     log.parent.mkdir(parents=True)
     with log.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        code, _, err = call("--variants=rpo")
-    assert code == 1
-    assert "another process is training it" in err[1]
-    assert started == []
+        code, out, err = call("--variants=rpo")
+    assert (code, err, started) == (0, [], [])  # machines that share a folder divide a grid among them
+    assert out == ["[1/1] point_mass/rpo/seed_0: starts, 0.000768 M steps", f"[1/1] point_mass/rpo/seed_0: {cell.ELSEWHERE}"]
+
+
+def test_the_state_of_a_grid_and_what_the_rest_will_cost(toy, untrained):
+    def record(name, **changes):
+        summary = toy / RESULTS / name / "seed_0/summary.json"
+        summary.parent.mkdir(parents=True)
+        evaluation = {"sampled": {"mean": 123.456}}
+        content = {"task": "point_mass", "algorithm": name, "env_steps": 768, "wall_clock_s": 768.0, "eval": evaluation}
+        summary.write_text(json.dumps({**content, "commit": provenance.code_version(), **changes}))
+
+    assert call("--status")[1][-1].endswith("0 of 3 runs are done; to go: 0 min of one run at a time; 3 of unknown cost")
+    record("rpo-no_kl", commit="0123456789abcdef")
+    states = call("--status")
+    assert states == (
+        0,
+        [
+            "point_mass/rpo-broken/seed_0: missing, 0 of 0.000768 M steps, 13 min to go",
+            "point_mass/rpo-no_kl/seed_0: done, return 123.46; of another commit, 0123456",
+            "point_mass/rpo/seed_0: missing, 0 of 0.000768 M steps, 13 min to go",
+            "1 of 3 runs are done; to go: 26 min of one run at a time",
+        ],
+        [],
+    )
+    record("rpo")
+    assert call("--status", "--variants=rpo")[1][0] == "point_mass/rpo/seed_0: done, return 123.46"
+    log = toy / "runs/studies/point_mass/rpo-broken/seed_0/train.log"
+    log.parent.mkdir(parents=True)
+    with log.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        state = call("--status", "--variants=rpo-broken")[1][0]
+    assert state == "point_mass/rpo-broken/seed_0: running, 0 of 0.000768 M steps, 13 min to go"
+    assert untrained == []
 
 
 def test_run_without_its_whole_budget_is_not_finished(toy, started, monkeypatch):

@@ -306,6 +306,19 @@ def test_terrain_may_differ_between_environments():
         Simulator(model, 3, terrain=terrain[:2])
     with pytest.raises(ValueError, match="no height field"):
         Simulator(standing([(0.1, 0.1, 0.1)], [1.0]), 3, terrain=terrain)
+    # as a parameter, rounded; what is no field is the first
+    chosen = Simulator(model, 3, terrain=terrain[[1, 0, 2, 2]], parameters=["terrain", "gravity"])
+    for rows in ([1.3, -0.2, 3.0], [0.8, 4.0, 2.4], [1.0, math.nan, 2.0]):
+        parameters = torch.tensor([[row, 0.0, 0.0, -9.81] for row in rows]).requires_grad_()
+        again = chosen.acceleration(q, qd, torch.zeros(3, 6), parameters=parameters)
+        assert torch.equal(again, qdd)
+    again[:, 5].sum().backward()
+    assert (parameters.grad[:, 0] == 0.0).all()
+    torch.testing.assert_close(parameters.grad[:, 3], torch.ones(3))
+    with pytest.raises(ValueError, match=r"terrain must be finite and of shape \(any, 5, 9\)"):
+        Simulator(model, 3, terrain=terrain[:, :4], parameters=["terrain"])
+    with pytest.raises(ValueError, match="terrain: the robot's file has no height field"):
+        Simulator(standing([(0.1, 0.1, 0.1)], [1.0]), 3, parameters=["terrain"])
 
 
 def test_a_pair_that_is_not_simulated_is_named():

@@ -12,10 +12,12 @@ from rpo_lightning.envs.gymnasium_env import gymnasium_task
 from rpo_lightning.envs.gymnasium_tables import worlds
 from rpo_lightning.sim import to_mujoco
 from rpo_lightning.view.acting import acting
+from rpo_lightning.view.camera import Camera
 from rpo_lightning.view.drawing import Drawing
 from rpo_lightning.view.live import Live
 from rpo_lightning.view.rotations import between, matrices, product, turned
 from rpo_lightning.view.scene import WORLD, Frames
+from rpo_lightning.view.stage import Stage
 from tests.command_line import REPOSITORY
 from tests.toy import PointMass
 
@@ -180,3 +182,21 @@ def test_what_cannot_be_drawn_is_refused_by_name():
     with pytest.raises(ValueError, match="nothing of it can be drawn"):
         Drawing(env)
     env.close()
+
+
+def test_each_environment_is_on_its_own_terrain():
+    env = envs.make("quadruped_rough", num_envs=3, terrain=["stairs", "flat"], difficulty=1.0)
+    drawing = Drawing(env)
+    scene, poses = drawing.scene, drawing.poses(env)
+    grounds = [scene.bodies.index(name) for name in ("terrain 10", "terrain 21")]
+    assert (poses[:, grounds, 2] == [[0.0, -1000.0], [-1000.0, 0.0], [0.0, -1000.0]]).all()
+    (stairs,) = (shape for shape in scene.shapes if shape.body == grounds[0])
+    field = env.simulator.terrain[10].numpy()
+    np.testing.assert_allclose(stairs.vertices[:, 2].reshape(field.shape), field, atol=1e-6)
+    np.testing.assert_allclose(stairs.vertices[[0, 1, 129], :2], [[-6.4, -6.4], [-6.3, -6.4], [-6.4, -6.3]], atol=1e-9)
+    assert scene.hills == pytest.approx(12.8)
+    assert scene.extent < 1.0  # of the robot alone
+    # the floor is where the field ends, and the camera goes up and down with the robot
+    assert -0.02 < scene.floor < 0.0
+    assert Camera().lookat(scene, poses)[0, 2] == pytest.approx(float(env.q[0, 2]), abs=1e-6)
+    Stage(scene)

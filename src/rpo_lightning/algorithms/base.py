@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from rpo_lightning import __version__
 from rpo_lightning.algorithms.containment import CURES, NonFiniteError, largest, look_through
+from rpo_lightning.algorithms.descent import descend
 from rpo_lightning.algorithms.learning_rate import LearningRates, LRSchedule
 from rpo_lightning.algorithms.options import Range, above, at_least, check_options, within
 from rpo_lightning.algorithms.player import Player
@@ -80,6 +81,8 @@ class RLModule(LightningModule):
     """Options that are the first value of a state: option -> the state's name."""
     actor: nn.Module
     normalizer: RunningNormalizer
+    nonfinite_updates: Tensor
+    """Gradient steps that were refused since the run began, (); on the device, so that counting waits for nothing."""
 
     def __init__(
         self,
@@ -121,8 +124,6 @@ class RLModule(LightningModule):
         self.rates = LearningRates(lr_schedule, final_lr)
         self.iteration = 0
         self.env_steps = 0
-        self.nonfinite_updates = 0
-        """Gradient steps that were refused, since the run began."""
         self.refused_in_a_row = 0
         """Iterations in a row, up to now, that ended with a refused gradient or did not update at all."""
         self.skip_update = False
@@ -150,6 +151,7 @@ class RLModule(LightningModule):
         self._driver: Driver | None = None
         self._own_loop: PlainDriver | None = None
         self._episodes = RecentEpisodes()
+        self.register_buffer("nonfinite_updates", torch.zeros((), dtype=torch.int64), persistent=False)
         if privileged_dim > 0:
             self.privileged_normalizer = RunningNormalizer(privileged_dim)
 
@@ -280,15 +282,18 @@ class RLModule(LightningModule):
         """
         self.skip_update = False
         self.hook("on_rollout_end", batch)
-        started, refused = perf_counter(), self.nonfinite_updates
+        started, refused = perf_counter(), self.nonfinite_updates.clone()
         findings = look_through(batch)
         self.skip_update |= findings.unusable(self.tolerated)
         self.hook("on_window_checked", batch, findings)
         skipped = any_rank(self.skip_update, self.device)
         metrics: dict[str, Tensor | float] = {} if skipped else self.update(batch)
         metrics |= window_metrics(batch)
+        metrics["nan/skipped_updates"] = self.nonfinite_updates
         values = [torch.as_tensor(value, dtype=torch.float32, device=self.device) for value in metrics.values()]
-        report: dict[str, float] = dict(zip(metrics, torch.stack(values).tolist(), strict=True))
+        # the only numbers of an iteration that the host waits for
+        *numbers, lately = torch.stack([*values, (self.nonfinite_updates - refused).float()]).tolist()
+        report: dict[str, float] = dict(zip(metrics, numbers, strict=True))
 
         steps = batch.reward.numel() * world_size()
         for param in self.parameters():
@@ -296,9 +301,8 @@ class RLModule(LightningModule):
         self.driver.count_iteration()
         self.iteration += 1
         self.env_steps += steps
-        self.refused_in_a_row = self.refused_in_a_row + 1 if skipped or self.nonfinite_updates > refused else 0
+        self.refused_in_a_row = self.refused_in_a_row + 1 if skipped or lately else 0
         report |= self._episodes.metrics(batch)
-        report["nan/skipped_updates"] = float(self.nonfinite_updates)
         report["time/rollout"] = batch.rollout_time
         report["time/update"] = perf_counter() - started
         report["time/steps_per_second"] = steps / (report["time/rollout"] + report["time/update"])
@@ -323,23 +327,12 @@ class RLModule(LightningModule):
     test_step = validation_step
 
     def apply_gradients(self, optimizer: Any, params: Sequence[nn.Parameter], loss: Tensor, max_norm: float) -> Tensor:
-        """Differentiate, average over ranks, clip and step; return the norm before clipping.
+        """Differentiate, average over ranks, clip and step; return the norm () before clipping, see `descend`.
 
         A gradient that is not finite is refused: nothing changes and `nonfinite_updates` counts it.
         """
-        grads = torch.autograd.grad(loss, params)
-        if world_size() > 1:
-            flat = mean_over_ranks(torch.cat([grad.reshape(-1) for grad in grads]))
-            pieces = flat.split([grad.numel() for grad in grads])
-            grads = tuple(piece.view_as(grad) for piece, grad in zip(pieces, grads, strict=True))
-        norm = nn.utils.get_total_norm(grads)
-        if not norm.isfinite():
-            self.nonfinite_updates += 1
-            return norm
-        for param, grad in zip(params, grads, strict=True):
-            param.grad = grad
-        nn.utils.clip_grads_with_norm_(params, max_norm, norm)
-        optimizer.step()
+        norm, refused = descend(optimizer, params, loss, max_norm)
+        self.nonfinite_updates += refused
         return norm
 
     def learning_rate(self, initial: float) -> float:
@@ -412,7 +405,7 @@ class RLModule(LightningModule):
             "source": self.source,
             "iteration": self.iteration,
             "env_steps": self.env_steps,
-            "nonfinite_updates": self.nonfinite_updates,
+            "nonfinite_updates": int(self.nonfinite_updates),
             "refused_in_a_row": self.refused_in_a_row,
             "lr_factor": self.rates.factor,
             "episodes": self._episodes.state_dict(),
@@ -433,7 +426,7 @@ class RLModule(LightningModule):
         self.source = state.get("source")
         self.iteration = state["iteration"]
         self.env_steps = state["env_steps"]
-        self.nonfinite_updates = state["nonfinite_updates"]
+        self.nonfinite_updates.fill_(state["nonfinite_updates"])
         self.refused_in_a_row = state["refused_in_a_row"]
         self.rates.factor = state["lr_factor"]
         self._episodes.load_state_dict(state["episodes"])

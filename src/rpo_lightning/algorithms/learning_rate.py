@@ -43,6 +43,7 @@ class LearningRates:
         """Under schedule "kl", lower the rates after too large a step and raise them after too small a one."""
         if self.schedule != "kl":
             return
+        kl = float(kl)  # waited for once
         if kl > 2.0 * TARGET_KL:
             self.factor /= STEP
         elif kl < 0.5 * TARGET_KL:

@@ -160,7 +160,7 @@ class REPPO(RLModule):
         """Return the optimizers of actor, critic and multipliers; the latter do not decay."""
         actor = self.adamw(self.actor.parameters(), self.actor_lr)
         critic = self.adamw(self.critic.parameters(), self.critic_lr)
-        return [actor, critic, torch.optim.Adam(self.multipliers, self.multiplier_lr)]
+        return [actor, critic, torch.optim.Adam(self.multipliers, self.multiplier_lr, fused=True)]
 
     @property
     def multipliers(self) -> list[nn.Parameter]:

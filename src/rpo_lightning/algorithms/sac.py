@@ -108,7 +108,7 @@ class SAC(RLModule):
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Return the optimizers of actor, critics and temperature; the latter does not decay."""
-        temperature = torch.optim.AdamW([self.log_temperature], lr=self.temperature_lr, weight_decay=0.0)
+        temperature = self.adamw([self.log_temperature], self.temperature_lr, weight_decay=0.0)
         return [
             self.adamw(self.actor.parameters(), self.actor_lr),
             self.adamw(self.critic.parameters(), self.critic_lr),

@@ -72,7 +72,7 @@ class SAPO(FirstOrder):
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Return the optimizers of actor, critics and temperature; the latter does not decay."""
-        temperature = torch.optim.AdamW([self.log_temperature], lr=self.temperature_lr, betas=self.betas, weight_decay=0.0)
+        temperature = self.adamw([self.log_temperature], self.temperature_lr, weight_decay=0.0)
         return [*super().configure_optimizers(), temperature]
 
     def reward_bonus(self, policy: SquashedGaussian, generator: torch.Generator) -> Tensor:

@@ -8,6 +8,7 @@ They use only what both drivers give them: the module, the batch and the outputs
 
 from rpo_lightning.callbacks.budget import StopAtBudget
 from rpo_lightning.callbacks.checkpoint import LastAndBest
+from rpo_lightning.callbacks.curriculum import Curriculum
 from rpo_lightning.callbacks.effective_samples import EffectiveSamples
 from rpo_lightning.callbacks.evaluation import Evaluation, evaluate
 from rpo_lightning.callbacks.evidence import Evidence
@@ -19,6 +20,7 @@ from rpo_lightning.callbacks.run_folder import RunFolder
 from rpo_lightning.callbacks.stop_on_signal import StopOnSignal
 
 __all__ = [
+    "Curriculum",
     "EffectiveSamples",
     "Evaluation",
     "Evidence",

@@ -31,14 +31,15 @@ TRAINING_COLUMNS = (
     "time/steps_per_second",
 )
 EVALUATION_COLUMNS = ("eval/return", "eval/return_std", "eval/length", "eval/return_deterministic")
-COLUMNS = ("env_steps", "wall_clock_s", *TRAINING_COLUMNS, *EVALUATION_COLUMNS)
+COLUMNS = ("env_steps", "wall_clock_s", "cpu_s", *TRAINING_COLUMNS, *EVALUATION_COLUMNS)
 
 
 class Evidence(Callback):
     """Write `summary.json`, `curve.csv` and `policy.pt` beside the run's `config.yaml` when training ends.
 
     Wall-clock time counts from the start of the process's work on the run and is added up over resumes, evaluation
-    included; time between a checkpoint and a crash is not in it, nor are the steps that it took. Each start is kept, with
+    included; time between a checkpoint and a crash is not in it, nor are the steps that it took. Beside it stands the
+    process's time on its processors, which other work on the machine does not lengthen. Each start is kept, with
     its command, the options that it changed, and what else decides the bits: device and number of torch's threads.
 
     Args:
@@ -53,7 +54,8 @@ class Evidence(Callback):
             raise ValueError(f"Evidence needs every_n_iterations of at least 1, not {every_n_iterations}.")
         self.results, self.variant, self.every_n_iterations = results, variant, every_n_iterations
         self._started = time.perf_counter()
-        self._earlier_s = 0.0
+        self._began_cpu = time.process_time()
+        self._earlier_s = self._earlier_cpu_s = 0.0
         self._commit = ""
         self._starts: list[dict[str, Any]] = []
         self._rows: list[list[float | None]] = []
@@ -62,7 +64,7 @@ class Evidence(Callback):
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Start the clock, and note which code runs: the working copy may move on before the run ends."""
-        self._started = time.perf_counter()
+        self._started, self._began_cpu = time.perf_counter(), time.process_time()
         self._commit = code_version()
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
@@ -130,6 +132,7 @@ class Evidence(Callback):
         """Remember time, starts, curve and the last evaluation."""
         return {
             "wall_clock_s": self._wall_clock(),
+            "cpu_s": self._cpu(),
             "starts": self._starts,
             "rows": self._rows,
             "window": self._window,
@@ -139,12 +142,18 @@ class Evidence(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
         self._earlier_s = state_dict["wall_clock_s"]
+        self._earlier_cpu_s = state_dict.get("cpu_s", math.nan)  # of runs begun before it was counted: not known
         self._starts = state_dict["starts"]
-        self._rows, self._window = state_dict["rows"], state_dict["window"]
+        known = math.isfinite(self._earlier_cpu_s)
+        self._rows = [row if known or len(row) == len(COLUMNS) else [*row[:2], None, *row[2:]] for row in state_dict["rows"]]
+        self._window = state_dict["window"]
         self._evaluation = state_dict["evaluation"]
 
     def _wall_clock(self) -> float:
         return self._earlier_s + time.perf_counter() - self._started
+
+    def _cpu(self) -> float:
+        return self._earlier_cpu_s + time.process_time() - self._began_cpu
 
     def _algorithm(self, run: Run) -> str:
         return f"{run.algorithm}-{self.variant}" if self.variant else run.algorithm
@@ -157,8 +166,8 @@ class Evidence(Callback):
                 values = [row[name] for row in self._window if name in row and math.isfinite(row[name])]
                 means.append(sum(values) / len(values) if values else None)
             self._window = []
-            wall_clock = round(self._wall_clock(), 2)
-            self._rows.append([float(module.env_steps), wall_clock, *means, *[None] * len(EVALUATION_COLUMNS)])
+            clocks = round(self._wall_clock(), 2), _known(self._cpu(), 2)
+            self._rows.append([float(module.env_steps), *clocks, *means, *[None] * len(EVALUATION_COLUMNS)])
         if results is not None:
             sampled, deterministic = results["sampled"], results.get("deterministic", {})
             row = self._rows[-1]
@@ -176,6 +185,7 @@ class Evidence(Callback):
             "seed": run.seed,
             "env_steps": int(module.env_steps),
             "wall_clock_s": round(self._wall_clock(), 1),
+            "cpu_s": _known(self._cpu(), 1),
             "commit": self._commit,
             "machine": machine(module.device),
             "command": self._starts[0]["command"],
@@ -183,3 +193,8 @@ class Evidence(Callback):
             **({} if (source := getattr(module, "source", None)) is None else {"init_from": source}),
             "eval": self._evaluation,
         }
+
+
+def _known(seconds: float, digits: int) -> float | None:
+    """Return seconds rounded, or nothing for what is not known."""
+    return round(seconds, digits) if math.isfinite(seconds) else None

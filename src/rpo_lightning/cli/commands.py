@@ -5,7 +5,7 @@ from __future__ import annotations
 from rpo_lightning import console
 from rpo_lightning.interrupts import signals
 
-__all__ = ["check_env", "describe", "export", "run", "show_names"]
+__all__ = ["check_env", "describe", "export", "new_task", "run", "show_names"]
 
 
 def run(command: str, options: list[str]) -> None:
@@ -39,6 +39,17 @@ def describe(command: str, options: list[str]) -> None:
     sim.quiet()
     with console.one_line_errors():
         description.main(options, COMMANDS[command].summary)
+
+
+def new_task(command: str, options: list[str]) -> None:
+    """Write the files of a task for a robot."""
+    from rpo_lightning import sim
+    from rpo_lightning.cli import COMMANDS
+    from rpo_lightning.new_task import command as new
+
+    sim.quiet()
+    with console.one_line_errors():
+        new.main(options, COMMANDS[command].summary)
 
 
 def check_env(command: str, options: list[str]) -> None:

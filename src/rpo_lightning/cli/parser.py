@@ -25,6 +25,7 @@ EXAMPLES = {
     "play": "ant",
     "record": "ant",
     "describe": "anymal",
+    "new-task": "my_robot --robot my_robot.xml",
     "check-env": "ant",
     "export": "--ckpt_path ant",
 }

@@ -21,12 +21,17 @@ __all__ = ["class_path", "env_class", "make", "names"]
 _TASKS = {
     "ant": "rpo_lightning.envs.ant.Ant",
     "anymal": "rpo_lightning.envs.anymal.Anymal",
+    "arm_reach": "rpo_lightning.envs.arm_reach.ArmReach",
+    "biped": "rpo_lightning.envs.legged.biped.Biped",
     "cartpole": "rpo_lightning.envs.cartpole.Cartpole",
     "cheetah": "rpo_lightning.envs.cheetah.Cheetah",
     "double_pendulum": "rpo_lightning.envs.double_pendulum.DoublePendulum",
     "hand_reorient": "rpo_lightning.envs.hand_reorient.HandReorient",
     "hopper": "rpo_lightning.envs.hopper.Hopper",
     "humanoid": "rpo_lightning.envs.humanoid.Humanoid",
+    "quadrotor": "rpo_lightning.envs.quadrotor.Quadrotor",
+    "quadruped": "rpo_lightning.envs.legged.quadruped.Quadruped",
+    "quadruped_rough": "rpo_lightning.envs.legged.quadruped_rough.QuadrupedRough",
     **_CONTROL_TASKS,
 }
 

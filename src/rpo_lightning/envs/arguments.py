@@ -9,7 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["check_names", "check_returned", "check_tensor", "checked_mask", "checked_options", "checked_progress"]
+__all__ = [
+    "check_history",
+    "check_names",
+    "check_returned",
+    "check_tensor",
+    "checked_mask",
+    "checked_options",
+    "checked_progress",
+]
 
 
 def check_names(task: str, options: Iterable[str], known: Collection[str]) -> None:
@@ -38,9 +46,20 @@ def checked_options(task: str, options: Mapping[str, Any], defaults: Mapping[str
     merged = {**defaults, **options}
     if merged.get("reward_from", "next") not in ("previous", "next"):
         raise ValueError(f"{task}: reward_from must be 'previous' or 'next', got {merged['reward_from']!r}")
+    check_history(task, merged.get("history", 1))
     if (length := merged.get("episode_length")) is not None and (not isinstance(length, int) or length < 1):
         raise ValueError(f"{task}: episode_length must be at least 1, got {length}")
     return merged
+
+
+def check_history(task: str, length: Any) -> None:
+    """Check how many of the last observations are seen.
+
+    Raises:
+        ValueError: if it is no whole number of at least 1.
+    """
+    if not isinstance(length, int) or isinstance(length, bool) or length < 1:
+        raise ValueError(f"{task}: history must be a whole number of observations, 1 or more, got {length!r}")
 
 
 def check_tensor(task: str, name: str, tensor: Any, shape: tuple[int, ...], device: torch.device) -> None:

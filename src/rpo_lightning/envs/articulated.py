@@ -8,7 +8,7 @@ observations.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,6 +19,7 @@ from torch import Tensor
 from rpo_lightning.envs.arguments import check_tensor, checked_progress
 from rpo_lightning.envs.base import BaseEnv, Reached, Reward, below
 from rpo_lightning.envs.drive import Drive
+from rpo_lightning.envs.latency import Latency
 from rpo_lightning.envs.model_files import beside
 from rpo_lightning.envs.randomization import Randomization, checked_names
 from rpo_lightning.envs.starts import StartBank, Starts
@@ -41,10 +42,11 @@ class ArticulatedEnv(BaseEnv):
         device: "cpu" or "cuda[:k]".
         seed: of random starts.
         options: stochastic_init (True), episode_length (None: the task's own), early_termination (True), auto_reset (True),
-            reward_from ("previous" or "next"), observe_action (False), randomize (None, or distributions by name of
-            parameter, from which each episode draws, see `Randomization`), observe_parameters (False; the critic sees them),
-            threads (None: as many as torch uses). A task without `random_start` or `failed` has not the option that would
-            switch it off.
+            history (1: how many of the last observations are seen), reward_from ("previous" or "next"), observe_action
+            (False), randomize (None, or distributions by name of parameter, from which each episode draws, see
+            `Randomization`), observe_parameters (False; the critic sees them), action_delay and action_delay_substeps (0:
+            steps, and substeps besides, by which actions come late, or [low, high], drawn for every episode), threads (None:
+            as many as torch uses). A task without `random_start` or `failed` has not the option that would switch it off.
     """
 
     # what a task sets
@@ -75,7 +77,7 @@ class ArticulatedEnv(BaseEnv):
             )
         self.simulator = Simulator(
             self.model, num_envs, self.dt, self.substeps, self.mass_matrix_interval, self.device, self.options["threads"],
-            parameters=self.parameters_of(self.options),
+            self.terrain(), self.parameters_of(self.options),
         )  # fmt: skip
         self._randomization = Randomization(self.name, self.options["randomize"], self.simulator.parameters)
         self._draws = StartBank()
@@ -86,9 +88,12 @@ class ArticulatedEnv(BaseEnv):
         self.start_q = torch.tensor(self.model.start, dtype=torch.float32, device=self.device).expand(num_envs, -1)
         self.q, self.qd = self.start_q, self.start_q.new_zeros(num_envs, self.model.nd)
         self._slots = self.start_q.new_zeros(num_envs, self.action_dim)
+        delays = self.options["action_delay"], self.options["action_delay_substeps"]
+        self._latency = None if delays == (0, 0) else Latency(self.name, *delays, self.substeps, self._slots)
         self.target = self.start_q.new_zeros(num_envs, self.target_dim)
         self._targets = StartBank()
         self._judged_on: tuple[Tensor, ...] = ()  # what the reward was computed from
+        self._calls: list[Tensor] = []  # q after each part of the step
         self.prepare()
         self._check_task()
         self.reset()
@@ -104,6 +109,8 @@ class ArticulatedEnv(BaseEnv):
             "observe_action": False,
             "randomize": None,
             "observe_parameters": False,
+            "action_delay": 0,
+            "action_delay_substeps": 0,
             "threads": None,
         }
 
@@ -123,7 +130,7 @@ class ArticulatedEnv(BaseEnv):
 
     @abstractmethod
     def observe(self, q: Tensor, qd: Tensor, action: Tensor) -> Tensor:
-        """Return the observation (N, obs_dim) of a state; `action` (N, action_dim) fills its action slots, if it has any.
+        """Return the observation (N, D) of a state; `action` (N, action_dim) fills its action slots, if it has any.
 
         What a task with a target observes of `self.target` its reward can use.
         """
@@ -143,12 +150,16 @@ class ArticulatedEnv(BaseEnv):
     def edit(self, model: Model) -> None:
         """Change the robot as it was read, by `self.options`, before it is simulated."""
 
+    def terrain(self) -> Tensor | None:
+        """Return the height fields (F, rows, columns) [m] that there are, for a robot that has one; None: its own.
+
+        Which of them each environment is on is its parameter `terrain`: `parameter_names` or `randomize` must name it, and
+        `placed` may change it.
+        """
+        return None
+
     def prepare(self) -> None:
         """Compute once, from `self.model`, what `observe` and `reward` need."""
-
-    def in_effect(self, action: Tensor) -> Tensor:
-        """Return the action (N, action_dim) that drives the robot: the clipped one just given, unless actions come late."""
-        return action
 
     def failed(self, obs: Tensor) -> Tensor:
         """Return (N,) bool: which environments fail in the state just reached; `obs` as in `reward`."""
@@ -158,9 +169,21 @@ class ArticulatedEnv(BaseEnv):
         """Draw a start (q, qd) for every environment, with `self.uniform` or another draw from `self.generator`."""
         return self.start_q, self.start_q.new_zeros(self.num_envs, self.model.nd)
 
+    def placed(self, rows: Tensor, q: Tensor, qd: Tensor) -> tuple[Tensor, Tensor]:
+        """Return starts (q, qd), (M, ...), where the episodes in `rows` (M,) begin, whose parameters are already drawn."""
+        return q, qd
+
     def random_target(self) -> Tensor:
         """Draw a target (N, target_dim) for every environment, as `random_start` does."""
         return self.start_q.new_zeros(self.num_envs, self.target_dim)
+
+    def target_quantities(self) -> Sequence[Quantity]:
+        """Name what a target is, a row for each entry; nothing: they are numbered. Sliders of `play` are called so."""
+        return ()
+
+    def target_range(self) -> tuple[Tensor, Tensor] | None:
+        """Return between what targets (target_dim,) lie, where that is known; None: as `random_target` draws them."""
+        return None
 
     def target_done(self, obs: Tensor) -> Tensor:
         """Return (N,) bool: where the target is drawn anew though the episode goes on; `obs` as in `reward`.
@@ -227,11 +250,22 @@ class ArticulatedEnv(BaseEnv):
         self._parameters = values
         self._privileged = self._with_parameters(self._privileged[:, : type(self).privileged_dim])
 
+    @property
+    def field(self) -> Tensor:
+        """Which of `simulator.terrain` each environment is on, (N,) int64."""
+        count, columns = len(self.simulator.terrain), self.simulator.parameters.columns.get("terrain")
+        if columns is None:
+            return torch.arange(self.num_envs, device=self.device) % count
+        chosen = self._parameters[:, columns.start].detach().round()
+        return torch.where((chosen >= 0.0) & (chosen < count), chosen, 0.0).long()  # as the engine has it
+
     def detach(self) -> Tensor:
         """Cut the graph at the present state; return its observation."""
         self.q, self.qd, self._slots = self.q.detach(), self.qd.detach(), self._slots.detach()
         self.target = self.target.detach()
-        self._judged_on = ()
+        self._judged_on, self._calls = (), []
+        if self._latency is not None:
+            self._latency.detach()
         return super().detach()
 
     def reseed(self, seed: int) -> None:
@@ -239,9 +273,13 @@ class ArticulatedEnv(BaseEnv):
         super().reseed(seed)
         self._targets.clear()
         self._draws.clear()
+        if self._latency is not None:
+            self._latency.clear()
 
     def set_state(self, q: Tensor, qd: Tensor, progress: Tensor | None = None, target: Tensor | None = None) -> Tensor:
-        """Continue from (q, qd), keeping their graph; return the observation. Action slots are zeroed, parameters kept.
+        """Continue from (q, qd), keeping their graph; return the observation. Parameters are kept, action slots zeroed.
+
+        A `history` begins anew.
 
         Args:
             q: (N, nq) coordinates.
@@ -256,8 +294,7 @@ class ArticulatedEnv(BaseEnv):
         self._progress = checked_progress(self.name, progress, self.num_envs, self.device)
         self.q, self.qd, self.target = q, qd, target
         self._slots = q.new_zeros(self.num_envs, self.action_dim)
-        self._obs, self._privileged = self._observations()
-        return self._obs
+        return self._continue_with(*self._observations())
 
     def get_state(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return (q, qd, progress)."""
@@ -268,6 +305,8 @@ class ArticulatedEnv(BaseEnv):
         parts = {"q": self.q, "qd": self.qd, "action": self._slots, "target": self.target, "parameters": self._parameters}
         banked = {f"targets.{key}": value for key, value in self._targets.state_dict().items()}
         banked |= {f"parameters.{key}": value for key, value in self._draws.state_dict().items()}
+        if self._latency is not None:
+            banked |= {f"latency.{key}": value for key, value in self._latency.state_dict().items()}
         return {**{name: part.detach().clone() for name, part in parts.items()}, **banked, **super().state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -279,6 +318,8 @@ class ArticulatedEnv(BaseEnv):
         super().load_state_dict(state)
         self._targets.load_state_dict(below("targets.", state))
         self._draws.load_state_dict(below("parameters.", state))
+        if self._latency is not None:
+            self._latency.load_state_dict(below("latency.", state))
         self.q, self.qd, self._slots, self.target, self._parameters = (
             state[key].to(self.device, copy=True) for key in ("q", "qd", "action", "target", "parameters")
         )
@@ -297,7 +338,10 @@ class ArticulatedEnv(BaseEnv):
         before = self._all_seen(self._obs, self._privileged)
         before, clipped = before.view_as(before), action.clamp(-1.0, 1.0)
         self._judged_on = before, clipped
-        self.q, self.qd = self.simulator.step(self.q, self.qd, *self._drive(self.in_effect(clipped)), self._parameters)
+        self._calls = []
+        for driving, substeps in [(clipped, self.substeps)] if self._latency is None else self._latency(clipped):
+            self.q, self.qd = self.simulator.step(self.q, self.qd, *self._drive(driving), self._parameters, substeps)
+            self._calls.append(self.q)
         self._slots = clipped if self.options["observe_action"] else torch.zeros_like(clipped)
         obs, privileged = self._observations()
         reached = self._all_seen(obs, privileged)
@@ -330,15 +374,18 @@ class ArticulatedEnv(BaseEnv):
 
     def _contain(self) -> None:
         rows = self.invalid[:, None]
-        if self.q.grad_fn is not None:
-            # the simulator's adjoint meets infinities of its own in those environments, even for a zero cotangent
-            self.q.grad_fn.register_hook(lambda grads, _: tuple(g if g is None else g.masked_fill(rows, 0.0) for g in grads))
+        for q in self._calls:
+            if q.grad_fn is not None:
+                # the simulator's adjoint meets infinities of its own in those environments, even for a zero cotangent
+                q.grad_fn.register_hook(lambda grads, _: tuple(g if g is None else g.masked_fill(rows, 0.0) for g in grads))
         for part in self._judged_on:
             if part.requires_grad:
                 part.register_hook(lambda grad: grad.masked_fill(rows, 0.0))
         self.q = torch.where(rows, self.start_q, self.q)
         self.qd = self.qd.masked_fill(rows, 0.0)
         self._slots = self._slots.masked_fill(rows, 0.0)
+        if self._latency is not None:
+            self._latency.blank(self.invalid)
 
     def _begin(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         if self.options.get("stochastic_init"):
@@ -346,9 +393,12 @@ class ArticulatedEnv(BaseEnv):
             q, qd = starts["q"].to(self.device), starts["qd"].to(self.device)
         else:
             q, qd = self.start_q[: len(rows)], self.start_q.new_zeros(len(rows), self.model.nd)
+        self._draw_anew(rows)
+        q, qd = self.placed(rows, q, qd)
         self.q, self.qd = self.q.index_copy(0, rows, q), self.qd.index_copy(0, rows, qd)
         self._slots = self._slots.index_fill(0, rows, 0.0)
-        self._draw_anew(rows)
+        if self._latency is not None:
+            self._latency.begin(rows, self._draw_delays)
         self._aim(rows)
         with torch.no_grad():
             return self._observations()
@@ -380,6 +430,10 @@ class ArticulatedEnv(BaseEnv):
         # quantiles, not values: a run that is resumed with other distributions draws from those at once
         return {"draws": torch.rand(self.num_envs, len(self._randomization.columns), generator=self.generator)}
 
+    def _draw_delays(self) -> Starts:
+        assert self._latency is not None
+        return self._latency.draws(self.generator)
+
     def _draw_targets(self) -> Starts:
         target = self.random_target()
         self._check_returned("random_target", target, self.target_dim)
@@ -393,7 +447,7 @@ class ArticulatedEnv(BaseEnv):
         """Catch a task whose methods do not fit its own attributes, before it trains on nonsense."""
         state = self.start_q, self.qd, self._slots
         obs = self._judged("observe", self.observe, *state)
-        self._check_returned("observe", obs, self.obs_dim)
+        self._check_returned("observe", obs, self._width)
         privileged = self._judged("observe_privileged", self.observe_privileged, *state)
         self._check_returned("observe_privileged", privileged, type(self).privileged_dim)
         seen = self._all_seen(obs, privileged)

@@ -16,8 +16,16 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from rpo_lightning.envs.arguments import check_returned, check_tensor, checked_mask, checked_options, checked_progress
+from rpo_lightning.envs.arguments import (
+    check_history,
+    check_returned,
+    check_tensor,
+    checked_mask,
+    checked_options,
+    checked_progress,
+)
 from rpo_lightning.envs.ghosts import Ghost
+from rpo_lightning.envs.history import History, aged
 from rpo_lightning.envs.protocol import STATE_LIMIT, Step
 from rpo_lightning.envs.starts import StartBank
 from rpo_lightning.envs.tables import ActionRow, Quantity, named, numbered_actions
@@ -58,8 +66,12 @@ class BaseEnv(ABC):
     with reward 0, observation 0 and gradient 0; the first reward or observation of a task that does is named in the log.
     Random starts come from a bank that the CPU's generator fills, N at a time, on every device.
 
-    Attributes, besides the arguments: those of `Env`, `options` as completed, and `invalid_reward` (N,) bool: the reward
-    alone was broken. What methods return is the environment's own memory: do not change it in place.
+    With the option `history` k what is observed are the last k observations, newest first; before an episode's start lies
+    its first one. `obs_dim` of an environment is the width of all, that of a task's class the width of one, which is what
+    its methods make and get.
+
+    Attributes, besides the arguments: those of `Env`, `options` as completed, `history` k, and `invalid_reward` (N,) bool:
+    the reward alone was broken. What methods return is the environment's own memory: do not change it in place.
 
     Args:
         num_envs: number of environments N.
@@ -84,19 +96,31 @@ class BaseEnv(ABC):
         if num_envs < 1:
             raise ValueError(f"{self.name}: num_envs must be at least 1, got {num_envs}")
         self.num_envs, self.device = num_envs, resolve_device(device)
+        self.history: int = self.options.get("history", 1)
+        self._width = self.obs_dim  # of one observation
+        self.obs_dim = self._width * self.history  # type: ignore[misc]  # of the class it is one's
         self.privileged_dim = self.privileged_width(options)
         self.max_episode_steps: int = self.options["episode_length"] or self.episode_length
         self.generator = torch.Generator().manual_seed(seed)  # of the CPU: the same starts on every device
         self._bank = StartBank()
         self.invalid = self.invalid_reward = torch.zeros(num_envs, dtype=torch.bool, device=self.device)
         self._progress = torch.zeros(num_envs, dtype=torch.int64, device=self.device)
-        self._obs = torch.zeros(num_envs, self.obs_dim, device=self.device)
+        self._obs = torch.zeros(num_envs, self._width, device=self.device)
+        self._history = History(self.history, self._obs)
         self._privileged = torch.zeros(num_envs, self.privileged_dim, device=self.device)
 
     @classmethod
     def option_defaults(cls) -> dict[str, Any]:
         """Return the options of this task and their values if not given; one that would change nothing is no option."""
-        return {"episode_length": None, "auto_reset": True}
+        return {"episode_length": None, "auto_reset": True, "history": 1}
+
+    @classmethod
+    def observation_width(cls, options: Mapping[str, Any]) -> int:
+        """Return how much is observed of environments with these options, known before any is built."""
+        if "history" not in cls.option_defaults():
+            return cls.obs_dim  # an option of that name means something else
+        check_history(cls.name, options.get("history", 1))
+        return cls.obs_dim * options.get("history", 1)
 
     @classmethod
     def privileged_width(cls, options: Mapping[str, Any]) -> int:
@@ -123,7 +147,7 @@ class BaseEnv(ABC):
     # ---- what a task may tell ------------------------------------------------------------------------------------
 
     def quantities(self) -> Sequence[Quantity]:
-        """Name what is observed, obs_dim rows in order, with the pieces of `envs.tables`; nothing: they are numbered.
+        """Name what is observed, a row for each entry, with the pieces of `envs.tables`; nothing: they are numbered.
 
         A subclass that observes something else names it anew.
         """
@@ -139,7 +163,7 @@ class BaseEnv(ABC):
         Raises:
             ValueError: if the task names another number of them.
         """
-        return named(type(self), "quantities", "observe", self.quantities(), self.obs_dim)
+        return aged(named(type(self), "quantities", "observe", self.quantities(), self._width), self.history)
 
     def privileged_table(self) -> list[Quantity]:
         """Return what each entry of what only the critic sees is, privileged_dim rows.
@@ -178,12 +202,14 @@ class BaseEnv(ABC):
         if mask is None:
             self.detach()
         self._restart(chosen)
-        return self._obs
+        return self._history.of(self._obs)
 
     def step(self, action: Tensor) -> Step:
         """Apply `action` (N, action_dim), clipped to [-1, 1], for one step."""
         check_tensor(self.name, "action", action, (self.num_envs, self.action_dim), self.device)
+        before = self._obs
         reached = self._advance(action)
+        self._history.add(before)
         obs, privileged = reached.obs, reached.privileged
         reward, terms = _added(reached.reward)
         with torch.no_grad():
@@ -192,11 +218,13 @@ class BaseEnv(ABC):
             self._find_cause(reached, action)
             self._contain()
             obs, privileged = (part.masked_fill(self.invalid[:, None], 0.0) for part in (obs, privileged))
+            self._history.blank(self.invalid)
             reward, *parts = (part.masked_fill(self.invalid, 0.0) for part in (reward, *terms.values()))
             terms = dict(zip(terms, parts, strict=True))
         else:
             self.invalid_reward = self.invalid
         self._obs, self._privileged = obs, privileged
+        final_obs = self._history.of(obs)
         self._progress = self._progress + 1
         terminated = reached.failed | self.invalid
         truncated = self._progress >= self.max_episode_steps if self._keeps_time else torch.zeros_like(terminated)
@@ -204,12 +232,14 @@ class BaseEnv(ABC):
             truncated = truncated | reached.cut
         if self.options.get("auto_reset", True):
             self._restart(terminated | truncated)
-        return Step(self._obs, reward, terminated, truncated, obs, self._privileged, privileged, terms or None)
+        seen = final_obs if self._obs is obs else self._history.of(self._obs)
+        return Step(seen, reward, terminated, truncated, final_obs, self._privileged, privileged, terms or None)
 
     def detach(self) -> Tensor:
         """Cut the graph at the present state; return its observation (N, obs_dim)."""
         self._obs, self._privileged = self._obs.detach(), self._privileged.detach()
-        return self._obs
+        self._history.detach()
+        return self._history.of(self._obs)
 
     def ghosts(self) -> list[Ghost]:
         """Return what is drawn where the targets are now, always the same kinds; by default nothing."""
@@ -226,6 +256,7 @@ class BaseEnv(ABC):
             **{f"starts.{key}": value for key, value in self._bank.state_dict().items()},
             "progress": self._progress.clone(),
             "obs": self._obs.detach().clone(),
+            **({"past": self._history.past.detach().clone()} if self.history > 1 else {}),
             "privileged": self._privileged.detach().clone(),
             "generator": self.generator.get_state(),
         }
@@ -246,12 +277,20 @@ class BaseEnv(ABC):
         self._progress, self._obs, self._privileged = (
             state[key].to(self.device, copy=True) for key in ("progress", "obs", "privileged")
         )
+        if self.history > 1:
+            self._history.past = state["past"].to(self.device, copy=True)
         self.generator.set_state(state["generator"].cpu())
 
     def close(self) -> None:  # noqa: B027 (not every backend holds something)
         """Give back threads, processes and memory; once is enough, more does no harm."""
 
     # ---- inside --------------------------------------------------------------------------------------------------
+
+    def _continue_with(self, obs: Tensor, privileged: Tensor) -> Tensor:
+        """Take what is seen of a state that was set, as if episodes began there; return the observation (N, obs_dim)."""
+        self._obs, self._privileged = obs, privileged
+        self._history.begin(obs)
+        return self._history.of(obs)
 
     def _restart(self, mask: Tensor) -> None:
         """Begin new episodes where `mask` (N,)."""
@@ -260,6 +299,7 @@ class BaseEnv(ABC):
             return
         obs, privileged = self._shown(*self._begin(rows), mask)
         here = mask[:, None]
+        self._history.begin(obs, mask)
         self._obs = torch.where(here, obs, self._obs)
         self._privileged = torch.where(here, privileged, self._privileged)
         self._progress = self._progress.masked_fill(mask, 0)

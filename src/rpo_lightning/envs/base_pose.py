@@ -30,6 +30,7 @@ class BasePose:
             raise ValueError(f"the robot's first joint, {model.links[0].name!r}, is not free, so it has no base that moves")
         self.up = torch.tensor(model.up, dtype=torch.float32, device=device)
         self._ground = float(model.ground)
+        self._level = torch.eye(3, device=device) - torch.outer(self.up, self.up)
         forward = torch.tensor([1.0, 0.0, 0.0], device=device)
         flat = forward - (forward @ self.up) * self.up
         self._forward = flat / flat.norm().clamp(min=1e-6)
@@ -53,7 +54,7 @@ class BasePose:
 
     def horizontal(self, vector: Tensor) -> Tensor:
         """Return a vector (..., 3) of world axes without its part along up."""
-        return vector - (vector @ self.up)[..., None] * self.up
+        return vector @ self._level
 
     def local(self, q: Tensor, vector: Tensor) -> Tensor:
         """Return vectors (N, ..., 3) of world axes in those of the base."""

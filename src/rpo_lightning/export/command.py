@@ -36,10 +36,11 @@ def summary(policy: Policy, path: Path) -> str:
     """Return what a file takes and gives, and how often."""
     told, memory = policy.metadata, f", state (N, {policy.state_size})" if policy.state_size else ""
     after = f", next_state (N, {policy.state_size})" if policy.state_size else ""
+    past = f": the last {policy.history} observations, the newest first" if policy.history > 1 else ""
     units = "in the actuators' units" if told["control"] else "the same, for the task has not told its actuators' units"
     rate = f", every {1000.0 * told['dt']:.4g} ms" if told["dt"] else ""
     return (
         f"{path}: {told['algorithm']} on {told['task']} after {told['env_steps']} steps\n"
-        f"takes obs (N, {policy.obs_dim}){memory}\n"
+        f"takes obs (N, {policy.obs_dim}){memory}{past}\n"
         f"gives action (N, {policy.action_dim}) in [-1, 1], control (N, {policy.action_dim}) {units}{after}{rate}"
     )

@@ -45,9 +45,9 @@ class _Traced(NamedTuple):
 def export(policy: Policy, path: str | Path, format: str) -> None:  # noqa: A002 (the option's name)
     """Write a policy as one file that runs without this package.
 
-    Inputs are `obs` (N, D), raw, and for a policy with a hidden state `state` (N, S), zeros where an episode begins; outputs
-    are `action` (N, A) in [-1, 1], `control` (N, A) in the actuators' units, and `next_state` (N, S). N is free, all is
-    float32.
+    Inputs are `obs` (N, D), raw, the last k observations side by side if the policy was trained with a `history`, and for
+    one with a hidden state `state` (N, S), zeros where an episode begins; outputs are `action` (N, A) in [-1, 1], `control`
+    (N, A) in the actuators' units, and `next_state` (N, S). N is free, all is float32.
 
     Args:
         policy: of `rpo_lightning.load_policy`.
@@ -72,6 +72,7 @@ def export(policy: Policy, path: str | Path, format: str) -> None:  # noqa: A002
     inputs = ["obs", *(["state"] if remembers else [])]
     outputs = ["action", "control", *(["next_state"] if remembers else [])]
     metadata = {**policy.metadata, "inputs": inputs, "outputs": outputs, "state_size": policy.state_size}
+    metadata["history"] = policy.history
     metadata["exported_by"] = f"rpo-lightning {__version__}"
     with _quiet(), torch.no_grad():
         write = FORMATS[format](_Traced(network, example, inputs, outputs, metadata))

@@ -88,7 +88,8 @@ class RolloutDataModule(LightningDataModule):
     @property
     def obs_dim(self) -> int:
         """Observation dimension D, known without building the simulator."""
-        return self._env_class().obs_dim
+        found, (_, options) = self._env_class(), _env_and_options(self.env)
+        return found.observation_width(options) if hasattr(found, "observation_width") else found.obs_dim
 
     @property
     def privileged_dim(self) -> int:

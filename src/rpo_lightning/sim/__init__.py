@@ -8,6 +8,7 @@ from rpo_lightning.sim.mjcf import load_mjcf
 from rpo_lightning.sim.model import Contact, Geom, Joint, Link, Model, Pair
 from rpo_lightning.sim.parameters import Parameters, parameter_width
 from rpo_lightning.sim.quaternions import quat_multiply, quat_rotate
+from rpo_lightning.sim.sensors import Sensors
 from rpo_lightning.sim.simulator import Simulator, resolve_device
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Model",
     "Pair",
     "Parameters",
+    "Sensors",
     "Simulator",
     "Tendon",
     "Tie",

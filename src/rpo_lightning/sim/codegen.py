@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from rpo_lightning.sim import dynamics, factorization, kinematics
 from rpo_lightning.sim.algebra import Vector, vector
+from rpo_lightning.sim.emission import assigned
 from rpo_lightning.sim.expressions import Expr, Scalar, Trace, gradient
 from rpo_lightning.sim.model import Model
 from rpo_lightning.sim.pairs import Loops
@@ -23,7 +24,7 @@ from rpo_lightning.sim.prelude import PRELUDE, RECORD, TRAJECTORY
 from rpo_lightning.sim.signatures import LOCALS, SIGNATURES
 from rpo_lightning.sim.springs import implicit_damping
 
-__all__ = ["source"]
+__all__ = ["KERNELS", "source"]
 
 _DT = "(lane)(dt)"
 _MANY_ENTRIES = 300  # of a mass matrix: more are factored in loops, whose text does not grow with them
@@ -66,28 +67,28 @@ class _Writer:
 
     def _input_cotangents(self, values: Sequence[Scalar]) -> dict[str, Scalar]:
         nd, end = self.model.nd, self.model.nd + self.controls
-        return _assign("gu", values[:nd]) | _assign("gc", values[nd:end]) | _assign("gpar", values[end:])
+        return assigned("gu", values[:nd]) | assigned("gc", values[nd:end]) | assigned("gpar", values[end:])
 
     def origin(self) -> str:
         """Return code for q -> o, the reference point: a constant of the step, as the physics does not depend on it."""
         trace = Trace()
-        return emit(_assign("o", list(kinematics.reference_point(self.model, trace.inputs("q", self.model.nq)))))
+        return emit(assigned("o", list(kinematics.reference_point(self.model, trace.inputs("q", self.model.nq)))))
 
     def enter(self) -> str:
         """Return code for qd: rates of the state -> those that are solved for."""
         trace, q, qd = self._state()
-        return emit(_assign("qd", dynamics.inner_rates(self.model, q, qd, _point(trace))))
+        return emit(assigned("qd", dynamics.inner_rates(self.model, q, qd, _point(trace))))
 
     def leave(self) -> str:
         """Return code for qd: rates that are solved for -> those of the state."""
         trace, q, qd = self._state()
-        return emit(_assign("qd", dynamics.outer_rates(self.model, q, qd, _point(trace))))
+        return emit(assigned("qd", dynamics.outer_rates(self.model, q, qd, _point(trace))))
 
     def leave_accelerated(self) -> str:
         """Return code for q, qd, a: the time derivative of what `leave` returns."""
         trace, q, qd = self._state()
         a = trace.inputs("a", self.model.nd)
-        return emit(_assign("a", dynamics.outer_acceleration(self.model, q, qd, a, _point(trace))))
+        return emit(assigned("a", dynamics.outer_acceleration(self.model, q, qd, a, _point(trace))))
 
     def enter_adjoint(self) -> str:
         """Return code that pulls gqd back through `enter`, at its result; gq +=."""
@@ -104,14 +105,14 @@ class _Writer:
         a, seeds = trace.inputs("a", nd), trace.inputs("ga", nd)
         shifted = dynamics.outer_acceleration(self.model, q, qd, a, _point(trace))
         grads = gradient(shifted, seeds, [*q, *qd, *a])
-        sums = _assign("gq", grads[:nq]) | _assign("gqd", grads[nq : nq + nd])
-        return emit(_sums(trace, sums) | _assign("ga", grads[nq + nd :]))
+        sums = assigned("gq", grads[:nq]) | assigned("gqd", grads[nq : nq + nd])
+        return emit(_sums(trace, sums) | assigned("ga", grads[nq + nd :]))
 
     def _rates_adjoint(self, change: Callable[..., list[Scalar]]) -> str:
         trace, q, qd = self._state()
         seeds = trace.inputs("gqd", self.model.nd)
         grads = gradient(change(self.model, q, qd, _point(trace)), seeds, [*q, *qd])
-        return emit(_sums(trace, _assign("gq", grads[: self.model.nq])) | _assign("gqd", grads[self.model.nq :]))
+        return emit(_sums(trace, assigned("gq", grads[: self.model.nq])) | assigned("gqd", grads[self.model.nq :]))
 
     def _state(self) -> tuple[Trace, list[Expr], list[Expr]]:
         trace = Trace()
@@ -121,10 +122,10 @@ class _Writer:
         """Return code for q, qd, c, par, o -> f, the factor of the mass matrix, with the damping of steps of `dt` in it."""
         matrix = self._augmented(dt)
         if len(self.entries) > _MANY_ENTRIES and not self.model.as_reference:
-            filled = self.emit(_assign("f", [matrix[e] for e in self.entries]))
+            filled = self.emit(assigned("f", [matrix[e] for e in self.entries]))
             return f"{{\n{filled}{factorization.factor_loops(self.entries)}}}\n"
         factors = factorization.factorize(matrix)
-        return self.emit(_assign("f", [factors[e] for e in self.entries]))
+        return self.emit(assigned("f", [factors[e] for e in self.entries]))
 
     def factor_adjoint(self, dt: str = "") -> str:
         """Return code for q, qd, c, par, o, gh -> gq, gqd, gc, gpar +=, through the mass matrix."""
@@ -132,7 +133,7 @@ class _Writer:
         inputs = [*self.q, *trace.inputs("qd", nd), *self._inputs(trace)]
         grads = gradient([matrix[e] for e in self.entries], trace.inputs("gh", len(self.entries)), inputs)
         # rates and controls only count in implicit damping that depends on them
-        outputs = _assign("gq", grads[:nq]) | _assign("gqd", grads[nq : nq + nd])
+        outputs = assigned("gq", grads[:nq]) | assigned("gqd", grads[nq : nq + nd])
         return self.emit(_sums(trace, outputs | self._input_cotangents(grads[nq + nd :])))
 
     def _augmented(self, dt: str) -> factorization.Matrix:
@@ -148,7 +149,7 @@ class _Writer:
         """Return code for q, qd, u, c, par, f, o -> a."""
         trace, q, qd, inputs, factors = self._symbols()
         tau = self._bias(trace, q, qd, inputs)
-        return self._forward(trace, q, qd, _assign("a", factorization.solve(factors, tau)))
+        return self._forward(trace, q, qd, assigned("a", factorization.solve(factors, tau)))
 
     def accelerate_adjoint(self) -> str:
         """Return code for q, qd, u, c, par, f, o, ga -> gq, gqd, gu, gc, gpar, gh (all +=)."""
@@ -158,8 +159,8 @@ class _Writer:
         before, grads = self._pull_back(trace, q, qd, inputs, tau, push)
         nq, nd = self.model.nq, self.model.nd
         matrix = factorization.mass_matrix_gradient(self.entries, x, push)
-        outputs = _assign("gq", grads[:nq]) | _assign("gqd", grads[nq : nq + nd])
-        outputs |= self._input_cotangents(grads[nq + nd :]) | _assign("gh", matrix)
+        outputs = assigned("gq", grads[:nq]) | assigned("gqd", grads[nq : nq + nd])
+        outputs |= self._input_cotangents(grads[nq + nd :]) | assigned("gh", matrix)
         return self.emit(*before, _sums(trace, outputs))
 
     def substep(self) -> str:
@@ -167,7 +168,7 @@ class _Writer:
         trace, q, qd, inputs, factors = self._symbols()
         x = factorization.solve(factors, self._bias(trace, q, qd, inputs))
         new_q, new_qd = dynamics.integrate(self.model, q, qd, x, trace.input(_DT), _point(trace))
-        return self._forward(trace, q, qd, _assign("q", new_q) | _assign("qd", new_qd))
+        return self._forward(trace, q, qd, assigned("q", new_q) | assigned("qd", new_qd))
 
     def substep_adjoint(self) -> str:
         """Return code for gq, gqd of the new state -> of the old one; gu, gc, gpar, gh +=."""
@@ -184,8 +185,8 @@ class _Writer:
         before, through = self._pull_back(trace, q, qd, inputs, tau, push)
         total = [one + two for one, two in zip(direct[: nq + nd], through[: nq + nd], strict=True)]
         matrix = factorization.mass_matrix_gradient(self.entries, x, push)
-        sums = _sums(trace, self._input_cotangents(through[nq + nd :]) | _assign("gh", matrix))
-        return self.emit(*before, _assign("gq", total[:nq]) | _assign("gqd", total[nq:]) | sums)
+        sums = _sums(trace, self._input_cotangents(through[nq + nd :]) | assigned("gh", matrix))
+        return self.emit(*before, assigned("gq", total[:nq]) | assigned("gqd", total[nq:]) | sums)
 
     def _bias(self, trace: Trace, q: list[Expr], qd: list[Expr], inputs: list[Expr]) -> list[Scalar]:
         nd = self.model.nd
@@ -222,7 +223,7 @@ class _Writer:
         moved = [x for body in self.loops.inputs(trace, "gp", BODY) for x in body]
         grads = gradient(tau, push, direct + wrenches)
         through = gradient(list(poses.values()), moved, [*q, *qd]) + [0.0] * len(inputs)
-        seeds = _assign("gw", grads[len(direct) :])
+        seeds = assigned("gw", grads[len(direct) :])
         before: list[Stage] = [poses, self.loops.forward(adjoint=True), seeds, self.loops.backward()]
         return before, [one + two for one, two in zip(grads, through, strict=False)]
 
@@ -241,12 +242,8 @@ def _sums(trace: Trace, added: Mapping[str, Scalar]) -> dict[str, Scalar]:
     return {name: trace.input(name) + value for name, value in added.items() if isinstance(value, Expr)}
 
 
-def _assign(name: str, values: Sequence[Scalar]) -> dict[str, Scalar]:
-    return {f"{name}[{i}]": value for i, value in enumerate(values)}
-
-
 def source(name: str, model: Model, parameters: Sequence[str] = ()) -> str:
-    """Return the C text of a kernel of `SIGNATURES` for one block of environments, with `parameters` as arguments.
+    """Return the C text of a kernel of `KERNELS` for one block of environments, with `parameters` as arguments.
 
     `step` advances by `substeps` substeps of `dt` and records their states if `record`; `step_adjoint` pulls the cotangents
     of its result back to its inputs, from the recorded trajectory. `acceleration` computes the joint accelerations, and
@@ -258,7 +255,8 @@ def source(name: str, model: Model, parameters: Sequence[str] = ()) -> str:
         head += TRAJECTORY.replace("ROWS", "(substeps + 1)" if model.records_end else "substeps")
     if writer.loops is not None:
         head += writer.loops.declare(adjoint=name.endswith("adjoint"))
-    return head + signature.prologue(writer.sizes()) + _BODIES[name](writer) + signature.epilogue(writer.sizes())
+    start = signature.prologue(writer.sizes()) + (writer.loops.look_up() if writer.loops is not None else "")
+    return head + start + KERNELS[name](writer) + signature.epilogue(writer.sizes())
 
 
 def _step(w: _Writer) -> str:
@@ -305,7 +303,7 @@ def _acceleration_adjoint(w: _Writer) -> str:
 {first}{w.leave_accelerated_adjoint()}{w.accelerate_adjoint()}{w.factor_adjoint()}{w.enter_adjoint()}"""
 
 
-_BODIES = {
+KERNELS = {
     "step": _step,
     "step_adjoint": _step_adjoint,
     "acceleration": _acceleration,

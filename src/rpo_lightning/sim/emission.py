@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from rpo_lightning.sim.expressions import Expr, Scalar
 
-__all__ = ["block", "emit_stage", "literal", "statement"]
+__all__ = ["assigned", "block", "emit_stage", "literal", "statement"]
 
 _FORMATS = {
     "+": "{} + {}",
@@ -23,6 +23,11 @@ _FORMATS = {
     "height": "height({}, {})",
     "where": "({} < {}) ? {} : {}",
 }
+
+
+def assigned(name: str, values: Sequence[Scalar]) -> dict[str, Scalar]:
+    """Return values by the C lvalues `name[0]`, `name[1]`, ... that receive them."""
+    return {f"{name}[{i}]": value for i, value in enumerate(values)}
 
 
 def block(text: str) -> str:

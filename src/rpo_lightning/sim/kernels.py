@@ -5,6 +5,7 @@ from __future__ import annotations
 import linecache
 import os
 import shutil
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,12 @@ from typing import Any
 import torch
 import warp as wp
 
+from rpo_lightning.sim.prelude import LANES
 from rpo_lightning.sim.signatures import SIGNATURES
 
-__all__ = ["build", "load", "quiet"]
+__all__ = ["build", "launch", "load", "quiet"]
+
+_CUDA_BLOCK = 32  # threads; few, because 128 environments should still spread over many multiprocessors
 
 # the adjoints are kernels of their own, so Warp is not asked for any
 _WRAPPER = """
@@ -45,13 +49,12 @@ def build(name: str, source: str) -> wp.Kernel:
     return scope[f"articulated_{name}"]
 
 
-def load(kernel: wp.Kernel, device: torch.device, block_dim: int | None = None, cut: bool = False) -> None:
+def load(kernel: wp.Kernel, device: torch.device, cut: bool = False) -> None:
     """Compile a kernel or take its machine code from Warp's cache on disk; what is damaged there is made anew.
 
     Args:
         kernel: of `build`.
         device: to compile for.
-        block_dim: threads of a block on CUDA.
         cut: whether its text is in `pieces`, in which Clang finds no more at -O2 than at -O1, and takes half as long again.
 
     Raises:
@@ -60,6 +63,7 @@ def load(kernel: wp.Kernel, device: torch.device, block_dim: int | None = None, 
     wp.init()  # sets the folder
     if cut and device.type == "cpu":
         kernel.module.options["optimization_level"] = 1
+    block_dim = _CUDA_BLOCK if device.type == "cuda" else None
     cached = list(Path(str(wp.config.kernel_cache_dir)).glob(f"wp_{kernel.module.name}_???????"))
     try:
         wp.load_module(kernel.module, device=str(device), block_dim=block_dim)
@@ -72,6 +76,24 @@ def load(kernel: wp.Kernel, device: torch.device, block_dim: int | None = None, 
             wp.load_module(kernel.module, device=str(device), block_dim=block_dim)
         except Exception as error:
             raise RuntimeError(f"{damage}: damaged machine code; delete the folder {cached[0]} and start again") from error
+
+
+def launch(
+    kernel: wp.Kernel,
+    device: torch.device,
+    tensors: Sequence[torch.Tensor],
+    num_envs: int,
+    first: int,
+    count: int,
+    *scalars: float,
+) -> None:
+    """Run a kernel on `count` blocks of environments from `first` on, on CUDA in torch's stream."""
+    inputs = [*(wp.from_torch(t, return_ctype=True) for t in tensors), num_envs, first, *scalars]
+    if device.type == "cuda":
+        stream = wp.stream_from_torch(torch.cuda.current_stream(device))
+        wp.launch(kernel, dim=count * LANES["cuda"], inputs=inputs, stream=stream, block_dim=_CUDA_BLOCK)
+    else:
+        wp.launch(kernel, dim=count, inputs=inputs, device="cpu")
 
 
 def quiet() -> None:

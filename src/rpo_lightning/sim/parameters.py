@@ -43,6 +43,7 @@ KINDS = {
     "density": "of the fluid around the robot [kg/m^3]",
     "viscosity": "of the fluid [Pa s]",
     "wind": "(3,), the speed of the fluid [m/s]",
+    "terrain": "which of the simulator's height fields is the ground, rounded; without gradient",
 }
 """What can be a parameter. Factors without a name are also of the contact of pairs of shapes."""
 
@@ -111,9 +112,13 @@ def _entry(model: Model, name: str) -> _Entry:
     if kind not in KINDS:
         near = difflib.get_close_matches(kind, KINDS, n=1, cutoff=0.0)[0]
         raise ValueError(f"parameters: there is no kind {kind!r}, did you mean {near!r}? Kinds: {', '.join(KINDS)}")
-    if kind == "gravity" or kind in _OF_FLUID:
+    if kind in ("gravity", "terrain") or kind in _OF_FLUID:
         if who:
             raise ValueError(f"parameters: {kind} has no name")
+        if kind == "terrain":
+            if all(geom.kind != "hfield" for geom in model.geoms):
+                raise ValueError("parameters: terrain: the robot's file has no height field")
+            return _Entry(kind, None, (0.0,))
         if kind != "gravity" and not model.fluid_shapes:
             raise ValueError(
                 f"parameters: {kind}: there is no fluid; <option density=... viscosity=.../> in the robot's file says one"
@@ -176,6 +181,8 @@ def _write(model: Model, entry: _Entry, values: list[Scalar]) -> None:
     def changed(old: Any) -> Any:
         return old * value if who is None else value
 
+    if kind == "terrain":
+        return  # the loops over pairs read it
     if kind == "gravity":
         model.gravity = np.array(values, dtype=object)
     elif kind in _OF_FLUID:

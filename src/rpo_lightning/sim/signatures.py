@@ -10,9 +10,10 @@ __all__ = ["LOCALS", "SIGNATURES", "Signature"]
 LOCALS = {
     "q": "NQ", "qd": "ND", "u": "ND", "c": "NU", "par": "NP", "o": "3", "f": "NH", "a": "ND",
     "ga": "ND", "gq": "NQ", "gqd": "ND", "gu": "ND", "gc": "NU", "gpar": "NP", "gh": "NH",
+    "s": "NS", "gs": "NS",
 }  # fmt: skip
 """Arrays of a kernel and their sizes: state, force, controls, parameters, reference point, factor of the mass matrix,
-accelerations; then their cotangents."""
+accelerations; then their cotangents; what is measured, and its cotangent."""
 
 
 @dataclass(frozen=True)
@@ -91,4 +92,6 @@ SIGNATURES = {
         stores={"out_q": "gq", "out_qd": "gqd", **_COTANGENTS},
         scratch=("o", "f", "gh", "a"),
     ),
+    "sensors": Signature(loads={"q_in": "q", "qd_in": "qd"}, stores={"out": "s"}),
+    "sensors_adjoint": Signature(loads={"q_in": "q", "qd_in": "qd", "adj": "gs"}, stores={"out_q": "gq", "out_qd": "gqd"}),
 }

@@ -24,9 +24,6 @@ from rpo_lightning.sim.rebuilds import usual_interval
 
 __all__ = ["Simulator", "resolve_device"]
 
-_CUDA_BLOCK = 32  # threads; few, because 128 environments should still spread over many multiprocessors
-
-
 _Arguments: TypeAlias = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor | None]
 
 
@@ -65,8 +62,8 @@ class Simulator:
             with damping have a limit of force, where it ends, or dry friction would make a light joint tremble.
         device: "cpu" or "cuda[:k]".
         threads: CPU threads that share the environments; None: as many as torch uses, which is all cores by default.
-        terrain: (1 or N, rows, columns) heights of the robot's height field, one for all environments or one for each [m];
-            None: those of its file.
+        terrain: (F, rows, columns) heights of the robot's height field [m], F = 1 for all environments, or one for each, or
+            any number where the parameter `terrain` says which each environment is on; None: those of its file.
         parameters: constants of the robot that become inputs of `step`, by the names of `sim.parameters`.
 
     Raises:
@@ -99,16 +96,16 @@ class Simulator:
         self.device = resolve_device(device)
         self.model, self.num_envs, self.dt, self.substeps = model, num_envs, dt, substeps
         self.mass_matrix_interval = mass_matrix_interval
-        self.terrain = _checked_terrain(model, num_envs, terrain).to(self.device)
+        allowed = None if "terrain" in parameters else num_envs
+        self.terrain = _checked_terrain(model, allowed, terrain).to(self.device)
         self._terrains = len(self.terrain)
-        self._step_sizes = dt / substeps, substeps, mass_matrix_interval, self._terrains
         self.parameters = Parameters(model, parameters)
         self.controls = self.parameters.controls
         self._robot = copy.deepcopy(model)  # traced at the first use of a kernel, when the caller's may have changed
         self._kernels: dict[str, wp.Kernel] = {}
         width = LANES[self.device.type]
         self._blocks = math.ceil(num_envs / width)
-        self._trajectory_size = self._blocks * width * (substeps + model.records_end) * (model.nq + model.nd)
+        self._state_size = self._blocks * width * (model.nq + model.nd)
         self._shares = _split(self._blocks, min(threads, self._blocks) if self.device.type == "cpu" else 1)
 
     def step(
@@ -118,6 +115,7 @@ class Simulator:
         force: torch.Tensor,
         control: torch.Tensor | None = None,
         parameters: torch.Tensor | None = None,
+        substeps: int | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return (q, qd) after one step of `dt` under a constant generalised force and constant controls.
 
@@ -127,8 +125,12 @@ class Simulator:
             force: (N, nd) [N m or N].
             control: (N, controls) of the actuators; None: 0. Where `controls` is 0 all are motors, and `force` has theirs.
             parameters: (N, k) or (k,), in the order of `parameters.names`; None: those of the robot.
+            substeps: how many of the step's to make, as where controls change within it; None: all.
         """
-        return _Step.apply(self, torch.is_grad_enabled(), *self._inputs((q, qd, force, control, parameters)))
+        count = self.substeps if substeps is None else substeps
+        if not 1 <= count <= self.substeps:
+            raise ValueError(f"substeps must be in 1 ... {self.substeps}, those of a step, got {substeps}")
+        return _Step.apply(self, torch.is_grad_enabled(), count, *self._inputs((q, qd, force, control, parameters)))
 
     def acceleration(
         self,
@@ -166,27 +168,24 @@ class Simulator:
                 )
         return whole
 
+    def _sizes(self, substeps: int) -> tuple[float, int, int, int]:
+        """Return what a kernel has to know of a step of so many substeps."""
+        return self.dt / self.substeps, substeps, self.mass_matrix_interval, self._terrains
+
     def _kernel(self, name: str) -> wp.Kernel:
         if name not in self._kernels:
             source = _source(name, self._robot, self.parameters.names)
             kernel = kernels.build(name, source)
             # now, and not at the first launch, where several threads would compile the same module
-            kernels.load(kernel, self.device, _CUDA_BLOCK if self.device.type == "cuda" else None, is_cut(source))
+            kernels.load(kernel, self.device, is_cut(source))
             self._kernels[name] = kernel
         return self._kernels[name]
 
     def _launch(self, name: str, tensors: tuple[torch.Tensor, ...], *scalars: float) -> None:
         kernel = self._kernel(name)
-        arrays = [wp.from_torch(t, return_ctype=True) for t in tensors]
-        if self.device.type == "cuda":
-            stream = wp.stream_from_torch(torch.cuda.current_stream(self.device))
-            dim = self._blocks * LANES["cuda"]
-            wp.launch(kernel, dim=dim, inputs=[*arrays, self.num_envs, 0, *scalars], stream=stream, block_dim=_CUDA_BLOCK)
-            return
 
         def run(share: tuple[int, int]) -> None:
-            first, count = share
-            wp.launch(kernel, dim=count, inputs=[*arrays, self.num_envs, first, *scalars], device="cpu")
+            kernels.launch(kernel, self.device, tensors, self.num_envs, *share, *scalars)
 
         if len(self._shares) == 1:
             run(self._shares[0])
@@ -200,18 +199,21 @@ class Simulator:
             other.result()
 
 
-def _checked_terrain(model: Model, num_envs: int, terrain: torch.Tensor | None) -> torch.Tensor:
-    """Return the heights as a contiguous tensor; of a robot without a height field, one that nothing reads."""
+def _checked_terrain(model: Model, num_envs: int | None, terrain: torch.Tensor | None) -> torch.Tensor:
+    """Return the heights as a contiguous tensor; of a robot without a height field, one that nothing reads.
+
+    There are one or `num_envs` of them; any number, if that is None.
+    """
     fields = [geom.heights for geom in model.geoms if geom.kind == "hfield"]
     if terrain is None:
         return torch.as_tensor(fields[0] if fields else np.zeros((1, 1)), dtype=torch.float32)[None].contiguous()
     if not fields:
         raise ValueError("terrain: the robot's file has no height field")
-    if terrain.shape[1:] != fields[0].shape or len(terrain) not in (1, num_envs) or not terrain.isfinite().all():
+    count = len(terrain) if num_envs is None else num_envs
+    if terrain.shape[1:] != fields[0].shape or len(terrain) not in (1, count) or not terrain.isfinite().all():
         rows, columns = fields[0].shape
-        raise ValueError(
-            f"terrain must be finite and of shape (1 or {num_envs}, {rows}, {columns}), got {tuple(terrain.shape)}"
-        )
+        shown = "any" if num_envs is None else f"1 or {num_envs}"
+        raise ValueError(f"terrain must be finite and of shape ({shown}, {rows}, {columns}), got {tuple(terrain.shape)}")
     return terrain.detach().float().contiguous()
 
 
@@ -247,15 +249,16 @@ class _Step(torch.autograd.Function):
     """Keeps force, controls, parameters and the substep states of the forward pass, nothing else."""
 
     @staticmethod
-    def forward(ctx: Any, simulator: Simulator, grad: bool, *given: torch.Tensor) -> Any:
+    def forward(ctx: Any, simulator: Simulator, grad: bool, substeps: int, *given: torch.Tensor) -> Any:
         record = grad and any(ctx.needs_input_grad)
         q, qd, *inputs = (t.detach().contiguous() for t in given)
-        trajectory = q.new_empty(simulator._trajectory_size if record else 0)
+        states = substeps + simulator.model.records_end
+        trajectory = q.new_empty(simulator._state_size * states if record else 0)
         out = torch.empty_like(q), torch.empty_like(qd)
         arrays = (q, qd, *inputs, simulator.terrain, trajectory, *out)
-        simulator._launch("step", arrays, int(record), *simulator._step_sizes)
+        simulator._launch("step", arrays, int(record), *simulator._sizes(substeps))
         if record:
-            ctx.simulator = simulator
+            ctx.simulator, ctx.substeps = simulator, substeps
             ctx.save_for_backward(*inputs, trajectory)
         return out
 
@@ -267,8 +270,8 @@ class _Step(torch.autograd.Function):
         grads = [torch.empty_like(t) for t in (adj_q, adj_qd, *inputs)]
         simulator = ctx.simulator
         arrays = (adj_q, adj_qd, *inputs, simulator.terrain, trajectory, *grads)
-        simulator._launch("step_adjoint", arrays, *simulator._step_sizes)
-        return None, None, *grads
+        simulator._launch("step_adjoint", arrays, *simulator._sizes(ctx.substeps))
+        return None, None, None, *grads
 
 
 class _Acceleration(torch.autograd.Function):

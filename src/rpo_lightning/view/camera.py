@@ -27,10 +27,14 @@ class Camera:
     follow: bool = True
 
     def lookat(self, scene: Scene, poses: np.ndarray) -> np.ndarray:
-        """Return the point (..., 3) to look at for poses (..., B, 7); it keeps its height, so that one sees a jump."""
+        """Return the point (..., 3) to look at for poses (..., B, 7).
+
+        On a level floor it keeps its height, so that one sees a jump.
+        """
         at = np.broadcast_to(scene.centre, (*poses.shape[:-2], 3)).copy()
         if self.follow and scene.base is not None:
-            at[..., :2] = poses[..., scene.base, :2]
+            seen = slice(3 if scene.hills else 2)
+            at[..., seen] = poses[..., scene.base, seen]
         return at
 
     def radius(self, scene: Scene) -> float:

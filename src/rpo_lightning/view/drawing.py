@@ -20,12 +20,17 @@ from rpo_lightning.view.scene import WORLD, Scene, Shape
 
 __all__ = ["Drawing"]
 
+_OUT_OF_SIGHT = (0.0, 0.0, -1000.0)  # [m]
+_BELOW = 0.01  # by which a floor is below level ground, through which it would show [m]
 _SHOWN_GROUPS = 3  # MuJoCo's own viewer shows the first three: what only collides is in others
 _STICKERS = ((0.85, 0.2, 0.2), (0.95, 0.75, 0.2), (0.25, 0.5, 0.85), (0.3, 0.7, 0.4), (0.95, 0.95, 0.95), (0.55, 0.35, 0.7))
 
 
 class Drawing:
     """The scene of an environment, and the poses of its bodies in it.
+
+    Height fields that a task gives its robot are bodies too: those that environments are on when this is made. Each has its
+    own where it is, and the others out of sight.
 
     Attributes: `scene`, `up` (4,) the turn from the task's axes to the scene's.
 
@@ -55,13 +60,17 @@ class Drawing:
         self._ghosts = ghosts = env.ghosts()
         # what a file draws for its target stands still there: the ghosts are where the targets are
         hidden = {"target"} if ghosts else set()
-        shapes = [self._shape(g) for g in _seen(self.mj) if self.mj.geom(g).name not in hidden]
+        self._fields = _fields(env)
+        drawn = [g for g in _seen(self.mj) if self.mj.geom(g).name not in hidden]
+        grounds = [g for g in drawn if self._fields and self.mj.geom_type[g] == mujoco.mjtGeom.mjGEOM_HFIELD.value]
+        shapes = [self._shape(g) for g in drawn if g not in grounds]
         shapes += [sticker for shape in shapes if self._is_loose(shape) for sticker in _stickers(shape)]
         shapes += self._rods(shapes)
         names = [self.mj.body(b).name or f"body {b}" for b in self._links]
         for index, ghost in enumerate(ghosts, start=len(names)):
             shapes += _ghost_shapes(ghost, index)
             names.append(ghost.name)
+        names += [f"terrain {field}" for field in self._fields]
         poses = self.poses(env)[0]
         base = next((i for i, b in enumerate(self._links) if self._carries(b)), None)
         moving = [(turned(poses[s.body, 3:], s.pos) + poses[s.body, :3], s.radius) for s in shapes if s.body != WORLD]
@@ -70,12 +79,19 @@ class Drawing:
         centre = self._middle(shapes, poses, base)
         extent = max(float(np.linalg.norm(point - centre)) + radius for point, radius in moving)
         floor, shapes = _floor(shapes)
-        self.scene = Scene(env.name, names, shapes, base, centre, extent, floor, float(env.dt))
+        for index, field in enumerate(self._fields, start=len(names) - len(self._fields)):
+            shapes += [self._laid(geom, index, env.simulator.terrain[field].cpu().numpy()) for geom in grounds]
+        hills = 0.0
+        if self._fields:
+            hills = 2.0 * max(float(shape.vertices[:, 1].max()) for shape in shapes if shape.kind == "mesh")
+            floor = None if floor is None else floor - _BELOW
+        self.scene = Scene(env.name, names, shapes, base, centre, extent, floor, float(env.dt), hills)
 
     def poses(self, env: Any) -> np.ndarray:
         """Return where the bodies are, (N, B, 7): position [m] and quaternion wxyz, z up."""
         qpos = _qpos(env)
-        found = np.empty((len(qpos), len(self._links) + len(self._ghosts), 7))
+        fields = len(self._links) + len(self._ghosts)
+        found = np.empty((len(qpos), fields + len(self._fields), 7))
         for row, coordinates in enumerate(qpos):
             self._data.qpos[:] = coordinates
             mujoco.mj_kinematics(self.mj, self._data)
@@ -86,6 +102,10 @@ class Drawing:
             found[:, index, 3:] = (1.0, 0.0, 0.0, 0.0)
             if ghost.quat is not None:
                 found[:, index, 3:] = np.roll(ghost.quat.detach().cpu().numpy(), 1, axis=1)
+        if self._fields:
+            shown = env.field.cpu().numpy()[:, None] == np.array(self._fields)
+            found[:, fields:, :3] = np.where(shown[..., None], 0.0, _OUT_OF_SIGHT)
+            found[:, fields:, 3:] = (1.0, 0.0, 0.0, 0.0)
         found[..., :3] = turned(self.up, found[..., :3])
         found[..., 3:] = product(self.up, found[..., 3:])
         return found
@@ -107,6 +127,13 @@ class Drawing:
         if kind == "hfield":
             return Shape("mesh", index, pos, quat, size, rgba.copy(), *_terrain(mj, int(mj.geom_dataid[geom])))
         return Shape(kind, index, pos, quat, size, rgba.copy())
+
+    def _laid(self, geom: int, index: int, heights: np.ndarray) -> Shape:
+        """Return a height field of the world as a body of its own with other heights."""
+        shape = self._shape(geom)
+        vertices, faces = shape.vertices.copy(), shape.faces
+        vertices[:, 2] = heights.ravel()
+        return Shape("mesh", index, shape.pos, shape.quat, shape.size, shape.rgba, vertices, faces)
 
     def _rods(self, shapes: list[Shape]) -> list[Shape]:
         """Return what holds a robot together in the picture whose file has shapes for contact alone.
@@ -169,6 +196,13 @@ def _robot(env: ArticulatedEnv) -> Any:
     if compiled.nq != env.model.nq:
         raise ValueError(f"{env.name}: nothing of it can be drawn, since {cls.robot} is not the robot that is simulated")
     return compiled
+
+
+def _fields(env: Any) -> list[int]:
+    """Return which of its height fields a task's environments are on, if it gives its robot any."""
+    if not isinstance(env, ArticulatedEnv) or env.terrain() is None:
+        return []
+    return sorted(set(env.field.tolist()))
 
 
 def _qpos(env: Any) -> np.ndarray:

@@ -70,6 +70,7 @@ class Scene:
         centre: (3,) what the camera looks at in the start pose [m]. extent: radius of what moves about it [m].
         floor: height of the ground [m]; None if the task's shapes have none that is level.
         dt: seconds between two steps.
+        hills: width of a ground of its own that each environment has [m]; 0: all are on the floor.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Scene:
     extent: float
     floor: float | None
     dt: float
+    hills: float = 0.0
 
 
 @dataclass

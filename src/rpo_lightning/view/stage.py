@@ -35,6 +35,7 @@ class Stage:
     def __init__(self, scene: Scene, size: tuple[int, int] = (640, 480), samples: int = 4, shadows: int = 1024) -> None:
         self.scene = scene
         spec = mujoco.MjSpec()
+        spec.compiler.balanceinertia = True  # of what is flat, though nothing moves by it
         spec.stat.extent, spec.stat.center = 2.0 * scene.extent, scene.centre
         _light(spec, size, samples, shadows)
         _ground(spec, scene)

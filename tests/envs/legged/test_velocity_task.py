@@ -1,5 +1,8 @@
 """Walking as commanded: what is seen, paid and drawn."""
 
+import math
+from typing import ClassVar
+
 import pytest
 import torch
 
@@ -99,24 +102,6 @@ def test_noise_is_on_what_the_actor_sees_alone():
     assert (error[:, 33:] == 0.0).all()
 
 
-def test_actions_come_late():
-    late, prompt = make(3, action_delay=2, stochastic_init=False, **QUIET), make(3, stochastic_init=False, **QUIET)
-    prompt.target = late.target
-    actions = torch.rand(6, 3, 12) - 0.5
-    for step in range(6):
-        late.step(actions[step])
-        prompt.step(actions[step - 2] if step >= 2 else torch.zeros(3, 12))
-        assert torch.equal(late.q, prompt.q)
-
-
-def test_delays_are_drawn_for_every_episode():
-    env = make(128, action_delay=[0, 2], **QUIET)
-    assert set(env._late.tolist()) == {0, 1, 2}
-    first = env._late.clone()
-    env.reset()
-    assert (env._late != first).any()
-
-
 def test_a_state_continues_to_the_bit():
     options = {"action_delay": [0, 3], "push_seconds": 0.06, "command_seconds": 0.1}
     one, other = make(4, seed=1, **options), make(4, seed=2, **options)
@@ -131,12 +116,79 @@ def test_a_state_continues_to_the_bit():
         assert torch.equal(a.reward, b.reward)
 
 
+class Trotter(Quadruped):
+    """The quadruped with a clock, paid for its gait, its joints' limits and its power."""
+
+    name = "trotter"
+    obs_dim, privileged_dim = 47, 71
+    phases = (0.0, 0.5, 0.5, 0.0)
+    weights: ClassVar = {**Quadruped.weights, "gait": -0.5, "limits": -10.0, "power": -0.001}
+
+
+def test_a_clock_is_seen_and_feet_are_paid_to_follow_it():
+    env = Trotter(2, threads=1, stochastic_init=False, **QUIET)
+    command = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    obs = env.set_state(env.q, env.qd, target=command)
+    torch.testing.assert_close(obs[:, 45:], torch.tensor([[0.0, 1.0]] * 2))
+    assert [row.name for row in env.observation_table()][45:] == ["gait sine", "gait cosine"]
+    standing = env._standing(obs[:, 45:], command)
+    assert standing[0].tolist() == pytest.approx([0.9933, 0.0067, 0.0067, 0.9933], abs=1e-3)
+    assert (standing[1] == 1.0).all()  # who is to stand lifts no foot
+    paid = env.reward(torch.cat([obs, env.privileged], dim=1), torch.zeros(2, 12))
+    missed = env.privileged[:, 51:55] / 0.08 - torch.tensor([[0.0, 1.0, 1.0, 0.0], [0.0] * 4])
+    torch.testing.assert_close(paid["gait"], -0.5 * missed.square().sum(1), atol=0.02, rtol=0)
+    assert paid["gait"][0] < paid["gait"][1] - 0.9  # two feet should be up and are down
+    for _ in range(12):
+        obs = env.step(torch.zeros(2, 12)).obs
+    turn = 2.0 * torch.pi * 12 * 0.02 * env.stride
+    torch.testing.assert_close(obs[0, 45:], torch.tensor([math.sin(turn), math.cos(turn)]), atol=1e-5, rtol=0)
+    other = Trotter(2, threads=1, seed=1, stochastic_init=False, **QUIET)
+    other.load_state_dict(env.state_dict())
+    assert torch.equal(other.step(torch.zeros(2, 12)).obs, env.step(torch.zeros(2, 12)).obs)
+    assert env.reset()[0, 45:].tolist() == [0.0, 1.0]
+
+
+def test_joints_near_their_limits_and_power_are_paid_for():
+    env = Trotter(2, threads=1, stochastic_init=False, **QUIET)
+    q, qd = env.q.clone(), env.qd.clone()
+    q[0, 7] = 0.9  # the end of a hip's range, of which 0.9 are soft
+    qd[0, 6] = 2.0
+    paid = env.reward(torch.cat([env.set_state(q, qd), env.privileged], dim=1), torch.zeros(2, 12))
+    assert paid["limits"].tolist() == pytest.approx([-10.0 * 0.09**2, 0.0], abs=1e-4)
+    assert paid["power"][0].item() == pytest.approx(-0.001 * ((76.0**2 + 1.0) ** 0.5 - 1.0), abs=1e-4)  # 38 N m, 2 rad/s
+
+
+def test_phases_are_one_for_each_foot():
+    class Lame(Trotter):
+        phases = (0.0, 0.5)
+
+    with pytest.raises(ValueError, match="phases must be one for each of 4 feet"):
+        Lame(1, threads=1)
+
+
+def test_a_state_from_before_the_first_push_can_be_gone_back_to():
+    env = make(2, push_seconds=0.04)
+    before = env.state_dict()
+    first = [env.step(torch.zeros(2, 12)).obs for _ in range(3)]
+    env.load_state_dict(before)
+    assert all(torch.equal(obs, env.step(torch.zeros(2, 12)).obs) for obs in first)
+
+
+def test_torque_follows_the_joints_whatever_the_order_of_the_actuators():
+    class Reversed(Quadruped):
+        def edit(self, model):
+            model.actuators.reverse()
+
+    angles, rates = torch.linspace(-0.1, 0.1, 12)[None], torch.linspace(1.0, -1.0, 12)[None]
+    action = torch.linspace(-0.3, 0.6, 12)[None]
+    expected = make(1, **QUIET)._torque(angles, rates, action)
+    torch.testing.assert_close(Reversed(1, threads=1, **QUIET)._torque(angles, rates, action.flip(1)), expected)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"commands": ((1.0, 0.0), (0.0, 0.0), (0.0, 0.0))}, "three pairs"),
-        ({"action_delay": -1}, "action_delay"),
-        ({"action_delay": [2, 1]}, "action_delay"),
         ({"push_seconds": 0.0}, "push_seconds"),
     ],
 )

@@ -43,8 +43,8 @@ class ControlTask(BaseEnv):
         device: "cpu" or "cuda[:k]".
         seed: of random starts.
         options: stochastic_init (True), episode_length (None: the task's own), early_termination (True), auto_reset (True),
-            threads (None: as many as torch uses). A task without `random_start` or `failed` (which none of the suite has)
-            has not the option that would switch it off.
+            history (1: how many of the last observations are seen), threads (None: as many as torch uses). A task without
+            `random_start` or `failed` (which none of the suite has) has not the option that would switch it off.
 
     Raises:
         ImportError: without dm_control, for a model of the suite.
@@ -92,7 +92,7 @@ class ControlTask(BaseEnv):
 
     @abstractmethod
     def observe(self, state: State) -> Tensor:
-        """Return the observation (N, obs_dim) of a state."""
+        """Return the observation (N, D) of a state."""
 
     @abstractmethod
     def reward(self, state: State, action: Tensor) -> Reward:
@@ -172,8 +172,7 @@ class ControlTask(BaseEnv):
         qpos, qvel, aim = (part.detach().cpu().double() for part in (q, qd, target))
         worlds = self._sensed(qpos, qvel, torch.zeros_like(qvel), aim)
         self._place(torch.arange(self.num_envs, device=self.device), Worlds(**worlds))
-        self._obs, self._privileged = self._look()
-        return self._obs
+        return self._continue_with(*self._look())
 
     def action_table(self) -> list[ActionRow]:
         """Return what each entry of an action stands for."""
@@ -277,7 +276,7 @@ class ControlTask(BaseEnv):
 
         self.observation_table(), self.privileged_table()
         obs = self._judged("observe", of_state(self.observe), *parts)
-        self._check_returned("observe", obs, self.obs_dim)
+        self._check_returned("observe", obs, self._width)
         privileged = self._judged("observe_privileged", of_state(self.observe_privileged), *parts)
         self._check_returned("observe_privileged", privileged, self.privileged_dim)
         self._check_returned("reward", self._judged("reward", of_state(self.reward), *parts, idle))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from rpo_lightning.envs.legged.velocity_task import VelocityTask
@@ -19,3 +20,4 @@ class Quadruped(VelocityTask):
     privileged_dim: int = 69
     action_scale: ClassVar[float] = 0.5
     feet: ClassVar[tuple[str, ...]] = ("FL_calf", "FR_calf", "RL_calf", "RR_calf")
+    weights: ClassVar[Mapping[str, float]] = {**VelocityTask.weights, "slip": -0.1}

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,9 +14,9 @@ from rpo_lightning.envs.articulated import ArticulatedEnv
 from rpo_lightning.envs.base import Reached, Reward, below
 from rpo_lightning.envs.base_pose import BasePose
 from rpo_lightning.envs.legged import terms
-from rpo_lightning.envs.legged.points import Points
+from rpo_lightning.envs.points import Points
 from rpo_lightning.envs.starts import StartBank, Starts
-from rpo_lightning.envs.tables import Quantity, action_rows, last_actions, positions, vector, velocities
+from rpo_lightning.envs.tables import Quantity, action_rows, angle, last_actions, positions, vector, velocities
 from rpo_lightning.sim import Joint
 
 __all__ = ["VelocityTask"]
@@ -30,15 +31,15 @@ class VelocityTask(ArticulatedEnv):
     the height of its sole [m], how much it touches, and its velocity in world axes [m/s]. The target is the command: forward
     and left [m/s], and the rate of turning [rad/s].
 
-    A subclass says which robot, which of its links carry feet, and may change the weights of the reward.
+    A subclass says which robot, which of its links carry feet, and may change the weights of the reward. With `phases` a
+    clock is seen last, as sine and cosine, and a weight "gait" can pay for feet that follow it.
 
     Args:
         num_envs, device, seed: see `BaseEnv`.
         options: those of `ArticulatedEnv` (here observe_action is True), and commands (three pairs: forward, left, turn),
             command_seconds (5: how long a command lasts), standing (0.1: share of commands that are zero), push (0.5: pushes
             change the base's velocity by up to so much [m/s], horizontally), push_seconds (4: between two), noise (1: times
-            `noise_widths`, the half widths of uniform noise on what the actor sees), action_delay (0: steps by which actions
-            come late, or [low, high], drawn for every episode).
+            `noise_widths`, the half widths of uniform noise on what the actor sees).
     """
 
     target_dim: ClassVar[int] = 3
@@ -63,7 +64,13 @@ class VelocityTask(ArticulatedEnv):
         "lift": -0.05,
         "pose": -0.1,
     }
-    """Of the terms of the reward, see `reward`; per step, velocity 1 where the command is met."""
+    """Of the terms of the reward, see `reward`; per step, velocity 1 where the command is met. Also limits, power, gait."""
+    phases: ClassVar[tuple[float, ...]] = ()
+    """Of each foot in a gait, in cycles: 0, 0.5, 0.5, 0 is a trot; none: no clock. obs_dim and privileged_dim grow by 2."""
+    stride: ClassVar[float] = 2.0
+    """Cycles of the gait in a second."""
+    duty: ClassVar[float] = 0.5
+    """Share of a cycle in which a foot stands."""
     noise_widths: ClassVar[Mapping[str, float]] = {"turning": 0.2, "gravity": 0.05, "angles": 0.01, "rates": 1.5}
 
     @classmethod
@@ -78,7 +85,6 @@ class VelocityTask(ArticulatedEnv):
             "push": 0.5,
             "push_seconds": 4.0,
             "noise": 1.0,
-            "action_delay": 0,
         }
 
     def prepare(self) -> None:
@@ -91,22 +97,31 @@ class VelocityTask(ArticulatedEnv):
         links = [link.name for link in self.model.links]
         if any(link.joint is not Joint.REVOLUTE for link in self.model.links[1:]) or self.model.nd - 6 != self.action_dim:
             raise ValueError(f"{self.name}: the robot {self.robot} must have a free base and hinges that are all driven")
-        soles = [contact for contact in self.model.contacts if links[contact.link] in self.feet]
-        if len(soles) != len(self.feet):
+        touching = self.ground_points()
+        soles = [[point for point in touching if links[point[0]] == foot] for foot in self.feet]
+        if len({len(sole) for sole in soles}) != 1 or not soles[0]:
             raise ValueError(
-                f"{self.name}: feet must name links that touch the ground in one point each, got {self.feet}; "
-                f"points: {', '.join(sorted({links[contact.link] for contact in self.model.contacts}))}"
+                f"{self.name}: feet must name links that touch the ground in equally many points, got {self.feet}; "
+                f"points: {', '.join(sorted(links[link] for link, _, _ in touching))}"
             )
-        self._points = Points(self.model, [(sole.link, sole.point) for sole in soles], self.device)
-        self._radii = torch.tensor([sole.radius for sole in soles], device=self.device)
+        corners = [corner for sole in soles for corner in sole]
+        self._points = Points(self.model, [(link, place) for link, place, _ in corners], self.device)
+        self._radii = torch.tensor([radius for _, _, radius in corners], device=self.device)
         self._stand = self.start_q[:1, 7:]
-        laws = [(servo.gain, *servo.bias) for servo in self.model.actuators]
+        driven = [servo.moment[0][0] for servo in self.model.actuators]
+        order = sorted(range(self.action_dim), key=driven.__getitem__)  # files may list actuators otherwise than joints
+        self._by_joint = torch.tensor(order, device=self.device)
+        laws = [(self.model.actuators[i].gain, *self.model.actuators[i].bias) for i in order]
         self._gain, self._constant, self._by_angle, self._by_rate = torch.tensor(laws, device=self.device).unbind(1)
         self._standing_height = float(self.base.height(self.start_q[:1]))
+        self._weights = torch.tensor(list(self.weights.values()), device=self.device)
+        self._soft = self._soft_limits()
+        if self.phases and len(self.phases) != len(self.feet):
+            raise ValueError(f"{self.name}: phases must be one for each of {len(self.feet)} feet, got {self.phases}")
+        self._offsets = torch.tensor(self.phases, device=self.device)
+        self._phase = self.start_q.new_zeros(self.num_envs)
         self._read_options()
-        self._recent = self.start_q.new_zeros(self._most_late + 1, self.num_envs, self.action_dim)
-        self._late = torch.zeros(self.num_envs, dtype=torch.int64, device=self.device)
-        self._pushes, self._delays = StartBank(), StartBank()
+        self._pushes = StartBank()
 
     def _read_options(self) -> None:
         """Turn options into numbers.
@@ -124,44 +139,64 @@ class VelocityTask(ArticulatedEnv):
             if not given[name] >= self.dt:
                 raise ValueError(f"{self.name}: {name} must be at least a step, {self.dt:g}, got {given[name]}")
         self._command_steps, self._push_steps = (round(given[f"{what}_seconds"] / self.dt) for what in ("command", "push"))
-        delay = given["action_delay"]
-        self._least_late, self._most_late = (delay, delay) if isinstance(delay, int) else map(int, delay)
-        if not 0 <= self._least_late <= self._most_late:
-            raise ValueError(f"{self.name}: action_delay must be steps, 0 or more, or [low, high] of them, got {delay}")
         widths = [self.noise_widths[what] for what in ("turning", "gravity", "angles", "rates")]
         sizes = [3, 3, self.action_dim, self.action_dim]
         turning, down, angles, rates = (torch.full((size,), width) for size, width in zip(sizes, widths, strict=True))
-        noise = torch.cat([turning, down, torch.zeros(3), angles, rates, torch.zeros(self.action_dim)])
+        exact = torch.zeros(self.action_dim + len(self._clock()[0]))
+        noise = torch.cat([turning, down, torch.zeros(3), angles, rates, exact])
         self._noise = given["noise"] * noise.to(self.device)
+
+    # ---- the ground -----------------------------------------------------------------------------------------------
+
+    def ground_points(self) -> list[tuple[int, np.ndarray, float]]:
+        """Return link, centre in its frame (3,) [m] and radius [m] of the spheres by which the robot touches the ground."""
+        return [(contact.link, contact.point, contact.radius) for contact in self.model.contacts]
+
+    def over_ground(self, points: Tensor) -> Tensor:
+        """Return how far points (N, P, 3) are from the ground below them (N, P) [m]."""
+        return (points * self.base.up).sum(-1) - float(self.model.ground)
+
+    def base_height(self, q: Tensor, qd: Tensor) -> Tensor:
+        """Return how high the base is over the ground about it (N, 1) [m]."""
+        return self._points.base(q, qd).height
 
     # ---- what is seen and paid ------------------------------------------------------------------------------------
 
     def observe(self, q: Tensor, qd: Tensor, action: Tensor) -> Tensor:
-        """Return what the actor sees (N, 9 + 3 A), see the class."""
+        """Return what the actor sees (N, 9 + 3 A or 2 more), see the class."""
         measured = self._measured(q, qd, action)
         if not self.options["noise"]:
             return measured
         return measured + self._noise * (2.0 * torch.rand(measured.shape, generator=self.generator) - 1.0).to(self.device)
 
     def observe_privileged(self, q: Tensor, qd: Tensor, action: Tensor) -> Tensor:
-        """Return what the critic sees besides (N, 13 + 3 A + 5 F), see the class."""
-        position, velocity = self._points(q, qd)
-        sole = position @ self.base.up - self.model.ground - self._radii
-        height = (self.base.height(q) - self._standing_height)[:, None]
-        own = self.base.local(q, self.base.velocity(q, qd))
+        """Return what the critic sees besides (N, 13 + 3 A + 5 F or 2 more), see the class."""
+        sole, velocity = self.soles(q, qd)
+        own = self._points.base(q, qd).velocity
+        height = self.base_height(q, qd) - self._standing_height
         return torch.cat([self._measured(q, qd, action), own, height, sole, terms.contact(sole), velocity.flatten(1)], dim=1)
+
+    def soles(self, q: Tensor, qd: Tensor) -> tuple[Tensor, Tensor]:
+        """Return how high soles are over the ground (N, F) [m], and how their middles move in world axes (N, F, 3) [m/s].
+
+        A sole of several points is as high as the lowest of them, rounded off over 3 mm.
+        """
+        position, velocity = self._points(q, qd)
+        height = self.over_ground(position) - self._radii
+        feet = len(self.feet)
+        height, velocity = height.view(len(q), feet, -1), velocity.view(len(q), feet, -1, 3)
+        return terms.lowest(height, 0.003), velocity.mean(2)
 
     def quantities(self) -> list[Quantity]:
         """Name what the actor sees."""
         return [
             *vector("angular velocity", "rad/s", "base"),
             *vector("gravity", "", "base"),
-            Quantity("command forward", "m/s", "base"),
-            Quantity("command left", "m/s", "base"),
-            Quantity("command turn", "rad/s", "base"),
+            *(row._replace(name=f"command {row.name}") for row in self.target_quantities()),
             *(row._replace(name=f"{row.name} less that of the start pose") for row in positions(self.model)[7:]),
             *velocities(self.model)[6:],
             *last_actions(action_rows(self.model)),
+            *(angle("gait", "sine", "cosine") if self.phases else []),
         ]
 
     def privileged_quantities(self) -> list[Quantity]:
@@ -176,11 +211,13 @@ class VelocityTask(ArticulatedEnv):
         ]
 
     def reward(self, obs: Tensor, action: Tensor) -> Reward:
-        """Return the terms of `weights`, each times its weight; all but the first two are costs."""
+        """Return the terms of `weights`, each times its weight; all but velocity and turning are costs."""
         feet, n = len(self.feet), self.action_dim
-        seen = obs[:, self.obs_dim :]  # without noise
-        turning, down, command, angles, rates, last = seen[:, : self.obs_dim].split([3, 3, 3, n, n, n], dim=1)
-        velocity, height, lifted, touching, moving = seen[:, self.obs_dim :].split([3, 1, feet, feet, 3 * feet], dim=1)
+        own = type(self).obs_dim
+        exact, seen = obs[:, own:].tensor_split([own], dim=1)  # without noise
+        widths = [3, 3, 3, n, n, n, own - 9 - 3 * n]
+        turning, down, command, angles, rates, last, clock = exact.split(widths, dim=1)
+        velocity, height, lifted, touching, moving = seen[:, : 4 + 5 * feet].split([3, 1, feet, feet, 3 * feet], dim=1)
         horizontal = self.base.horizontal(moving.view(-1, feet, 3))
         paid = {
             "velocity": terms.tracking(velocity[:, :2] - command[:, :2], 0.1),
@@ -195,12 +232,20 @@ class VelocityTask(ArticulatedEnv):
             "lift": terms.lift(lifted, horizontal, self.swing),
             "pose": terms.squared(angles),
         }
-        return {name: weight * paid[name] for name, weight in self.weights.items()}
+        if "limits" in self.weights:
+            paid["limits"] = terms.limits(angles, *self._soft)
+        if "power" in self.weights:
+            paid["power"] = terms.power(self._torque(angles, rates, action), rates)
+        if "gait" in self.weights:
+            paid["gait"] = terms.gait(lifted, self._standing(clock, command), self.swing)
+        weighed = torch.stack([paid[name] for name in self.weights], dim=1) * self._weights
+        return dict(zip(self.weights, weighed.unbind(1), strict=True))
 
     def failed(self, obs: Tensor) -> Tensor:
         """Return which robots have fallen: too low, or tilted by more than 60 degrees."""
-        seen = obs[:, self.obs_dim :]
-        low = seen[:, self.obs_dim + 3] < (self.lowest - 1.0) * self._standing_height
+        own = type(self).obs_dim
+        seen = obs[:, own:]
+        low = seen[:, own + 3] < (self.lowest - 1.0) * self._standing_height
         return low | (seen[:, 5] > -0.5)
 
     # ---- what is drawn --------------------------------------------------------------------------------------------
@@ -211,6 +256,14 @@ class VelocityTask(ArticulatedEnv):
         command = low + (high - low) * torch.rand(self.num_envs, 3, generator=self.generator)
         still = torch.rand(self.num_envs, 1, generator=self.generator) < self.options["standing"]
         return command.masked_fill(still, 0.0).to(self.device)
+
+    def target_quantities(self) -> list[Quantity]:
+        """Name what a command is."""
+        return [Quantity("forward", "m/s", "base"), Quantity("left", "m/s", "base"), Quantity("turn", "rad/s", "base")]
+
+    def target_range(self) -> tuple[Tensor, Tensor]:
+        """Return between what commands are drawn."""
+        return self._commands
 
     def target_done(self, obs: Tensor) -> Tensor:
         """Return where a command's time is over."""
@@ -225,49 +278,33 @@ class VelocityTask(ArticulatedEnv):
 
     # ---- a step ---------------------------------------------------------------------------------------------------
 
-    def in_effect(self, action: Tensor) -> Tensor:
-        """Return the action of some steps ago, (N, A), where actions come late."""
-        if not self._most_late:
-            return action
-        self._recent = torch.cat([action[None], self._recent[:-1]])
-        return self._recent[self._late, torch.arange(self.num_envs, device=self.device)]
-
-    def detach(self) -> Tensor:
-        """Cut the graph at the present state; return its observation."""
-        self._recent = self._recent.detach()
-        return super().detach()
-
     def reseed(self, seed: int) -> None:
         """Let all that is drawn from here on be of another seed."""
         super().reseed(seed)
         self._pushes.clear()
-        self._delays.clear()
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything the future depends on."""
-        banks = {"pushes": self._pushes, "delays": self._delays}
-        kept = {f"{name}.{key}": value for name, bank in banks.items() for key, value in bank.state_dict().items()}
-        return {**super().state_dict(), **kept, "recent": self._recent.detach().clone(), "late": self._late.clone()}
+        pushes = {f"pushes.{key}": value for key, value in self._pushes.state_dict().items()}
+        return {**super().state_dict(), **pushes, "phase": self._phase.clone()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue exactly where `state_dict` was taken, on this device or another."""
+        self._pushes = StartBank()  # of which the state may have none yet
         super().load_state_dict(state)
         self._pushes.load_state_dict(below("pushes.", state))
-        self._delays.load_state_dict(below("delays.", state))
-        self._recent, self._late = (state[name].to(self.device, copy=True) for name in ("recent", "late"))
+        self._phase = state["phase"].to(self.device, copy=True)
 
     # ---- inside ---------------------------------------------------------------------------------------------------
 
     def _advance(self, action: Tensor) -> Reached:
         if self.options["push"]:
             self._push(((self.progress + 1) % self._push_steps == 0).nonzero()[:, 0])
+        self._phase = (self._phase + self.stride * self.dt) % 1.0
         return super()._advance(action)
 
     def _begin(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        if self._most_late:
-            self._recent = self._recent.index_fill(1, rows, 0.0)
-            late = self._delays.take(len(rows), self._draw_delays)["late"].to(self.device)
-            self._late = self._late.index_copy(0, rows, late)
+        self._phase = self._phase.index_fill(0, rows, 0.0)
         return super()._begin(rows)
 
     def _push(self, rows: Tensor) -> None:
@@ -280,15 +317,29 @@ class VelocityTask(ArticulatedEnv):
         velocity = self.base.horizontal(self.uniform(-1.0, 1.0, 3))
         return {"velocity": self.options["push"] * velocity}
 
-    def _draw_delays(self) -> Starts:
-        return {"late": torch.randint(self._least_late, self._most_late + 1, (self.num_envs,), generator=self.generator)}
-
     def _measured(self, q: Tensor, qd: Tensor, action: Tensor) -> Tensor:
-        """Return what a robot measures (N, 9 + 3 A), without noise."""
-        turning = self.base.local(q, self.base.angular_velocity(qd))
-        return torch.cat([turning, self.base.down(q), self.target, q[:, 7:] - self._stand, qd[:, 6:], action], dim=1)
+        """Return what a robot measures (N, 9 + 3 A), without noise, and its clock."""
+        turning, down, _, _ = self._points.base(q, qd)
+        return torch.cat([turning, down, self.target, q[:, 7:] - self._stand, qd[:, 6:], action, self._clock()], dim=1)
+
+    def _clock(self) -> Tensor:
+        """Return sine and cosine (N, 2) of the gait's phase; nothing (N, 0) without a gait."""
+        turn = 2.0 * math.pi * self._phase[:, None]
+        return torch.cat([turn.sin(), turn.cos()], dim=1) if self.phases else turn[:, :0]
+
+    def _standing(self, clock: Tensor, command: Tensor) -> Tensor:
+        """Return how much feet should stand (N, F) by a clock (N, 2): all, where the command (N, 3) is to stand."""
+        phase = torch.atan2(clock[:, :1], clock[:, 1:]) / (2.0 * math.pi) + self._offsets
+        still = (command == 0.0).all(1, keepdim=True)
+        return terms.stance(phase, self.duty).masked_fill(still, 1.0)
+
+    def _soft_limits(self) -> tuple[Tensor, Tensor]:
+        """Return 0.9 of the ranges of the joints about their middles (A,), as angles less those of the start pose [rad]."""
+        ends = torch.tensor([[link.lower, link.upper] for link in self.model.links[1:]], device=self.device).float()
+        inward = 0.05 * (ends[:, 1] - ends[:, 0]).nan_to_num(posinf=0.0)  # of joints that turn for ever: none
+        return ends[:, 0] + inward - self._stand[0], ends[:, 1] - inward - self._stand[0]
 
     def _torque(self, angles: Tensor, rates: Tensor, action: Tensor) -> Tensor:
-        """Return what servos pull with (N, A) [N m], before any clamp."""
-        control = self._drive.controls(action)
+        """Return what servos pull with (N, A) [N m], before any clamp, in the order of the joints."""
+        control = self._drive.controls(action)[:, self._by_joint]
         return self._gain * control + self._constant + self._by_angle * (angles + self._stand) + self._by_rate * rates

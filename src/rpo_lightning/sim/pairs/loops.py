@@ -46,7 +46,7 @@ class Loops:
         self.grid = next((table.grid for table in self.tables if table.grid[0]), (0, 0))
 
     def declare(self, adjoint: bool) -> str:
-        """Return declarations of the arrays, the tables, and the look-up of heights."""
+        """Return declarations of the arrays and the tables."""
         count = len(self.links)
         text = APART + f"lane bp[{BODY * count}], bw[{6 * count}];\n"
         if adjoint:
@@ -62,9 +62,15 @@ class Loops:
                 kept = rows[:, _varying(rows)]
                 if kept.size:
                     text += _array(f"{name}_constants_{index}", "float", kept)
-        if self.grid[0]:
-            text += _HEIGHT.replace("ROWS", str(self.grid[0])).replace("COLUMNS", str(self.grid[1]))
         return text
+
+    def look_up(self) -> str:
+        """Return the function that finds heights, which reads `par`, if anything needs it."""
+        if not self.grid[0]:
+            return ""
+        named = self.parameters.columns.get("terrain")
+        field = "terrains == 1 ? 0 : env" if named is None else _CHOSEN.replace("COLUMN", str(named.start))
+        return _HEIGHT.replace("FIELD", field).replace("ROWS", str(self.grid[0])).replace("COLUMNS", str(self.grid[1]))
 
     def inputs(self, trace: Trace, name: str, width: int) -> list[list[Expr]]:
         """Return the symbols of one of the arrays, by body."""
@@ -171,12 +177,16 @@ _HEIGHT = """auto height = [&](lane i, lane j) -> lane {
     lane out;
     for (int l = 0; l < lanes; ++l) {
         const int env = first + l < num_envs ? first + l : num_envs - 1;
-        const size_t start = terrains == 1 ? 0 : (size_t)env * (ROWS * COLUMNS);
-        at(out, l) = terrain.data[start + (int)at(i, l) * COLUMNS + (int)at(j, l)];
+        const int field = FIELD;
+        const float* heights = terrain.data + (size_t)field * (ROWS * COLUMNS);
+        at(out, l) = heights[(int)at(i, l) * COLUMNS + (int)at(j, l)];
     }
     return out;
 };
 """
+
+# false for what is no number
+_CHOSEN = "at(par[COLUMN], l) > 0.0f && at(par[COLUMN], l) < terrains - 0.5f ? (int)(at(par[COLUMN], l) + 0.5f) : 0"
 
 
 def _varying(rows: np.ndarray) -> np.ndarray:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from rpo_lightning.envs.legged.points import Points
+from rpo_lightning.envs.base_pose import BasePose
+from rpo_lightning.envs.points import Points
 from rpo_lightning.sim import Joint, load_mjcf, to_mujoco
 
 ROBOTS = files("rpo_lightning") / "robots"
@@ -44,24 +45,30 @@ def test_points_are_where_mujoco_has_them_and_move_as_there(name):
             np.testing.assert_allclose(velocities[env, k], jacobian @ data.qvel, atol=1e-5)
 
 
-def test_gradients_of_points_equal_differences():
+def test_a_state_is_measured_once_and_anew_where_it_has_changed():
     model = load_mjcf(str(ROBOTS / "quadruped.xml"))
-    points = Points(model, [(3, np.array([0.0, 0.0, -0.213])), (0, np.zeros(3))])
-    for module in points._levels:
-        for name, value in vars(module).items():
-            if isinstance(value, torch.Tensor) and value.is_floating_point():
-                setattr(module, name, value.double())
-    points._at = [(links, places.double()) for links, places in points._at]
-    q, qd = (state.double().requires_grad_() for state in states(model, 2))
-    assert torch.autograd.gradcheck(lambda *state: points(*state), (q, qd))
+    points = Points(model, [(3, np.array([0.0, 0.0, -0.213]))])
+    q, qd = states(model)
+    with torch.no_grad():
+        first = points(q, qd)[0]
+        assert points(q, qd)[0] is first
+    q.requires_grad_()
+    assert points(q, qd)[0].requires_grad
+    with torch.no_grad():
+        q[:, 0] += 1.0
+    torch.testing.assert_close(points(q, qd)[0], first + torch.tensor([1.0, 0.0, 0.0]))
+    with torch.inference_mode():
+        q = q + 1.0
+        before = points(q, qd)[0]
+        q[:, 0] += 1.0
+        torch.testing.assert_close(points(q, qd)[0], before + torch.tensor([1.0, 0.0, 0.0]))
 
 
-def test_a_ball_joint_on_the_way_is_refused(tmp_path):
-    file = tmp_path / "ball.xml"
-    file.write_text(
-        '<mujoco><worldbody><body name="b"><joint name="swing" type="ball"/><geom size="0.1" pos="0 0 -1"/></body>'
-        '<geom type="plane" size="1 1 1"/></worldbody></mujoco>'
-    )
-    model = load_mjcf(file, contact=(1000.0, 10.0, 10.0, 0.5))
-    with pytest.raises(ValueError, match="ball joint"):
-        Points(model, [(0, np.zeros(3))])
+def test_a_base_moves_as_its_pose_says():
+    model = load_mjcf(str(ROBOTS / "ant.xml"))  # y is up
+    q, qd = states(model)
+    pose, base = BasePose(model), Points(model, []).base(q, qd)
+    torch.testing.assert_close(base.turning, pose.local(q, pose.angular_velocity(qd)))
+    torch.testing.assert_close(base.down, pose.down(q))
+    torch.testing.assert_close(base.velocity, pose.local(q, pose.velocity(q, qd)), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(base.height[:, 0], pose.height(q))

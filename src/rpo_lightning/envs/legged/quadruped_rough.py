@@ -1,0 +1,150 @@
+"""The quadruped on slopes, bumps, stairs and blocks."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rpo_lightning.envs.arguments import check_tensor
+from rpo_lightning.envs.legged.quadruped import Quadruped
+from rpo_lightning.envs.legged.terrain import KINDS, Ground, field_of, height_fields
+from rpo_lightning.envs.tables import Quantity
+
+__all__ = ["QuadrupedRough"]
+
+_LEVELS = 11
+_AHEAD, _ASIDE = (-0.45, -0.3, -0.15, 0.0, 0.15, 0.3, 0.45), (-0.3, -0.15, 0.0, 0.15, 0.3)
+
+
+class QuadrupedRough(Quadruped):
+    """Walk as commanded on ground that is not level: what `Quadruped` does and sees, blind, with a critic that sees ground.
+
+    Environment i is on the kind of ground i modulo the number of kinds, at its own difficulty, which can be set between
+    steps and counts from its next episode on: eleven fields of each kind, 12.8 m wide, are made once, and all environments
+    share them. Episodes begin within 1.5 m of the middle; most end within the field, beyond it the ground is level. Heights
+    of feet and base, and what is a fall, are relative to the ground below. The critic sees besides how much higher the
+    ground is than where the base would stand, at 35 points around it, turned with it [m].
+
+    Args:
+        num_envs, device, seed: see `BaseEnv`.
+        options: those of `VelocityTask`, and terrain (None: all kinds of `terrain.KINDS`, or names of some), difficulty
+            ([0, 1]: a number, or a range over which environments are spread evenly), terrain_seed (0: of what is random in
+            the ground).
+    """
+
+    name: ClassVar[str] = "quadruped_rough"
+    robot: ClassVar[str] = "quadruped_rough.xml"
+    privileged_dim: int = 69 + len(_AHEAD) * len(_ASIDE)
+    swing: ClassVar[float] = 0.1
+    parameter_names: ClassVar[tuple[str, ...]] = ("terrain",)
+
+    @classmethod
+    def option_defaults(cls) -> dict[str, Any]:
+        """Return the options of this task and their values if not given."""
+        return {**super().option_defaults(), "terrain": None, "difficulty": (0.0, 1.0), "terrain_seed": 0}
+
+    def terrain(self) -> Tensor:
+        """Return the fields of all kinds that were asked for, level by level.
+
+        Raises:
+            ValueError: for a kind that does not exist.
+        """
+        kinds = self.options["terrain"]
+        kinds = [kinds] if isinstance(kinds, str) else list(KINDS if kinds is None else kinds)
+        if not kinds or set(kinds) - set(KINDS):
+            raise ValueError(f"{self.name}: terrain must name some of {', '.join(KINDS)}, got {self.options['terrain']}")
+        self.kinds: list[str] = kinds
+        return height_fields(kinds, _LEVELS, self.options["terrain_seed"], field_of(self.model))
+
+    def prepare(self) -> None:
+        """Compute what observation and reward need of robot and ground.
+
+        Raises:
+            ValueError: as `VelocityTask`, and for a difficulty that is not within 0 ... 1.
+        """
+        self._ground = Ground(self.model, self.simulator.terrain)
+        given = self.options["difficulty"]
+        low, high = (given, given) if isinstance(given, (int, float)) else given
+        if not 0.0 <= low <= high <= 1.0:
+            raise ValueError(f"{self.name}: difficulty must be within 0 ... 1, or low, high, got {given}")
+        rows = torch.arange(self.num_envs, device=self.device) // len(self.kinds)
+        self._difficulty = low + (high - low) * rows / max(1, int(rows.max()))
+        ahead, aside = torch.meshgrid(torch.tensor(_AHEAD), torch.tensor(_ASIDE), indexing="ij")
+        self._around = torch.stack([ahead.flatten(), aside.flatten()], 1).to(self.device)
+        self._column = self.simulator.parameters.columns["terrain"].start
+        super().prepare()
+
+    @property
+    def difficulty(self) -> Tensor:
+        """How difficult the ground of each environment's next episode is, (N,) within 0 ... 1; can be set."""
+        return self._difficulty
+
+    @difficulty.setter
+    def difficulty(self, values: Tensor) -> None:
+        check_tensor(self.name, "difficulty", values, (self.num_envs,), self.device)
+        self._difficulty = values.clamp(0.0, 1.0)
+
+    def ground_points(self) -> list[tuple[int, np.ndarray, float]]:
+        """Return link, centre in its frame (3,) [m] and radius [m] of the spheres by which the robot touches the ground."""
+        pairs = ((self.model.geoms[pair.first], self.model.geoms[pair.second]) for pair in self.model.pairs)
+        return [
+            (one.link, one.pos, float(one.size[0])) for one, two in pairs if (one.kind, two.kind) == ("sphere", "hfield")
+        ]
+
+    def over_ground(self, points: Tensor) -> Tensor:
+        """Return how far points (N, P, 3) are from the ground below them (N, P) [m]."""
+        return self._ground.distance(points, self.field)
+
+    def base_height(self, q: Tensor, qd: Tensor) -> Tensor:
+        """Return how high the base is over the mean of the ground about it (N, 1) [m]."""
+        return q[:, 2:3] - self._ground_around(q).mean(1, keepdim=True)
+
+    def observe_privileged(self, q: Tensor, qd: Tensor, action: Tensor) -> Tensor:
+        """Return what the critic sees besides (N, 104), see the class."""
+        around = self._ground_around(q) - (q[:, 2:3] - self._standing_height)
+        return torch.cat([super().observe_privileged(q, qd, action), around], dim=1)
+
+    def privileged_quantities(self) -> list[Quantity]:
+        """Name what only the critic sees."""
+        places = self._around.tolist()
+        ground = [Quantity(f"ground {x:g} m ahead, {y:g} m left, over where it stands", "m", "base") for x, y in places]
+        return [*super().privileged_quantities(), *ground]
+
+    def random_start(self) -> tuple[Tensor, Tensor]:
+        """Draw starts as of `VelocityTask`, within 1.5 m of the middle along x and y."""
+        return _moved(*super().random_start(), torch.nn.functional.pad(self.uniform(-1.5, 1.5, 2), (0, 1)))
+
+    def placed(self, rows: Tensor, q: Tensor, qd: Tensor) -> tuple[Tensor, Tensor]:
+        """Choose the ground of the episodes in `rows` (M,), and lift starts by as much as it is under the highest foot."""
+        level = (self._difficulty[rows] * (_LEVELS - 1)).round()
+        field = rows % len(self.kinds) * _LEVELS + level.long()
+        self._parameters = self._parameters.index_put((rows, torch.full_like(rows, self._column)), field.float())
+        lift = self._ground.height(self._points(q, qd)[0], field).amax(1)
+        return _moved(q, qd, lift[:, None] * self.base.up)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything the future depends on."""
+        return {**super().state_dict(), "difficulty": self._difficulty.clone()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue exactly where `state_dict` was taken, on this device or another."""
+        super().load_state_dict(state)
+        self._difficulty = state["difficulty"].to(self.device, copy=True)
+
+    def _ground_around(self, q: Tensor) -> Tensor:
+        """Return heights of the ground (N, S) [m] at the points around the base, turned with it about up."""
+        heading = self.base.heading(q)[:, None]
+        sine, cosine = heading.sin(), heading.cos()
+        x, y = self._around.unbind(1)
+        points = q[:, None, :2] + torch.stack([cosine * x - sine * y, sine * x + cosine * y], -1)
+        return self._ground.height(points, self.field)
+
+
+def _moved(q: Tensor, qd: Tensor, by: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the state with the base moved by (N, 3) [m]; its rates are a twist about the world's origin."""
+    q = torch.cat([q[:, :3] + by, q[:, 3:]], dim=1)
+    linear = qd[:, 3:6] - torch.linalg.cross(qd[:, :3], by)
+    return q, torch.cat([qd[:, :3], linear, qd[:, 6:]], dim=1)

@@ -1,0 +1,30 @@
+"""What scripts/evaluate_velocity.py measures of motions that are known."""
+
+from types import SimpleNamespace
+
+import evaluate_velocity
+import pytest
+import torch
+
+from rpo_lightning import make
+
+
+def test_figures_of_robots_that_stand_are_their_commands():
+    env = make("quadruped", 8, threads=1, auto_reset=False, episode_length=60, noise=0.0, push=0.0, standing=0.0)
+    command = env.target.clone()
+    still = SimpleNamespace(act=lambda obs: torch.zeros(8, 12))
+    figures = evaluate_velocity.measure(still, env)
+    assert (figures["episodes"], figures["falls"], figures["action_change"]) == (8, 0, 0.0)
+    assert figures["velocity_error"] == pytest.approx(command[:, :2].norm(dim=1).mean().item(), abs=0.1)
+    assert figures["turning_error_settled"] == pytest.approx(command[:, 2].abs().mean().item(), abs=0.02)
+    assert 0.0 < figures["sliding"] < 0.1
+
+
+def test_what_has_fallen_counts_no_more():
+    env = make("quadruped", 8, threads=1, auto_reset=False, episode_length=100, noise=0.0, push=0.0, stochastic_init=False)
+    folding = SimpleNamespace(act=lambda obs: torch.tensor([0.0, 1.0, 1.0] * 4).expand(8, -1))
+    figures = evaluate_velocity.measure(folding, env)
+    assert figures["falls"] == 8
+    assert figures["action_change"] > 0.0
+    short = make("quadruped", 8, threads=1, auto_reset=False, episode_length=60, noise=0.0, push=0.0, stochastic_init=False)
+    assert evaluate_velocity.measure(folding, short)["velocity_error"] == pytest.approx(figures["velocity_error"], abs=1e-4)
