@@ -7,7 +7,7 @@ import torch
 import yaml
 
 import rpo_lightning
-from rpo_lightning import fine_tuning, policies, runs
+from rpo_lightning import fine_tuning, policies, pretrained, runs
 from rpo_lightning.algorithms import GIPPO, RPO, SAPO
 from rpo_lightning.cli import main
 from rpo_lightning.nn import FreeStdActor
@@ -138,6 +138,10 @@ def test_a_run_begins_at_the_level_of_its_source_and_goes_on_by_itself(command, 
 
 def test_mistakes_are_told_in_a_line(folder, capsys):
     assert "No policy at none.pt." in refused(capsys, "fit", "--config", "tiny.yaml", "--init_from=none.pt")
+    for command, policy in (("fit", "ant"), ("fabric", str(pretrained.find("ant")))):
+        line = refused(capsys, command, "--config", "tiny.yaml", f"--ckpt_path={policy}")
+        assert f"error: {policy} is a policy: it has no state of training" in line
+        assert f"--init_from {policy} begins a new run with its weights" in line
     line = refused(capsys, "fit", "--config", "tiny.yaml", "--init_from=ant")
     assert "it was trained with 37 observations, and this task has 3" in line
     assert not (folder / "runs").exists()

@@ -1,6 +1,7 @@
 """Tasks that `rpo-lightning new-task` writes."""
 
 import importlib
+import subprocess
 import sys
 
 import pytest
@@ -9,7 +10,7 @@ import yaml
 
 from rpo_lightning import cli
 from rpo_lightning.envs.legged.velocity_task import VelocityTask
-from tests.command_line import refused
+from tests.command_line import environment, refused
 
 LEGS = """<mujoco><compiler angle="radian"/><worldbody><geom type="plane" size="1 1 1"/><body name="trunk" pos="0 0 {height}"><freejoint name="base"/>
   <geom type="box" size="0.2 0.1 0.05" mass="4"/>{legs}</body></worldbody><actuator>{actuators}</actuator></mujoco>"""
@@ -61,7 +62,9 @@ def test_a_walker_with_servos_gets_a_task_of_commands(folder, capsys):
 
 def test_the_written_test_passes_and_the_written_configuration_trains(folder):
     new("my_dog", "quadruped.xml")
-    assert pytest.main(["-q", "-p", "no:xdist", "-p", "no:cacheprovider", "test_my_dog.py"]) == 0
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider", "test_my_dog.py"]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
     short = ["--data.num_envs=8", "--data.horizon=4", "--model.init_args.total_env_steps=64"]
     cli.main(["fit", "--config", "my_dog.yaml", *short])
     assert list(folder.glob("runs/my_dog/rpo/seed_0/policy.pt"))
@@ -82,7 +85,7 @@ def test_constants_that_the_file_lacks_are_proposed_and_fit(folder, tmp_path):
 
 def test_motors_become_servos_for_walking_as_commanded(folder, tmp_path):
     file = legs(tmp_path, '<motor joint="{j}" ctrlrange="-12 12" ctrllimited="true"/>', height=0.5)
-    text = "motors_to_servos(model, kp=20, kv=0.5)"
+    text = "motors_to_servos(model, error=0.6)"
     assert not issubclass(new("my_plain", file), VelocityTask)
     robot = new("my_legs", file, "--kind", "velocity")
     assert text in (folder / "my_legs.py").read_text()
@@ -138,7 +141,7 @@ def test_what_cannot_be_done_is_told_in_a_line(folder, tmp_path, capsys):
         '<actuator><motor joint="j"/><intvelocity joint="j" actrange="-1 1"/></actuator></mujoco>'
     )
     line = refused(capsys, "new-task", "my_muscle", "--robot", str(file))
-    assert 'new-task takes it as --drop \'["actuator"]\'' in line
+    assert "new-task takes it as --drop '[\"actuator\"]'" in line
     assert not list(folder.glob("*.py"))
     new("my_muscle", file, "--drop", '["actuator"]')
     assert 'drop = ("actuator",)' in (folder / "my_muscle.py").read_text()

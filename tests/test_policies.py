@@ -3,6 +3,7 @@
 import sys
 import textwrap
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -125,6 +126,22 @@ def test_a_file_that_does_not_say_how_it_is_built_is_refused_in_a_sentence(folde
     torch.save(content, other)
     with pytest.raises(ValueError, match="does not fit its own network: size mismatch for actor"):
         load_policy(other)
+
+
+def test_a_configuration_beside_it_that_is_older_is_named_with_the_way_out(folder, capsys):
+    call("fit", "--trainer.max_steps=1", "--data.env=tests.toy.PointMass")
+    policy, config = RUN / "policy.pt", RUN / "config.yaml"
+    whole = config.read_text()
+    config.write_text(whole.replace("kl_coef:", "kl_control: true\n    kl_coef:", 1))
+    line = refused(capsys, "validate", "--ckpt_path", str(policy))
+    assert line.startswith(f"rpo-lightning: error: {config}, which lies with the checkpoint, cannot be read by this version")
+    assert "there is no option 'kl_control'. The checkpoint says by itself how it was made" in line
+    policy.rename("alone.pt")
+    main(["predict", "--ckpt_path", "alone.pt", "--episodes=2", "--output=alone.npz"])
+    # what the user has written is not the file's fault
+    Path("alone.pt").rename(policy)
+    config.write_text(whole)
+    assert str(config) not in refused(capsys, "validate", "--ckpt_path", str(policy), "--model.init_args.kl_contrl=1")
 
 
 @pytest.mark.parametrize("name", pretrained.names())

@@ -175,6 +175,8 @@ def test_what_is_no_checkpoint_is_told_in_a_sentence_that_says_what_can_be_done(
         assert "weights_only" not in line
         if kind == "older":
             assert "start a new run" in line
+        elif kind == "policy":
+            assert f"--init_from {last} begins a new run with its weights" in line
         else:
             assert "best.ckpt" in line
     if kind != "policy":

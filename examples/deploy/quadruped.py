@@ -27,7 +27,7 @@ def observe(qpos: np.ndarray, qvel: np.ndarray, stand: np.ndarray, command: np.n
 def run(policy: str, robot: str, cone: str = "pyramidal") -> str:
     """Return what became of 16 episodes of 20 s, each of four commands up to 1 m/s and 1 rad/s."""
     session, rng = onnxruntime.InferenceSession(policy), np.random.default_rng(0)
-    told = {name: json.loads(session.get_modelmeta().custom_metadata_map[name]) for name in ("dt", "start")}
+    told = {name: json.loads(session.get_modelmeta().custom_metadata_map[name]) for name in ("dt", "start", "history")}
     model, stand = mujoco.MjModel.from_xml_path(robot), np.array(told["start"])[7:]
     model.opt.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     model.opt.cone = getattr(mujoco.mjtCone, f"mjCONE_{cone.upper()}")
@@ -39,7 +39,8 @@ def run(policy: str, robot: str, cone: str = "pyramidal") -> str:
             if step % round(COMMAND_SECONDS / told["dt"]) == 0:
                 command = rng.uniform(-1.0, 1.0, 3)
             obs = observe(data.qpos, data.qvel, stand, command, action)
-            action, control = (out[0] for out in session.run(["action", "control"], {"obs": obs[None]}))
+            seen = np.tile(obs, told["history"]) if step == 0 else np.concatenate([obs, seen])[: len(seen)]
+            action, control = (out[0] for out in session.run(["action", "control"], {"obs": seen[None]}))
             data.ctrl[:] = control
             mujoco.mj_step(model, data, round(told["dt"] / model.opt.timestep))
             error = np.array([*inward(data.qpos[3:7], data.qvel[:3])[:2], data.qvel[5]]) - command

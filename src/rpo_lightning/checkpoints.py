@@ -11,7 +11,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from rpo_lightning import __version__
 from rpo_lightning.files import write_tensors
 
-__all__ = ["CheckpointFiles", "check_checkpoint", "counters", "read_checkpoint", "read_file"]
+__all__ = ["CheckpointFiles", "check_checkpoint", "counters", "no_state_of_training", "read_checkpoint", "read_file"]
 
 ZIP = b"PK\x03\x04"
 """What a file of `torch.save` begins with."""
@@ -66,7 +66,7 @@ def check_checkpoint(content: dict[str, Any], path: Path) -> None:
         ValueError: if it is not.
     """
     if "policy" in content:
-        raise ValueError(f"{path} is a policy, no checkpoint that a run can be continued from. {_way_out(path)}")
+        raise ValueError(no_state_of_training(path))
     if "rpo_lightning" not in content or "state_dict" not in content:
         raise ValueError(f"{path} is no checkpoint of rpo-lightning. {_way_out(path)}")
     version = content["rpo_lightning"].get("version")
@@ -75,6 +75,14 @@ def check_checkpoint(content: dict[str, Any], path: Path) -> None:
             f"{path} was written by {f'version {version}' if version else 'an older version'} of rpo-lightning, this is "
             f"{__version__}: go on with that version, or start a new run."
         )
+
+
+def no_state_of_training(policy: Path | str) -> str:
+    """Return what is said to somebody who would go on with a run from a policy."""
+    return (
+        f"{policy} is a policy: it has no state of training (critics, optimizers, counters) that a run could go on from. "
+        f"--init_from {policy} begins a new run with its weights."
+    )
 
 
 def _way_out(path: Path) -> str:

@@ -44,7 +44,7 @@ def overheard() -> Iterator[list[str]]:
         log.removeHandler(catcher)
 
 
-def _file(name: str, drop: tuple[str, ...]) -> Model:
+def _file(name: Path, drop: tuple[str, ...]) -> Model:
     """Read a file, and if it lacks constants of contact or limits, with some that only the description sees."""
     try:
         return load_mjcf(name, drop=drop)
@@ -182,11 +182,13 @@ def main(arguments: list[str], description: str) -> None:
     Raises:
         FileNotFoundError, ValueError: if it cannot be read or made. SystemExit: 2 for an unknown option, told in one line.
     """
-    from rpo_lightning import envs
+    from rpo_lightning import envs, robots
     from rpo_lightning.cli.parser import FriendlyParser
 
     parser = FriendlyParser(prog="rpo-lightning describe", description=description, allow_abbrev=False)
-    parser.add_argument("robot", type=str, help="An MJCF or URDF file, or a task, or a class path such as my_robot.MyRobot.")
+    parser.add_argument(
+        "robot", type=str, help="An MJCF or URDF file, public/NAME, or a task, or a class path such as my_robot.MyRobot."
+    )
     parser.add_argument("--drop", type=list[str], default=[], help='What to leave out of a file: ["tendon", "equality"].')
     parser.add_argument("--options", type=dict, default={}, help='Of the task: {"observe_parameters": true}.')
     parser.add_argument("--format", type=str, default="text", help=f"Of a task's tables: {', '.join(_FORMATS)}.")
@@ -194,10 +196,10 @@ def main(arguments: list[str], description: str) -> None:
     if given.format not in _FORMATS:
         raise ValueError(f"--format must be one of {', '.join(_FORMATS)}, not {given.format!r}")
     with overheard() as said:
-        if Path(given.robot).suffix in _SUFFIXES:
+        if Path(given.robot).suffix in _SUFFIXES or given.robot.startswith(robots.PUBLIC):
             if given.format != "text":
                 raise ValueError("--format is for tasks; a file is described as text")
-            print(described(_file(given.robot, tuple(given.drop)), said))
+            print(described(_file(robots.find(given.robot), tuple(given.drop)), said))
             return
         env = envs.make(given.robot, num_envs=1, **given.options)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import errno
 import functools
@@ -9,27 +10,49 @@ import json
 import math
 import numbers
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-__all__ = ["as_json", "plain", "write_atomically", "write_curve", "write_json", "write_tensors"]
+__all__ = ["as_json", "named", "plain", "write_atomically", "write_curve", "write_json", "write_tensors"]
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     """Let `write(temporary)` make the file beside `path`, then move it there in one step.
 
     A process killed in between leaves the old file whole.
+
+    Raises:
+        OSError: if the file cannot be written; it names `path`, or the folder of it that is none.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), error.filename) from error
+    with named(path, temporary):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        temporary.touch()  # not every library that writes says what the system has answered
+        try:
+            write(temporary)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def named(path: Path, temporary: Path) -> Iterator[None]:
+    """Let errors of writing `temporary` name `path`, which is what the user knows; those of other files stay as they are."""
+    try:
+        yield
+    except OSError as error:
+        names = {error.filename, error.filename2}
+        if error.errno is not None and (names == {None} or names & {temporary, str(temporary)}):
+            error.filename, error.filename2 = str(path), None
+        raise
 
 
 def write_tensors(path: Path, content: dict[str, Any]) -> None:

@@ -81,7 +81,7 @@ class _KeepsRows(OpensLate):
         self.save()
 
 
-_GOING_ON: dict[type[Logger], type[OpensLate]] = {CSVLogger: _KeepsRows, TensorBoardLogger: ForgetsLater}
+_GOING_ON: dict[type, type] = {CSVLogger: _KeepsRows, TensorBoardLogger: ForgetsLater}
 """Logger of files -> what makes it go on where a resumed run does."""
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rpo_lightning.callbacks.evaluation import EVALUATION_SEED
-from rpo_lightning.files import write_atomically
+from rpo_lightning.files import write_atomically, write_tensors
 
 __all__ = ["Trajectories", "record"]
 
@@ -52,13 +52,14 @@ class Trajectories:
         qpos.0 ..., qvel.0 ..., done. pandas, Polars, DuckDB and Spark read it as it is.
 
         Raises:
-            ValueError: for another ending. ImportError: in one line, without pyarrow for .parquet.
+            ValueError: for another ending. ImportError: in one line, without pyarrow for .parquet. OSError: if it cannot be
+                written.
         """
         tensors = asdict(self)
         if path.suffix == ".npz":
             write_atomically(path, lambda temporary: _write_npz(temporary, tensors))
         elif path.suffix == ".pt":
-            write_atomically(path, lambda temporary: torch.save(tensors, temporary))
+            write_tensors(path, tensors)
         elif path.suffix == ".parquet":
             write_atomically(path, _parquet_writer(self._columns()))
         else:

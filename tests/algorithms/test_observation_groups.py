@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from rpo_lightning.algorithms import RPO, SHAC
+from rpo_lightning.callbacks.evaluation import evaluate
+from rpo_lightning.export import export
 from rpo_lightning.nn import Actor, GRUActor
+from rpo_lightning.policies import read_policy, write_policy
 from rpo_lightning.rollout import Collector, RolloutDataModule
+from rpo_lightning.runs import Run
+from rpo_lightning.trained_policy import load_policy
 from tests.algorithms.captured import Captured, H, N, assert_gradients_equal
-from tests.algorithms.drivers import ALGORITHMS, ORIGINAL_NETWORKS, SMALL, largest_difference, run_fabric, snapshot
+from tests.algorithms.drivers import (
+    ALGORITHMS,
+    ORIGINAL_NETWORKS,
+    SMALL,
+    largest_difference,
+    make_trainer,
+    run_fabric,
+    snapshot,
+)
 from tests.toy import HiddenVelocity, PointMass
 
 EVERY = pytest.mark.parametrize("name", ALGORITHMS)
+STOP = 4
+"""Iterations before a run is continued."""
 
 
 def asymmetric(name: str, **options: Any) -> Any:
@@ -69,6 +87,35 @@ def test_rollout_keeps_both_groups_before_and_after_resets() -> None:
     assert not torch.equal(batch.privileged[1:][~follows], batch.final_privileged[:-1][~follows])
     assert set(batch.reward_terms) == {"effort", "rest"}
     torch.testing.assert_close(sum(batch.reward_terms.values()), batch.reward)
+
+
+def hidden_data(seed: int = 5) -> RolloutDataModule:
+    return RolloutDataModule(HiddenVelocity, num_envs=8, horizon=8, iterations_per_epoch=3, seed=seed)
+
+
+@EVERY
+def test_both_groups_resume_to_the_bit_and_only_the_actor_s_leaves(name: str, tmp_path: Path) -> None:
+    straight, resumed = asymmetric(name), asymmetric(name)
+    checkpoints = ModelCheckpoint(tmp_path, filename="{step}", save_top_k=-1, every_n_train_steps=STOP)
+    make_trainer(tmp_path, callbacks=[checkpoints], max_epochs=2).fit(straight, datamodule=hidden_data())
+    make_trainer(tmp_path, max_epochs=2).fit(
+        resumed, datamodule=hidden_data(77), ckpt_path=tmp_path / f"step={64 * STOP}.ckpt"
+    )
+    assert (straight.iteration, largest_difference(snapshot(straight), snapshot(resumed))) == (6, 0.0)
+
+    score = evaluate(straight, lambda num_envs, seed: HiddenVelocity(num_envs, seed=seed), episodes=4, deterministic=True)
+    assert (score["episodes"], score["broken"]) == (4, 0)
+
+    write_policy(tmp_path / "policy.pt", straight, Run(tmp_path, "toy", name, 0, "", ""))
+    policy, obs = load_policy(tmp_path / "policy.pt"), torch.randn(5, 2)
+    assert policy.obs_dim == 2
+    assert torch.equal(policy.act(obs), straight.act(obs, deterministic=True))
+    assert not any("privileged" in weight for weight in read_policy(tmp_path / "policy.pt")[1])
+    export(policy, tmp_path / "policy.torchscript", "torchscript")
+    extra = {"metadata.json": ""}
+    network = torch.jit.load(tmp_path / "policy.torchscript", _extra_files=extra)
+    torch.testing.assert_close(network(obs)[0], policy.act(obs), atol=1e-6, rtol=0.0)
+    assert json.loads(extra["metadata.json"])["inputs"] == ["obs"]
 
 
 # Actors that remember

@@ -40,7 +40,7 @@ def test_what_is_seen_and_paid_of_a_known_state():
     obs = env.set_state(env.start_q, 0.0 * qd, target=target)
     action = torch.full((1, 7), 0.5)
     paid = env.reward(obs, action)
-    assert paid["near"].item() == pytest.approx(2.0 * (1.01 - (0.05**2 + 0.01**2) ** 0.5), abs=1e-5)
+    assert paid["distance"].item() == pytest.approx(-2.0 * ((0.05**2 + 0.01**2) ** 0.5 - 0.01), abs=1e-5)
     assert paid["jerk"].item() == pytest.approx(-0.05 * 7 * 0.25)
     assert paid["rates"].item() == paid["pose"].item() == 0.0
 

@@ -153,13 +153,17 @@ def test_the_command_needs_nothing_but_the_file(tmp_path, monkeypatch, capsys):
             ("--ckpt_path", "policy.pt", "--format", "torchscript", "--output", "a.onnx"),
             "a.onnx is the name of a file of format onnx, not torchscript",
         ),
+        (
+            ("--ckpt_path", "policy.pt", "--format", "torchscript", "--output", "policy.pt/a.torchscript"),
+            "policy.pt: Not a directory",
+        ),
         (("--ckpt_path", "polisy.pt"), "No policy at polisy.pt. Policies of this package: ant,"),
         (("--ckpt_path", "hoper"), "Did you mean 'hopper'?"),
     ):
         assert words in refused(capsys, "export", *options)
 
 
-@pytest.mark.parametrize("kind", ["onnx", "torch_export"])
+@pytest.mark.parametrize("kind", SUFFIXES)
 def test_the_file_does_not_say_where_on_the_machine_the_source_lies(kind, tmp_path):
     path = tmp_path / f"policy{SUFFIXES[kind]}"
     export(trained(GRU), path, kind)

@@ -30,6 +30,11 @@ def test_it_starts_with_wide_exploration_about_zero() -> None:
     torch.testing.assert_close(policy.std, torch.full((500, 3), 0.9 / (1 + 2.718281828**-2) + 0.1), atol=0.01, rtol=0)
 
 
+def test_exploration_can_start_narrower() -> None:
+    network = SharedActorCritic(6, 3, (16, 8), std_shift=-1.0)
+    assert network(torch.randn(64, 6))[0].log_std.exp().mean().item() == pytest.approx(0.34, abs=0.02)
+
+
 def test_weights_start_orthogonal_with_the_gains_of_trunk_and_heads() -> None:
     net = network()
     trunk = [layer for layer in net.trunk if isinstance(layer, nn.Linear)]

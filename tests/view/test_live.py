@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from rpo_lightning import envs
+from rpo_lightning.envs.legged.quadruped import Quadruped
 from rpo_lightning.view.acting import acts
 from rpo_lightning.view.live import Live
 from rpo_lightning.view.rotations import turned
@@ -92,12 +93,37 @@ def test_a_target_that_is_given_stays_over_episodes(monkeypatch):
     watched.aim(np.array([0.9, 0.1]))
     np.testing.assert_allclose(watched.target, [0.9, 0.1], atol=1e-6)
     assert torch.equal(watched.env.target[1], other)
+    watched.step()
     np.testing.assert_allclose(watched.observation[:2], [0.9, 0.1] - watched.env.q[0, 2:4].numpy(), atol=1e-6)
-    for _ in range(4):
+    for _ in range(3):
         watched.step()
     np.testing.assert_allclose(watched.target, [0.9, 0.1], atol=1e-6)
     assert not torch.equal(watched.env.target[1], other)
     del sys.modules["push"]
+
+
+def test_a_command_that_is_given_is_kept_while_others_are_drawn():
+    env = Quadruped(2, threads=1, command_seconds=0.06, standing=0.0, noise=0.0, push=0.0, history=2, action_delay=1)
+    watched = Live(env, lambda obs: torch.full((2, 12), 0.1))
+    assert watched.target_names() == ["forward [m/s]", "left [m/s]", "turn [rad/s]"]
+    low, high = watched.target_range()
+    assert (low.tolist(), high.tolist()) == ([-1.0] * 3, [1.0] * 3)
+    drawn = env.target[1].clone()
+    watched.step()
+    q, command = env.q.clone(), np.array([0.7, 0.0, -0.3], dtype=np.float32)
+    watched.aim(command)
+    assert torch.equal(env.q, q)
+    for _ in range(10):  # commands last for three steps
+        watched.step()
+        np.testing.assert_array_equal(watched.target, command)
+        np.testing.assert_array_equal(watched.observation[6:9], command)
+        assert (watched.observation[33:45] == np.float32(0.1)).all()  # the last action is what it was
+    assert not torch.equal(env.target[1], drawn)
+    watched.reset()
+    np.testing.assert_array_equal(watched.target, command)
+    watched.show(1)
+    watched.step()
+    assert not watched.holds_target
 
 
 def test_a_turn_that_is_given_is_a_turn():

@@ -10,7 +10,7 @@ from typing import Any
 from lightning.pytorch.callbacks import Checkpoint
 
 from rpo_lightning.distributed import any_rank
-from rpo_lightning.files import write_atomically
+from rpo_lightning.files import named, write_atomically
 from rpo_lightning.processes import say
 from rpo_lightning.run_folder import CHECKPOINTS, history
 
@@ -118,14 +118,16 @@ class LastAndBest(Checkpoint):
             return
         folder = Path(trainer.default_root_dir) / CHECKPOINTS
         temporary = folder / ".last.ckpt.tmp"
-        trainer.save_checkpoint(temporary)  # gathers the simulators of all processes, so every one must call it
+        with named(folder / "last.ckpt", temporary):
+            trainer.save_checkpoint(temporary)  # gathers the simulators of all processes, so every one must call it
         if trainer.is_global_zero:
             if self._improved:
                 write_atomically(folder / "best.ckpt", lambda path: shutil.copyfile(temporary, path))
             if self._reached(module) > self._multiples:
                 write_atomically(folder / f"step_{module.env_steps}.ckpt", lambda path: shutil.copyfile(temporary, path))
                 self._prune(folder, module.env_steps)
-            temporary.replace(folder / "last.ckpt")
+            with named(folder / "last.ckpt", temporary):
+                temporary.replace(folder / "last.ckpt")
         self._improved = False
         self._multiples = self._reached(module)
 

@@ -1,4 +1,4 @@
-"""`rpo-lightning fit | validate | test | play | record | predict | fabric | export | list | describe | new-task | check-env`.
+"""`rpo-lightning COMMAND`: fit, validate, test, play, record, predict, fabric, export, list, describe, new-task, check-env.
 
 Only what a command needs is imported: help and the version are there at once.
 """
@@ -35,7 +35,7 @@ COMMANDS = {
     "predict": Command(commands.run, "Write the trajectories of a policy to a file."),
     "fabric": Command(commands.run, "Train with Lightning Fabric instead of the Trainer, from the same file."),
     "export": Command(commands.export, "Write a policy as ONNX, TorchScript or torch.export, for a robot's computer."),
-    "list": Command(commands.show_names, "Show tasks, algorithms, callbacks and presets."),
+    "list": Command(commands.show_names, "Show tasks, algorithms, callbacks, robots of others and presets."),
     "describe": Command(commands.describe, "Show a robot file as the engine reads it, and constants that would fit it."),
     "new-task": Command(commands.new_task, "Write task, configuration and test for a robot file, ready to train."),
     "check-env": Command(

@@ -33,6 +33,8 @@ class Arguments:
     """Options of the task, `--data.env.init_args.NAME VALUE`, as text; the parser cannot add them to a task's name."""
     help: str | None
     """What help is asked for: "ours", "trainer" or "all"."""
+    beside: Path | None = None
+    """The one configuration file if nobody named it: it lies with the checkpoint."""
 
     def for_parser(self) -> list[str]:
         """Return files first, so that options win over them wherever they stand."""
@@ -65,7 +67,7 @@ def split(command: str, arguments: list[str]) -> Arguments:
     splitter.add_argument("--ckpt_path")
     splitter.add_argument("-h", "--help", nargs="?", const="ours", choices=("ours", "trainer", "all"))
     given, options = splitter.parse_known_args(arguments)
-    configs = [_find_config(name) for name in given.config]
+    configs, beside = [_find_config(name) for name in given.config], None
     if given.ckpt_path is not None:
         if command in READS_POLICIES and given.ckpt_path in pretrained.names() and not Path(given.ckpt_path).exists():
             given.ckpt_path = str(pretrained.find(given.ckpt_path))
@@ -75,9 +77,10 @@ def split(command: str, arguments: list[str]) -> Arguments:
                 run_folder.find_checkpoint(given.ckpt_path, Path())  # a name that leads nowhere is said first
             folders = () if command in WATCHES else Path(given.ckpt_path).parents[:2]
             configs = [config for folder in folders if (config := folder / "config.yaml").is_file()][:1]
+            beside = configs[0] if configs else None
             options[:0] = [] if configs else _as_told(Path(given.ckpt_path))  # what is given beside it goes before
     task_options, options = _task_options(options)
-    return Arguments(configs, [_whole(option) for option in options], task_options, given.help)
+    return Arguments(configs, [_whole(option) for option in options], task_options, given.help, beside)
 
 
 def _as_told(path: Path) -> list[str]:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from rpo_lightning import discovery, envs, pretrained
+from rpo_lightning import discovery, envs, pretrained, robots
+from rpo_lightning.robots import public
 
 __all__ = ["listing"]
 
 
 def listing() -> str:
-    """Return tasks, algorithms, callbacks, policies and presets, a line each."""
+    """Return tasks, algorithms, callbacks, policies, robots of others and presets, a line each."""
     sections = {
         "Tasks (data.env)": {name: discovery.class_summary(envs.class_path(name)) for name in envs.names()},
         "Algorithms (model)": discovery.algorithms(),
         "Callbacks (trainer.callbacks)": discovery.callbacks(),
         "Policies (--ckpt_path, --init_from, load_policy)": {
             name: f"of results/{pretrained.FILES[name]}" for name in pretrained.names()
+        },
+        "Robots of others (describe, new-task --robot)": {
+            f"{robots.PUBLIC}{name}": f"{robot.what}: {robot.origin}" for name, robot in public.ROBOTS.items()
         },
         "Presets (--config)": dict.fromkeys(discovery.presets(), ""),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
@@ -82,16 +83,52 @@ def _networks() -> list[str]:
     return [name for name in nn.__all__ if hasattr(getattr(nn, name), "forward")]
 
 
+class _Mistake(SystemExit):
+    """What is wrong with options or files, not told yet."""
+
+    def __init__(self, said: str) -> None:
+        super().__init__(2)
+        self.said = said
+
+
 class FriendlyParser(LightningArgumentParser):
     """Parser whose errors fit on a line and name what was probably meant."""
+
+    beside: Path | None = None
+    """A configuration file that the user has not named, since it lies with the checkpoint."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         set_loader("yaml", load_yaml, (yaml.YAMLError,))
         super().__init__(*args, **kwargs)
 
+    def parse_args(self, *args: Any, **kwargs: Any) -> Any:
+        """Parse, or tell a mistake in one line and exit with 2; jsonargparse's own text runs to a page.
+
+        Raises:
+            SystemExit: 2 after a mistake.
+        """
+        try:
+            return super().parse_args(*args, **kwargs)
+        except _Mistake as mistake:
+            console.fail(self._fault_beside() or mistake.said, code=2)
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Print the error in one line and exit with 2; jsonargparse's own text runs to a page."""
-        console.fail(self._plain(message), code=2)
+        """Give up parsing; that of a class's options has a parser of its own, inside the one that was asked."""
+        raise _Mistake(self._plain(message))
+
+    def _fault_beside(self) -> str | None:
+        """Return what is wrong with the file `beside` alone, if anything is, and what to do."""
+        if self.beside is None:
+            return None
+        try:
+            super().parse_args([f"--config={self.beside}"])
+        except _Mistake as mistake:
+            return (
+                f"{self.beside}, which lies with the checkpoint, cannot be read by this version of rpo-lightning: "
+                f"{mistake.said.rstrip('.')}. The checkpoint says by itself how it was made: copy it to a folder without "
+                "that file, or name a configuration with --config."
+            )
+        return None
 
     def instantiate_classes(self, *args: Any, **kwargs: Any) -> Any:
         """Build the classes of a configuration.

@@ -15,12 +15,23 @@ from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from rpo_lightning import console, discovery, distributed, fine_tuning, processes, provenance, run_folder, runs, sim
+from rpo_lightning import (
+    console,
+    discovery,
+    distributed,
+    fine_tuning,
+    pretrained,
+    processes,
+    provenance,
+    run_folder,
+    runs,
+    sim,
+)
 from rpo_lightning.algorithms import RLModule
 from rpo_lightning.algorithms.containment import NonFiniteError
 from rpo_lightning.allocator import keep_freed_memory
 from rpo_lightning.callbacks import Evidence, RunFolder
-from rpo_lightning.checkpoints import CheckpointFiles
+from rpo_lightning.checkpoints import CheckpointFiles, no_state_of_training
 from rpo_lightning.claim import write_failure
 from rpo_lightning.cli import COMMANDS, actions, arguments, watching
 from rpo_lightning.cli.callbacks import Announcement, with_standard_ones
@@ -117,7 +128,7 @@ class RPOCLI(LightningCLI):
             parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
         parser.link_arguments("seed_everything", "data.seed")
 
-    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+    def parse_arguments(self, parser: FriendlyParser, args: Any) -> None:  # type: ignore[override]
         """Parse, or answer --help.
 
         Raises:
@@ -130,6 +141,7 @@ class RPOCLI(LightningCLI):
             options = {name: load_yaml(value) for name, value in self.given.task_options.items()}
             env = parser.parse_args([each for each in args if not each.startswith("--print_config")])["data"]["env"]
             args = [*args, f"--data.env={json.dumps(with_options(env, options))}"]
+        parser.beside = self.given.beside
         self.config = parser.parse_args(args)
 
     def before_instantiate_classes(self) -> None:
@@ -180,6 +192,8 @@ class RPOCLI(LightningCLI):
 
     def _find_checkpoint(self, directory: Path) -> Path | None:
         name = self.config["ckpt_path"]
+        if self.trains and name in pretrained.names() and not Path(name).exists():
+            raise ValueError(no_state_of_training(name))
         path = run_folder.find_checkpoint(name, directory)
         if name is None:
             return path

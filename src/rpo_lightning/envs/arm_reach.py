@@ -32,7 +32,7 @@ class ArmReach(ArticulatedEnv):
 
     Args:
         num_envs, device, seed: see `BaseEnv`.
-        options: those of `ArticulatedEnv` (here observe_action is True), and target_seconds (2: how long a target stays).
+        options: those of `ArticulatedEnv` (here observe_action is True), and target_seconds (1: how long a target stays).
     """
 
     name: ClassVar[str] = "arm_reach"
@@ -50,13 +50,13 @@ class ArmReach(ArticulatedEnv):
     """By how much joint angles of targets differ from the start pose's [rad]."""
     clear: ClassVar[tuple[float, float]] = (0.05, 0.25)
     """How far targets are from the ground and from the base's axis at least [m]."""
-    weights: ClassVar[Mapping[str, float]] = {"near": 2.0, "rates": -0.005, "jerk": -0.05, "pose": -0.01}
+    weights: ClassVar[Mapping[str, float]] = {"distance": -2.0, "rates": -0.005, "jerk": -0.05, "pose": -0.01}
     """Of the terms of the reward, see `reward`."""
 
     @classmethod
     def option_defaults(cls) -> dict[str, Any]:
         """Return the options of this task and their values if not given."""
-        return {**super().option_defaults(), "observe_action": True, "target_seconds": 2.0}
+        return {**super().option_defaults(), "observe_action": True, "target_seconds": 1.0}
 
     def prepare(self) -> None:
         """Find the tool, and turn options into numbers.
@@ -96,12 +96,12 @@ class ArmReach(ArticulatedEnv):
     def reward(self, obs: Tensor, action: Tensor) -> Reward:
         """Return the terms of `weights`, each times its weight.
 
-        They are 1 less the distance [m], which keeps its slope down to 1 cm, and squares: of joint rates, of changes of
-        action, and of angles less those of the start pose.
+        They are the distance [m], rounded off below 1 cm, and squares: of joint rates, of changes of action, and of angles
+        less those of the start pose. Without a bonus for each step, values stay small, and critics learn them sooner.
         """
         angles, rates, way, _, last = obs.split([7, 7, 3, 3, 7], dim=1)
         paid = {
-            "near": terms.tracking(way, 0.01),
+            "distance": 1.0 - terms.tracking(way, 0.01),
             "rates": terms.squared(rates),
             "jerk": terms.jerk(action, last),
             "pose": terms.squared(angles),

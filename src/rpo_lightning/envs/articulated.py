@@ -8,7 +8,7 @@ observations.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, ClassVar
@@ -176,6 +176,14 @@ class ArticulatedEnv(BaseEnv):
     def random_target(self) -> Tensor:
         """Draw a target (N, target_dim) for every environment, as `random_start` does."""
         return self.start_q.new_zeros(self.num_envs, self.target_dim)
+
+    def target_quantities(self) -> Sequence[Quantity]:
+        """Name what a target is, a row for each entry; nothing: they are numbered. Sliders of `play` are called so."""
+        return ()
+
+    def target_range(self) -> tuple[Tensor, Tensor] | None:
+        """Return between what targets (target_dim,) lie, where that is known; None: as `random_target` draws them."""
+        return None
 
     def target_done(self, obs: Tensor) -> Tensor:
         """Return (N,) bool: where the target is drawn anew though the episode goes on; `obs` as in `reward`.

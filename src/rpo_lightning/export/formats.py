@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,9 +45,9 @@ class _Traced(NamedTuple):
 def export(policy: Policy, path: str | Path, format: str) -> None:  # noqa: A002 (the option's name)
     """Write a policy as one file that runs without this package.
 
-    Inputs are `obs` (N, D), raw, and for a policy with a hidden state `state` (N, S), zeros where an episode begins; outputs
-    are `action` (N, A) in [-1, 1], `control` (N, A) in the actuators' units, and `next_state` (N, S). N is free, all is
-    float32.
+    Inputs are `obs` (N, D), raw, the last k observations side by side if the policy was trained with a `history`, and for
+    one with a hidden state `state` (N, S), zeros where an episode begins; outputs are `action` (N, A) in [-1, 1], `control`
+    (N, A) in the actuators' units, and `next_state` (N, S). N is free, all is float32.
 
     Args:
         policy: of `rpo_lightning.load_policy`.
@@ -54,6 +56,7 @@ def export(policy: Policy, path: str | Path, format: str) -> None:  # noqa: A002
 
     Raises:
         ValueError: for another format, or a name that does not suit it. ImportError: if what writes ONNX is not installed.
+        OSError: if the file cannot be written.
     """
     if format not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}, not {format!r}.")
@@ -69,6 +72,7 @@ def export(policy: Policy, path: str | Path, format: str) -> None:  # noqa: A002
     inputs = ["obs", *(["state"] if remembers else [])]
     outputs = ["action", "control", *(["next_state"] if remembers else [])]
     metadata = {**policy.metadata, "inputs": inputs, "outputs": outputs, "state_size": policy.state_size}
+    metadata["history"] = policy.history
     metadata["exported_by"] = f"rpo-lightning {__version__}"
     with _quiet(), torch.no_grad():
         write = FORMATS[format](_Traced(network, example, inputs, outputs, metadata))
@@ -98,7 +102,20 @@ def _onnx(traced: _Traced) -> Callable[[Path], None]:
 
 def _torchscript(traced: _Traced) -> Callable[[Path], None]:
     script = torch.jit.trace(traced.network, traced.example, check_trace=False)
-    return lambda path: script.save(str(path), _extra_files={METADATA: json.dumps(traced.metadata)})
+    written = io.BytesIO()
+    torch.jit.save(script, written, _extra_files={METADATA: json.dumps(traced.metadata)})
+    return lambda path: _without_sources(written, path)
+
+
+def _without_sources(archive: io.BytesIO, path: Path) -> None:
+    """Write a TorchScript archive without what its error messages would say of the source: where on this machine it lies.
+
+    torch reads such files as it does its own, and has no public way to write them.
+    """
+    with zipfile.ZipFile(archive) as source, zipfile.ZipFile(path, "w") as target:
+        for name in source.namelist():
+            if not name.endswith(".debug_pkl"):
+                target.writestr(name, source.read(name))
 
 
 def _torch_export(traced: _Traced) -> Callable[[Path], None]:

@@ -23,7 +23,9 @@ __all__ = ["main", "written"]
 _TASKS = {"velocity": velocity_task, "reach": reach_task, "plain": plain_task}
 
 
-def written(name: str, robot: str, folder: Path, kind: str | None = None, drop: tuple[str, ...] = ()) -> tuple[Survey, list[Path]]:
+def written(
+    name: str, robot: str, folder: Path, kind: str | None = None, drop: tuple[str, ...] = ()
+) -> tuple[Survey, list[Path]]:
     """Write task, configuration and test of a robot into a folder; return what the robot is, and the files.
 
     Args:
@@ -59,7 +61,9 @@ def _check_name(name: str) -> None:
         raise ValueError(f"the name {name!r} is none of a Python module: letters, digits and _, no digit first")
     spec = importlib.util.find_spec(name)
     if spec is not None and spec.origin is not None and Path(spec.origin).parent != Path.cwd():
-        raise ValueError(f"there is a Python module {name!r} already, which a task of that name would hide; take another name")
+        raise ValueError(
+            f"there is a Python module {name!r} already, which a task of that name would hide; take another name"
+        )
 
 
 def _tried(body: str, cls: str, path: Path) -> Any:

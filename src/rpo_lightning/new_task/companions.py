@@ -73,12 +73,12 @@ def test_actions_have_a_gradient(env):
     assert (actions.grad[0].abs().sum(1) > 0.0).all()
 {more}'''
 
-_STANDS = '''
+_STANDS = """
 
 def test_it_stands_with_actions_of_zero(env):
     for _ in range(50):
         assert not env.step(torch.zeros(4, env.action_dim)).terminated.any()
-'''
+"""
 
 
 def config(found: Survey, name: str, cls: str) -> str:

@@ -21,7 +21,9 @@ def robot_line(given: str, path: Path, folder: Path) -> str:
     """Return the attribute `robot`, so that the task finds the file wherever it is imported.
 
     Args:
-        given: by the user. path: of the file. folder: of the task.
+        given: what the user gave.
+        path: of the file.
+        folder: of the task.
     """
     if given.startswith(rpo_lightning.robots.PUBLIC):
         return f'robot = fetch("{given.removeprefix(rpo_lightning.robots.PUBLIC)}")  # downloaded once, then from the cache'
@@ -40,7 +42,7 @@ def class_attributes(found: Survey) -> Iterator[str]:
         why = "  # links do not touch each other" if found.drop == ("self",) else ""
         yield f"drop = {found.drop!r}{why}".replace("'", '"')
     if found.missing:
-        yield "# The file has no constants for these. Proposed from masses, geometry and the substep: stable, and stiff enough"
+        yield "# The file has no constants for these. Proposed by masses, geometry and the substep: stable, and stiff enough"
         yield "# that a standing robot sinks by at most 1 % of its height; docs/contact.md says what each is."
     if "contact" in found.missing and suggestion.contact is not None:
         sinks = f"; standing it sinks {1e3 * suggestion.sink:.2g} mm" if math.isfinite(suggestion.sink) else ""

@@ -25,7 +25,7 @@ class {cls}(ArticulatedEnv):
     obs_dim, action_dim, target_dim = {obs_dim}, {action_dim}, 3
     episode_length = 400
 {attributes}{scale}
-    tip = ("{link}", ({x:.4g}, {y:.4g}, {z:.4g}))  # a link, and a point of it in its axes [m]; its centre of mass to begin with
+    tip = ("{link}", ({x:.4g}, {y:.4g}, {z:.4g}))  # a link, a point of it [m]; first its centre of mass
 
     def edit(self, model: Model) -> None:
         """Let it touch nothing: it moves through the air. Leave this out to have its surroundings back."""

@@ -1,4 +1,4 @@
-"""What a robot is, as far as a task for it must know: of which kind, what of the file has to be mended, with which constants."""
+"""What a robot is, as far as a task for it must know: its kind, what of the file has to be mended, which constants fit."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ _SUBSTEPS = 16
 _ANY = {"contact": (1.0, 0.0, 0.0, 0.0), "limit": (1.0, 0.0)}  # for a look at a file that has none
 _OFF = 0.015  # [m] by which the start pose may be off the ground: as deep as some keyframes let feet sink
 _MANY = 32  # pairs of a robot's own shapes, beyond which they are left out: each is compiled, and computed in every substep
-_REACH = 0.6  # [rad or m] of the weakest motor's error at which a servo in its place gives all
 
 
 @dataclass
@@ -39,7 +38,7 @@ class Survey:
         missing: which constants the file lacks, "contact" or "limit". suggestion: constants that fit.
         gap: from the start pose's lowest point to the ground [m], where the task moves it there; else 0.
         pruned: how many points besides the soles the file lets touch the ground, where the task takes them away; else 0.
-        servos: (kp, kv) that the task puts in the place of motors, or None.
+        servos: whether the task puts servos in the place of motors.
         forward: the link that slides forward, of a robot in a plane; -1 if there is none.
     """
 
@@ -51,7 +50,7 @@ class Survey:
     feet: tuple[str, ...] = ()
     gap: float = 0.0
     pruned: int = 0
-    servos: tuple[float, float] | None = None
+    servos: bool = False
     forward: int = -1
     suggestion: Suggestion = field(init=False)
 
@@ -97,7 +96,9 @@ def survey(path: Path, kind: str | None, drop: Sequence[str]) -> Survey:
             raise ValueError(f"{path}: it cannot walk as commanded: {why}; --kind plain writes a task that it can have")
         return _walking(path, tuple(drop), missing)
     if kind == "reach" and (model.links[0].joint is Joint.FREE or any(link.joint is Joint.BALL for link in model.links)):
-        raise ValueError(f"{path}: an arm that reaches has a fixed base and no ball joints; --kind plain writes a task for it")
+        raise ValueError(
+            f"{path}: an arm that reaches has a fixed base and no ball joints; --kind plain writes a task for it"
+        )
     if kind == "reach":
         model.contacts, model.pairs = [], []  # it moves through the air
     elif model.links[0].joint is Joint.FREE and _touching_itself(model) > _MANY and "self" not in drop:
@@ -141,10 +142,8 @@ def _walking(path: Path, drop: tuple[str, ...], missing: tuple[str, ...]) -> Sur
         only_feet_touch(model, found.feet)
         found.pruned = before - len(model.contacts)
     if not _servos(model):
-        strengths = [abs(c * motor.gain) * max(map(abs, motor.control)) for motor in model.actuators for _, c in motor.moment]
-        kp = float(f"{min(strengths) / _REACH:.2g}")
-        found.servos = kp, kp / 40.0
-        motors_to_servos(model, *found.servos)
+        found.servos = True
+        motors_to_servos(model)
     found.suggestion = suggest(model, DT, _SUBSTEPS)
     return found
 

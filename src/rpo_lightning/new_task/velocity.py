@@ -10,14 +10,14 @@ from rpo_lightning.new_task.survey import Survey
 __all__ = ["velocity_task"]
 
 _OURS = 15.1 * 0.32
-"""Mass times height [kg m] of the quadruped that the weights of `VelocityTask` are for: what its torques are in proportion to."""
+"""Mass times height [kg m] of the quadruped that the weights of `VelocityTask` are for: its torques are in proportion."""
 
 _TEXT = '''{imports}
 from rpo_lightning.envs.legged.velocity_task import VelocityTask{sim}
 
 
 class {cls}(VelocityTask):
-    """Walk as commanded: forward, left, turn. Observation, reward, commands, noise and pushes are those of `VelocityTask`."""
+    """Walk as commanded: forward, left, turn. Observation, reward, commands and pushes are those of `VelocityTask`."""
 
     name = "{name}"
     {robot}
@@ -63,14 +63,13 @@ def _edits(found: Survey) -> Iterator[str]:
         where = "over" if found.gap > 0.0 else "inside"
         yield f"set_down(model)  # the file's start pose is {1e3 * abs(found.gap):.0f} mm {where} the ground"
     if found.pruned:
-        yield f"only_feet_touch(model, self.feet)  # {found.pruned} points less: cheaper, and a fall ends the episode anyway"
+        yield f"only_feet_touch(model, self.feet)  # {found.pruned} points less: cheaper, and a fall ends the episode"
     if found.servos:
-        kp, kv = found.servos
-        yield f"motors_to_servos(model, kp={kp:g}, kv={kv:g})  # [N m/rad, N m s/rad]: those of your robot's controller"
+        yield "motors_to_servos(model, error=0.6)  # [rad] at which a motor gives all: what your robot's controller does"
 
 
 def _weights(found: Survey) -> str:
-    """Return weights for a robot much heavier or lighter than ours, whose torques would else count too much or too little."""
+    """Return weights for a robot much heavier or lighter than ours, whose torques would else count for too much or little."""
     times = (found.mass * found.height / _OURS) ** 2
     if 0.5 < times < 2.0:
         return ""

@@ -102,8 +102,7 @@ class Live:
         self.action = action[self.shown].cpu().numpy()
         self.terms = {name: float(part[self.shown]) for name, part in (step.reward_terms or {}).items()}
         self.history.append((self.time, float(reward[self.shown]), self.observation))
-        if self._held is not None and bool(ended[self.shown]):
-            self._set_target(self._held)
+        self._keep_target()
 
     def show(self, index: int) -> None:
         """Look at another environment."""
@@ -118,8 +117,7 @@ class Live:
         forget(self.act, torch.ones(self.env.num_envs, dtype=torch.bool, device=self.env.device))
         self._total = torch.zeros(self.env.num_envs)
         self.history.clear()
-        if self._held is not None:
-            self._set_target(self._held)
+        self._keep_target()
 
     @torch.no_grad()
     def push(self, speed: float = 1.0) -> None:
@@ -156,6 +154,10 @@ class Live:
     @torch.no_grad()
     def target_range(self) -> tuple[np.ndarray, np.ndarray]:
         """Return between what targets are drawn, (target_dim,) each; the generator is left as it was."""
+        known = self.env.target_range() if isinstance(self.env, ArticulatedEnv) else None
+        if known is not None:
+            low, high = (ends.cpu().double().numpy() for ends in known)
+            return low, np.maximum(high, low + 1e-6)
         generator = self.env.generator.get_state()
         if isinstance(self.env, ArticulatedEnv):
             draws = torch.cat([self.env.random_target() for _ in range(_DRAWS * 4)])
@@ -180,13 +182,24 @@ class Live:
 
     @torch.no_grad()
     def aim(self, target: np.ndarray) -> None:
-        """Give the shown environment a target, and again in its next episodes, until another one is shown."""
+        """Give the shown environment a target, and again whenever one is drawn there, until another one is shown.
+
+        It is seen from the next step on.
+        """
         values = torch.from_numpy(np.asarray(target)).to(self.env.target)
         self._held = values / values.norm().clamp(min=1e-6) if self._unit else values
-        self._set_target(self._held)
+        self._keep_target()
 
-    def _set_target(self, values: Tensor) -> None:
-        target = self.env.target.clone()
-        target[self.shown] = values
-        q, qd, progress = self.env.get_state()
-        self._obs = self.env.set_state(q, qd, progress, target)
+    def _keep_target(self) -> None:
+        """Put the target that is held, if any, where another one was drawn; nothing else of the state changes."""
+        if self._held is not None and not torch.equal(self.env.target[self.shown], self._held):
+            target = self.env.target.clone()
+            target[self.shown] = self._held
+            self.env.target = target
+
+    def target_names(self) -> list[str]:
+        """Return what each entry of a target is called, with its unit."""
+        rows = self.env.target_quantities() if isinstance(self.env, ArticulatedEnv) else ()
+        if not rows:
+            return [f"target {index}" for index in range(self.env.target_dim)]
+        return [f"{row.name} [{row.unit}]" if row.unit else row.name for row in rows]

@@ -155,11 +155,10 @@ class WebViewer:
     def _build_targets(self) -> None:
         low, high = self.live.target_range()
         with self._server.gui.add_folder("Target"):
-            for index, (least, most) in enumerate(zip(low.tolist(), high.tolist(), strict=True)):
+            ends = zip(self.live.target_names(), low.tolist(), high.tolist(), strict=True)
+            for index, (name, least, most) in enumerate(ends):
                 start = float(np.clip(self.live.target[index], least, most))
-                self._sliders.append(
-                    self._server.gui.add_slider(f"target {index}", least, most, (most - least) / 200.0, start)
-                )
+                self._sliders.append(self._server.gui.add_slider(name, least, most, (most - least) / 200.0, start))
         for slider in self._sliders:
             slider.on_update(lambda event: self._todo.put(self._aim) if event.client is not None else None)
 

@@ -46,7 +46,9 @@ def only_feet_touch(model: Model, feet: tuple[str, ...]) -> None:
         for contact in model.contacts
         if next(heights[contact.link]) < lowest[contact.link] + _SOLE and model.links[contact.link].name in feet
     ]
-    model.pairs = [pair for pair in model.pairs if "plane" not in (model.geoms[pair.first].kind, model.geoms[pair.second].kind)]
+    model.pairs = [
+        pair for pair in model.pairs if "plane" not in (model.geoms[pair.first].kind, model.geoms[pair.second].kind)
+    ]
 
 
 def _heights(model: Model) -> dict[int, list[float]]:

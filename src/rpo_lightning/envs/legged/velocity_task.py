@@ -192,9 +192,7 @@ class VelocityTask(ArticulatedEnv):
         return [
             *vector("angular velocity", "rad/s", "base"),
             *vector("gravity", "", "base"),
-            Quantity("command forward", "m/s", "base"),
-            Quantity("command left", "m/s", "base"),
-            Quantity("command turn", "rad/s", "base"),
+            *(row._replace(name=f"command {row.name}") for row in self.target_quantities()),
             *(row._replace(name=f"{row.name} less that of the start pose") for row in positions(self.model)[7:]),
             *velocities(self.model)[6:],
             *last_actions(action_rows(self.model)),
@@ -259,6 +257,14 @@ class VelocityTask(ArticulatedEnv):
         still = torch.rand(self.num_envs, 1, generator=self.generator) < self.options["standing"]
         return command.masked_fill(still, 0.0).to(self.device)
 
+    def target_quantities(self) -> list[Quantity]:
+        """Name what a command is."""
+        return [Quantity("forward", "m/s", "base"), Quantity("left", "m/s", "base"), Quantity("turn", "rad/s", "base")]
+
+    def target_range(self) -> tuple[Tensor, Tensor]:
+        """Return between what commands are drawn."""
+        return self._commands
+
     def target_done(self, obs: Tensor) -> Tensor:
         """Return where a command's time is over."""
         return (self.progress + 1) % self._command_steps == 0
@@ -284,7 +290,7 @@ class VelocityTask(ArticulatedEnv):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue exactly where `state_dict` was taken, on this device or another."""
-        self._pushes, self._delays = StartBank(), StartBank()  # of which the state may have none yet
+        self._pushes = StartBank()  # of which the state may have none yet
         super().load_state_dict(state)
         self._pushes.load_state_dict(below("pushes.", state))
         self._phase = state["phase"].to(self.device, copy=True)
