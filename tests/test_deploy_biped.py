@@ -27,7 +27,7 @@ def test_it_observes_what_the_environment_does(monkeypatch):
     monkeypatch.syspath_prepend(str(DEPLOY))
     script = importlib.import_module("biped")
     assert Path(script.__file__).parent == DEPLOY
-    assert script.STRIDE == Biped.stride
+    assert Biped.stride == script.STRIDE
     env = rpo_lightning.make("biped", num_envs=8, threads=1, noise=0.0)
     obs, action, stand = env.reset(), torch.zeros(8, 12), env.start_q[0, 7:].numpy()
     for step in range(5):

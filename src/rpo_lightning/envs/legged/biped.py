@@ -44,7 +44,7 @@ class Biped(VelocityTask):
         "gait": -1.0,
     }
     aside: ClassVar[float] = -2.0
-    """Weight of hips that turn or lean legs aside: nothing else keeps legs from crossing, as they do not touch each other."""
+    """Weight of hips that turn or lean legs aside: they do not touch each other, so nothing else stops them crossing."""
 
     @classmethod
     def option_defaults(cls) -> dict[str, Any]:
