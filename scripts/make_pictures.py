@@ -19,6 +19,8 @@ FILMS = {
     "anymal": "--seconds 4 --azimuth 120 --distance 2.4",
     "humanoid": "--seconds 4 --azimuth 130 --distance 2.5",
     "hand_reorient": "--seconds 4 --azimuth 115 --elevation -28 --distance 2.8",
+    "quadruped_rough": "--seconds 2.6 --num_envs 4 --distance 3 --elevation -24 --data.env.init_args.difficulty 0.7 "
+    "--data.env.init_args.terrain [rough,slopes,stairs,blocks] --data.env.init_args.commands [[0.6,1],[0,0],[-0.3,0.3]]",
     "walker": "--seconds 4 --azimuth 105",
 }
 """Task -> options of its film."""

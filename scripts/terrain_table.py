@@ -2,19 +2,22 @@
 
 python scripts/terrain_table.py results/quadruped_rough/rpo/seed_0/policy.pt [OTHER ...]
 
-One episode in each environment, as long as the task's, with its noise and pushes; the same starts for all policies.
+One episode in each environment, as long as the task's, with its noise and pushes, and robots as the preset draws them; the
+same starts for all policies.
 """
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import torch
+import yaml
 
 from rpo_lightning import load_policy, make
 from rpo_lightning.envs.legged.terrain import KINDS
 
-RANDOMIZE = {"mass:base": {"scale": [0.8, 1.3]}, "friction": {"scale": [0.6, 1.2]}}
+PRESET = Path(__file__).parents[1] / "configs" / "parts" / "quadruped_rough.yaml"
 
 
 @torch.no_grad()
@@ -23,8 +26,12 @@ def measure(path: str, levels: list[float], episodes: int, seed: int) -> torch.T
 
     Errors are means over the steps before a fall.
     """
-    policy, kinds = load_policy(path), len(KINDS)
-    env = make("quadruped_rough", num_envs=kinds * len(levels) * episodes, seed=seed, randomize=RANDOMIZE, auto_reset=False)
+    policy, kinds, randomize = (
+        load_policy(path),
+        len(KINDS),
+        yaml.safe_load(PRESET.read_text())["env"]["init_args"]["randomize"],
+    )
+    env = make("quadruped_rough", num_envs=kinds * len(levels) * episodes, seed=seed, randomize=randomize, auto_reset=False)
     rows = torch.arange(env.num_envs) // kinds  # of one kind
     env.difficulty = torch.tensor(levels)[rows % len(levels)]
     obs, running = env.reset(), torch.ones(env.num_envs, dtype=torch.bool)

@@ -393,12 +393,12 @@ class ArticulatedEnv(BaseEnv):
             q, qd = starts["q"].to(self.device), starts["qd"].to(self.device)
         else:
             q, qd = self.start_q[: len(rows)], self.start_q.new_zeros(len(rows), self.model.nd)
+        if self._latency is not None:
+            self._latency.begin(rows, self._draw_delays)
         self._draw_anew(rows)
         q, qd = self.placed(rows, q, qd)
         self.q, self.qd = self.q.index_copy(0, rows, q), self.qd.index_copy(0, rows, qd)
         self._slots = self._slots.index_fill(0, rows, 0.0)
-        if self._latency is not None:
-            self._latency.begin(rows, self._draw_delays)
         self._aim(rows)
         with torch.no_grad():
             return self._observations()

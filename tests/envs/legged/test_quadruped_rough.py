@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rpo_lightning.envs.legged.quadruped import Quadruped
-from rpo_lightning.envs.legged.quadruped_rough import QuadrupedRough
+from rpo_lightning.envs.legged.quadruped_rough import QuadrupedRough, SeeingQuadrupedRough
 
 QUIET = {"noise": 0.0, "push": 0.0}
 
@@ -136,3 +136,19 @@ def test_every_entry_has_a_name():
     names = [row.name for row in make(1, **QUIET).privileged_table()]
     assert len(names) == 104
     assert names[69] == "ground -0.45 m ahead, -0.3 m left, over where it stands"
+
+
+def test_an_actor_that_sees_has_the_ground_last():
+    env, blind = SeeingQuadrupedRough(4, threads=1, seed=3, push=0.0), make(4, seed=3, **QUIET)
+    env.set_state(blind.q, blind.qd, target=blind.target)
+    blind.set_state(blind.q, blind.qd)
+    assert env.detach().shape == (4, 80)
+    torch.testing.assert_close(env.privileged[:, 45:80], blind.privileged[:, 69:])
+    torch.testing.assert_close(env.privileged[:, 80:], blind.privileged[:, 45:69])
+    error = (env.detach() - env.privileged[:, :80])[:, 45:].abs()
+    assert 0.015 < error.max() <= 0.02 + 1e-6
+    obs = [torch.cat([each.detach(), each.privileged], dim=1) for each in (env, blind)]
+    paid, expected = (each.reward(seen, torch.zeros(4, 12)) for each, seen in zip((env, blind), obs, strict=True))
+    for name in expected:
+        torch.testing.assert_close(paid[name], expected[name])
+    assert len(env.observation_table()) == 80

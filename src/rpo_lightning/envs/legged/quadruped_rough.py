@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,7 +14,7 @@ from rpo_lightning.envs.legged.quadruped import Quadruped
 from rpo_lightning.envs.legged.terrain import KINDS, Ground, field_of, height_fields
 from rpo_lightning.envs.tables import Quantity
 
-__all__ = ["QuadrupedRough"]
+__all__ = ["QuadrupedRough", "SeeingQuadrupedRough"]
 
 _LEVELS = 11
 _AHEAD, _ASIDE = (-0.45, -0.3, -0.15, 0.0, 0.15, 0.3, 0.45), (-0.3, -0.15, 0.0, 0.15, 0.3)
@@ -104,14 +105,11 @@ class QuadrupedRough(Quadruped):
 
     def observe_privileged(self, q: Tensor, qd: Tensor, action: Tensor) -> Tensor:
         """Return what the critic sees besides (N, 104), see the class."""
-        around = self._ground_around(q) - (q[:, 2:3] - self._standing_height)
-        return torch.cat([super().observe_privileged(q, qd, action), around], dim=1)
+        return torch.cat([super().observe_privileged(q, qd, action), self._ground_seen(q)], dim=1)
 
     def privileged_quantities(self) -> list[Quantity]:
         """Name what only the critic sees."""
-        places = self._around.tolist()
-        ground = [Quantity(f"ground {x:g} m ahead, {y:g} m left, over where it stands", "m", "base") for x, y in places]
-        return [*super().privileged_quantities(), *ground]
+        return [*super().privileged_quantities(), *self._ground_rows()]
 
     def random_start(self) -> tuple[Tensor, Tensor]:
         """Draw starts as of `VelocityTask`, within 1.5 m of the middle along x and y."""
@@ -134,6 +132,14 @@ class QuadrupedRough(Quadruped):
         super().load_state_dict(state)
         self._difficulty = state["difficulty"].to(self.device, copy=True)
 
+    def _ground_seen(self, q: Tensor) -> Tensor:
+        """Return how much higher the ground around the base is than where it would stand (N, 35) [m]."""
+        return self._ground_around(q) - (q[:, 2:3] - self._standing_height)
+
+    def _ground_rows(self) -> list[Quantity]:
+        places = ((x, y) for x in _AHEAD for y in _ASIDE)
+        return [Quantity(f"ground {x:g} m ahead, {y:g} m left, over where it stands", "m", "base") for x, y in places]
+
     def _ground_around(self, q: Tensor) -> Tensor:
         """Return heights of the ground (N, S) [m] at the points around the base, turned with it about up."""
         heading = self.base.heading(q)[:, None]
@@ -141,6 +147,34 @@ class QuadrupedRough(Quadruped):
         x, y = self._around.unbind(1)
         points = q[:, None, :2] + torch.stack([cosine * x - sine * y, sine * x + cosine * y], -1)
         return self._ground.height(points, self.field)
+
+
+class SeeingQuadrupedRough(QuadrupedRough):
+    """Not blind: the actor sees the ground around it last, as from a map, with noise of up to 2 cm."""
+
+    name: ClassVar[str] = "quadruped_rough_seeing"
+    obs_dim: ClassVar[int] = Quadruped.obs_dim + len(_AHEAD) * len(_ASIDE)
+    noise_widths: ClassVar[Mapping[str, float]] = {**Quadruped.noise_widths, "ground": 0.02}
+
+    def observe_privileged(self, q: Tensor, qd: Tensor, action: Tensor) -> Tensor:
+        """Return what the critic sees besides (N, 104): what the actor sees without noise has the ground already."""
+        return Quadruped.observe_privileged(self, q, qd, action)
+
+    def quantities(self) -> list[Quantity]:
+        """Name what the actor sees."""
+        return [*super().quantities(), *self._ground_rows()]
+
+    def privileged_quantities(self) -> list[Quantity]:
+        """Name what only the critic sees."""
+        return Quadruped.privileged_quantities(self)
+
+    def _measured(self, q: Tensor, qd: Tensor, action: Tensor) -> Tensor:
+        return torch.cat([super()._measured(q, qd, action), self._ground_seen(q)], dim=1)
+
+    def _read_options(self) -> None:
+        super()._read_options()
+        ground = torch.full((len(self._around),), self.options["noise"] * self.noise_widths["ground"], device=self.device)
+        self._noise = torch.cat([self._noise, ground])
 
 
 def _moved(q: Tensor, qd: Tensor, by: Tensor) -> tuple[Tensor, Tensor]:
