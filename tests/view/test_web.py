@@ -101,7 +101,7 @@ def test_targets_have_sliders(monkeypatch):
 def test_commands_have_sliders_by_their_names_within_their_ranges():
     commands = ((-0.5, 1.0), (0.0, 0.0), (-1.0, 1.0))
     env = envs.make("quadruped", num_envs=1, threads=1, commands=commands, command_seconds=0.04, standing=0.0)
-    viewer = WebViewer(Live(env, acts("zero", env)), free_port())
+    viewer = WebViewer(Live(env, acting("zero", env)), free_port())
     try:
         assert [each.label for each in viewer._sliders] == ["forward [m/s]", "left [m/s]", "turn [rad/s]"]
         ends = [(each.min, each.max) for each in viewer._sliders]
