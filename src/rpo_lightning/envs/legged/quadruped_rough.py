@@ -29,11 +29,9 @@ class QuadrupedRough(Quadruped):
     of feet and base, and what is a fall, are relative to the ground below. The critic sees besides how much higher the
     ground is than where the base would stand, at 35 points around it, turned with it [m].
 
-    Args:
-        num_envs, device, seed: see `BaseEnv`.
-        options: those of `VelocityTask`, and terrain (None: all kinds of `terrain.KINDS`, or names of some), difficulty
-            ([0, 1]: a number, or a range over which environments are spread evenly), terrain_seed (0: of what is random in
-            the ground).
+    Options, besides those of `VelocityTask`: terrain (None: all kinds of `terrain.KINDS`, or names of some), difficulty
+    ([0, 1]: a number, or a range over which environments are spread evenly), terrain_seed (0: of what is random in the
+    ground).
     """
 
     name: ClassVar[str] = "quadruped_rough"
