@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -123,7 +124,8 @@ def _loaded(path: Path, drop: Sequence[str]) -> tuple[Model, tuple[str, ...]]:
     try:
         return load_mjcf(path, drop=drop), ()
     except MissingConstantsError as error:
-        return load_mjcf(path, drop=drop, **{name: _ANY[name] for name in error.names}), error.names
+        constants: dict[str, Any] = {name: _ANY[name] for name in error.names}
+        return load_mjcf(path, drop=drop, **constants), error.names
     except ValueError as error:
         if "drop=[" not in str(error):
             raise
