@@ -31,6 +31,8 @@ def card(folder: Path) -> str:
     name = next((name for name, run in FILES.items() if where == f"results/{run}"), None)
     own = f", a class of its own ({env['name']}) in `examples/{task}`" if env["name"] != task else ""
     here = f"../../{where}" if own else where
+    film = ROOT / "docs" / "figures" / "policies" / f"{(name or '').replace('/', '_')}.gif"
+    shown = [f"![{name}]({_up(folder)}{film.relative_to(ROOT).as_posix()})", ""] if film.is_file() else []
     minutes, milliseconds = summary["wall_clock_s"] / 60.0, 1000.0 * policy["dt"]
     rows = [
         *(f"| return, {kind} | {_return(found)} |" for kind, found in evaluations.items()),
@@ -49,6 +51,7 @@ def card(folder: Path) -> str:
             "how it is used; `python scripts/cards.py` writes this card. Figures are those of the commit below: the engine",
             "has changed since, and may give others, unless a row says what a later one gives.",
             "",
+            *shown,
             "| | |",
             "| --- | --- |",
             *rows,

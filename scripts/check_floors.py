@@ -3,8 +3,8 @@
     python scripts/check_floors.py --python python3.10
 
 A new environment gets every direct dependency at its lower bound (torch's is a download of about 3 GB) and this tree; then
-the command line lists its tasks, and trains for a moment on a robot, on a dmc task and on a gymnasium task. Exit code 1 says
-that a bound is wrong. The script itself wants Python 3.11; `--python` may be any.
+the command line lists its tasks, and trains for a moment on a robot, on a dmc task and on a gymnasium task; every other
+extra is used once. Exit code 1 says that a bound is wrong. The script itself wants Python 3.11; `--python` may be any.
 """
 
 from __future__ import annotations
@@ -21,15 +21,26 @@ from pathlib import Path
 import tomllib
 
 ROOT = Path(__file__).resolve().parents[1]
-EXTRAS = ("dmc", "gymnasium")
+EXTRAS = ("dmc", "gymnasium", "view", "export", "loggers", "search", "docs")
+CLI = ("-m", "rpo_lightning.cli")
 SHORT = ("--model.init_args.total_env_steps=512", "--data.num_envs=16", "--data.horizon=16", "--data.iterations_per_epoch=2")
+LOGGERS = ("--trainer.logger+=WandbLogger", "--trainer.logger.offline=true", "--trainer.logger+=MLFlowLogger")
+WORK = "{the empty folder}"
+"""Stands for its path among the arguments: mkdocs takes a relative one for one beside its configuration."""
 USES = {
-    "list": ("list",),
-    "robot": ("fit", "--config", "cartpole.yaml", *SHORT),
-    "dmc": ("fit", "--config", "reppo/dmc/cartpole_balance.yaml", *SHORT),
-    "gymnasium": ("fit", "--config", "ppo/cartpole.yaml", "--data.env=gymnasium/Pendulum-v1", *SHORT),
+    "list": (*CLI, "list"),
+    "robot": (*CLI, "fit", "--config", "cartpole.yaml", *SHORT),
+    "dmc": (*CLI, "fit", "--config", "reppo/dmc/cartpole_balance.yaml", *SHORT),
+    "gymnasium": (*CLI, "fit", "--config", "ppo/cartpole.yaml", "--data.env=gymnasium/Pendulum-v1", *SHORT),
+    "view": (*CLI, "record", "cartpole", "--seconds=0.2", "--size=[64,48]", "--output=film.gif"),
+    "viewer": ("-c", "import rpo_lightning.view.web"),
+    "export": (*CLI, "export", "--ckpt_path", "cartpole", "--output", "policy.onnx"),
+    "runtime": ("-c", "import onnxruntime"),
+    "loggers": (*CLI, "fit", "--config", "cartpole.yaml", *SHORT, *LOGGERS),
+    "search": (str(ROOT / "examples/search/search.py"), "--trials=1", "--steps=4096"),
+    "docs": ("-m", "mkdocs", "build", "--config-file", str(ROOT / "mkdocs.yml"), "--site-dir", WORK),
 }
-"""What is tried: a name and the command line's arguments."""
+"""What is tried: a name and the interpreter's arguments, in an empty folder."""
 
 
 def lower_bounds(project: dict, extras: tuple[str, ...]) -> dict[str, str]:
@@ -57,14 +68,14 @@ def make_environment(python: str, folder: Path, bounds: dict[str, str]) -> Path:
 
 
 def use(python: Path, folder: Path) -> dict[str, str]:
-    """Run the command line in an empty folder in every way of `USES`; return the last lines of those that failed."""
+    """Run the interpreter in an empty folder in every way of `USES`; return the last lines of those that failed."""
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     failed = {}
     for name, arguments in USES.items():
         work = folder / name
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir()
-        command = [str(python), "-m", "rpo_lightning.cli", *arguments]
+        command = [str(python), *(str(work) if each == WORK else each for each in arguments)]
         done = subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True)
         print(f"{name}: {'works' if done.returncode == 0 else 'FAILED'}", flush=True)
         if done.returncode:

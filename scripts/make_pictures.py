@@ -1,6 +1,7 @@
-"""Film the policies of results/ for README and docs: docs/figures/*.gif, a command line each.
+"""Film the policies of results/: docs/figures/*.gif for README and docs, and small ones for the cards of the package's
+policies, docs/figures/policies/*.gif; a command line each.
 
-python scripts/make_pictures.py [ant ...]
+python scripts/make_pictures.py [ant ... policies/ant ...]
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+
+from rpo_lightning.pretrained import FILES
 
 ROOT = Path(__file__).resolve().parents[1]
 FILMS = {
@@ -21,18 +24,27 @@ FILMS = {
     "walker": "--seconds 4 --azimuth 105",
 }
 """Task -> options of its film."""
+SMALL = "--size=[176,132] --fps=10 --seconds=2.5 --azimuth 120 --distance 2.4"
+POLICIES = {f"policies/{task.replace('/', '_')}": task for task in FILES}
+"""Film of a card -> task of the package's policy."""
 
 
 def command(task: str) -> list[str]:
     """Return the command that makes a film."""
+    if task in POLICIES:
+        return ["record", f"--ckpt_path={POLICIES[task]}", f"--output={figure(task)}", *shlex.split(SMALL)]
     policy = ROOT / "results" / task / "rpo" / "seed_0" / "policy.pt"
-    output = ROOT / "docs" / "figures" / f"{task}.gif"
     options = shlex.split(FILMS[task])
-    return ["record", f"--ckpt_path={policy}", f"--output={output}", "--size=[360,270]", "--fps=20", *options]
+    return ["record", f"--ckpt_path={policy}", f"--output={figure(task)}", "--size=[360,270]", "--fps=20", *options]
+
+
+def figure(task: str) -> Path:
+    """Return the file of a film."""
+    return ROOT / "docs" / "figures" / f"{task}.gif"
 
 
 def main(tasks: list[str]) -> None:
-    for task in tasks or FILMS:
+    for task in tasks or [*FILMS, *POLICIES]:
         print(shlex.join(["rpo-lightning", *command(task)]).replace(f"{ROOT}/", ""), flush=True)
         # the walker's task lies in a folder of its own, where it is found
         folder = ROOT / "examples" / task if (ROOT / "examples" / task).is_dir() else ROOT

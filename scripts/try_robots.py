@@ -36,9 +36,9 @@ KINDS = {"go2": "velocity", "g1": "velocity", "h1": "velocity", "panda": "reach"
 
 HEAD = """# Robots of others
 
-`rpo-lightning describe public/NAME` and `new-task --robot public/NAME` find these robots. None of them is in this package: a
-file says [where each comes from](../src/rpo_lightning/robots/public.py), at which commit and under which license. What is not
-in the cache (`~/.cache/rpo-lightning/robots`) is downloaded by git once, and its MJCF files are checked by their SHA-256.
+`rpo-lightning describe public/NAME` and `new-task --robot public/NAME` find these robots. None of them is in this package:
+[a table](../src/rpo_lightning/robots/public.py) says where each comes from, at which commit and under which license. What
+is not in the cache (`~/.cache/rpo-lightning/robots`) is downloaded by git once, and its MJCF files are checked by SHA-256.
 
 ```bash
 rpo-lightning list
@@ -78,7 +78,7 @@ def one(name: str) -> dict[str, Any]:
 
     quiet()
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder, overheard() as said:
+    with tempfile.TemporaryDirectory() as folder, overheard():
         found, _ = written(f"try_{name}", f"public/{name}", Path(folder), KINDS.get(name))
         sys.path.insert(0, folder)
         task = getattr(importlib.import_module(f"try_{name}"), class_name(f"try_{name}"))
@@ -99,14 +99,14 @@ def one(name: str) -> dict[str, Any]:
     with torch.no_grad():
         for _ in range(100):
             fallen |= env.step(torch.zeros(64, env.action_dim)).terminated | env.invalid
-    stands = int((~fallen).sum()) if "early_termination" in env.options else None
+    stands = int((~fallen).sum()) if "early_termination" in env.options and len(env.model.links) > 1 else None
     model = env.model
     return {
         "kind": found.kind, "mass_kg": round(found.mass, 2), "dofs": model.nd, "actuators": len(model.actuators),
         "points": len(model.contacts), "pairs": len(model.pairs), "drop": list(found.drop), "servos_added": found.servos,
         "contact": task.contact, "limit": task.limit, "substeps": task.substeps,
         "sinks_mm": round(1e3 * found.suggestion.sink, 2), "compile_s": round(compiled, 1),
-        "steps_per_s": round(statistics.median(speeds[1:])), "stands_of_64": stands, "said": len(set(said)),
+        "steps_per_s": round(statistics.median(speeds[1:])), "stands_of_64": stands, "said": len(set(found.said)),
     }  # fmt: skip
 
 
@@ -131,7 +131,7 @@ def page(content: dict[str, Any]) -> str:
             f"{found['compile_s']:.0f}", f"{found['steps_per_s']:,}", stands,
         ]  # fmt: skip
         rows.append(f"| {' | '.join(cells)} |")
-    intro = HEAD.format(code=content["commit"], machine=content["machine"])
+    intro = HEAD.format(code=content["commit"][:8], machine=content["machine"])
     return intro + "\n".join(rows) + "\n\n## Where they come from\n\n" + "\n".join(sources) + "\n"
 
 

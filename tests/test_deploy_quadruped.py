@@ -57,3 +57,31 @@ def test_its_robot_walks_as_commanded_without_torch_and_this_package(cone, tmp_p
     assert (velocity < 0.3, turning < 0.3, fell) == (True, True, 0), done.stdout
     command = f"python examples/deploy/quadruped.py quadruped.onnx {ROBOT.relative_to(ROOT)}"
     assert command in (ROOT / "docs" / "deploy.md").read_text()
+
+
+def test_it_keeps_the_observations_that_a_policy_with_a_history_sees(monkeypatch):
+    monkeypatch.syspath_prepend(str(DEPLOY))
+    script = importlib.import_module("quadruped")
+    fed = []
+
+    class Session:
+        def __init__(self, policy):
+            self.custom_metadata_map = {"dt": "0.02", "history": "3", "start": str(list(range(19)))}
+
+        def get_modelmeta(self):
+            return self
+
+        def run(self, names, feed):
+            fed.append(feed["obs"][0])
+            return np.full((1, 12), 0.1 * len(fed), np.float32), np.zeros((1, 12))
+
+    monkeypatch.setattr(script.onnxruntime, "InferenceSession", Session)
+    monkeypatch.setattr(script, "EPISODES", 2)
+    monkeypatch.setattr(script, "SECONDS", 0.08)
+    script.run("policy.onnx", str(ROBOT))
+    sys.modules.pop("quadruped")
+    rows = np.stack(fed).reshape(2, 4, 3, 45)
+    for episode in rows:
+        np.testing.assert_array_equal(episode[0], np.tile(episode[0, :1], (3, 1)))
+        np.testing.assert_array_equal(episode[1:, 1:], episode[:-1, :-1])
+        assert (episode[1:, 0] != episode[1:, 1]).any(1).all()

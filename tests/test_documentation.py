@@ -25,8 +25,11 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 EPOCHS = {"ppo": "actor_epochs", "reppo": "epochs"}
 
-MINE = ("walker.", "push.", "gentle.", "reach.")
+MINE = ("walker.", "push.", "gentle.", "reach.", "my_robot.")
 """The tasks and the algorithm that pages show, each in a folder of its own; here all are in one."""
+FEW = ["--num_envs=8", "--horizon=4"]
+STILL = ["--seconds=0.1", "--size=[32,32]"]
+BRIEF = ["--data.num_envs=16", '--data.env={"name": "my_robot.MyRobot", "init_args": {"episode_length": 20}}']
 SHORT = ["--model.init_args.total_env_steps=512", "--model.init_args.critic_epochs=1", "--data.num_envs=16"]
 
 
@@ -62,14 +65,21 @@ def commands():
 def run(line, cwd):
     words = shlex.split(line)
     arguments = words[1:]
-    if any(word.startswith(MINE) for word in words):
+    if words[1] == "new-task":  # where the workplace has its files already
+        arguments += ["--folder", "new"]
+        shutil.rmtree(cwd / "new", ignore_errors=True)
+    elif any(word.startswith(MINE) for word in words):
         arguments += SHORT if words[1] == "fit" else []
+        if words[1] == "fit" and (cwd / "runs/my_robot").exists():  # the workplace's, which is not to be lost
+            arguments += ["--trainer.default_root_dir=again"]
+        if "my_robot" in line:
+            arguments += {"check-env": FEW, "validate": BRIEF, "record": STILL, "play": ["--help"]}.get(words[1], [])
     elif words[1] in ("fit", "fabric") and "--print_config" not in words and "--model.help" not in words:
         arguments += short(words)
     elif words[1] in ("validate", "predict"):
         arguments += short(words)[3:]
     elif words[1] == "record":
-        arguments += ["--seconds=0.1", "--size=[32,32]"]
+        arguments += STILL
     elif words[1] == "play":  # nobody would end it
         arguments += ["--help"]
     if "2" in (following(words, "--trainer.devices"), following(words, "--fabric.devices")):
@@ -129,6 +139,11 @@ def workplace(tmp_path_factory):
     (path / "arm.xml").write_text(re.search(r'ARM = """\n(.+?)"""', page, re.DOTALL)[1])
     task = re.search(r"class Reach.+?\n\n\n", page, re.DOTALL)[0].replace("robot = file", 'robot = "arm.xml"')
     (path / "reach.py").write_text(f"import torch\nfrom rpo_lightning.envs.articulated import ArticulatedEnv\n\n\n{task}")
+    for line in ("rpo-lightning new-task my_robot --robot quadruped.xml", "rpo-lightning fit --config my_robot.yaml"):
+        done = run(line, path)
+        assert done.returncode == 0, done.stderr
+        for file in path.glob("new/*"):
+            file.rename(path / file.name)
     return path
 
 

@@ -113,12 +113,14 @@ def test_a_runner_in_a_plane_is_paid_for_its_speed(folder):
 def test_an_arm_reaches_for_points_that_it_can_reach(folder, tmp_path):
     file = tmp_path / "arm.xml"
     file.write_text(
-        """<mujoco><worldbody><body name="a"><joint name="a" axis="0 1 0"/><geom type="capsule" fromto="0 0 0 0.4 0 0" size="0.02"/>
+        """<mujoco><worldbody><geom type="plane" size="1 1 1" pos="0 0 -2"/><body name="a"><joint name="a" axis="0 1 0"/><geom type="capsule" fromto="0 0 0 0.4 0 0" size="0.02"/>
         <body name="b" pos="0.4 0 0"><joint name="b" axis="0 1 0"/><geom type="capsule" fromto="0 0 0 0.4 0 0" size="0.02"/></body>
         </body></worldbody><actuator><position joint="a" kp="50"/><position joint="b" kp="50"/></actuator></mujoco>"""
     )
     env = new("my_arm", file, "--kind", "reach")(num_envs=64)
     assert env.tip == ("b", (0.2, 0.0, 0.0))
+    assert env.contact is not None  # of the floor, which the file lets it touch
+    assert env.model.contacts == []
     assert env.target.shape == (64, 3)
     assert (env.target.norm(dim=1) < 0.6 + 1e-5).all()
     obs = env.set_state(env.q, env.qd, target=env.where(env.q, env.qd))

@@ -269,7 +269,7 @@ def test_a_full_disk_is_one_line_that_says_what_is_safe(command, at, folder, mon
         call(command, *EVERY_ITERATION)
     assert end.value.code == 1
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
-    assert f"{RUN} cannot be written: No space left on device." in line
+    assert f"{RUN / LAST} cannot be written: No space left on device." in line
     assert (f"{RUN / LAST} is safe, at 64 steps" if at == "second" else "Nothing of the run is kept yet") in line
     assert not list(RUN.rglob(".*"))
     monkeypatch.undo()

@@ -1,9 +1,13 @@
-"""The wheel, installed into a folder of its own and used from an empty one: nothing of the working copy is needed."""
+"""The wheel, installed into a folder of its own and used from an empty one: nothing of the working copy is needed.
+
+And the source distribution: it holds what the tests and the documentation read.
+"""
 
 import json
 import os
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -87,3 +91,23 @@ def test_it_holds_the_pretrained_policies_and_stays_small(wheel, use):
     assert wheel.stat().st_size < 5_000_000
     _, out = use("export", "--ckpt_path", "dmc/cartpole_swingup", "--format", "torchscript")
     assert "reppo on dmc/cartpole_swingup after 5505024 steps" in out
+
+
+def test_the_source_distribution_has_what_tests_and_documentation_read(tmp_path):
+    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", tmp_path], cwd=ROOT, check=True)
+    (file,) = tmp_path.iterdir()
+    with tarfile.open(file) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    alone = {"mkdocs.yml", "constraints.txt", "Makefile", "pyproject.toml", "LICENSE", "CITATION.cff"}
+    pages = {
+        "README.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "docs/site.css",
+        "docs/figures/ant.gif",
+        "scripts/site_pages.py",
+    }
+    records = {f"results/ant/rpo/seed_0/{name}" for name in ("README.md", "config.yaml", "policy.pt", "summary.json")}
+    assert {*alone, *pages, *records, "results/studies/toy_gaussian.json", "tests/data/corpus.json"} <= names
+    assert {str(page.relative_to(ROOT)) for page in (ROOT / "docs").rglob("*.md")} <= names
+    assert not [name for name in names if "__pycache__" in name or name.startswith((".venv", "site/", "runs/"))]

@@ -11,12 +11,14 @@ __all__ = ["FILES", "find", "names"]
 FILES = {
     "ant": "ant/rpo/seed_0",
     "anymal": "anymal/rpo/seed_0",
+    "arm_reach": "arm_reach/rpo/seed_0",
     "cartpole": "cartpole/rpo/seed_0",
     "dmc/cartpole_swingup": "studies/budget_0.11/dmc/cartpole_swingup/reppo-cpu128/seed_0",
     "dmc/cheetah_run": "studies/budget_0.2/dmc/cheetah_run/reppo-cpu/seed_0",
     "hand_reorient": "hand_reorient/rpo/seed_0",
     "hopper": "hopper/rpo/seed_0",
     "humanoid": "humanoid/rpo/seed_0",
+    "quadrotor": "quadrotor/rpo/seed_0",
 }
 """Task -> the folder of its best recorded run in `results/`, whose policy.pt a wheel holds as `pretrained/<task>.pt`."""
 

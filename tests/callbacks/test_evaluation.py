@@ -178,3 +178,14 @@ def test_terms_of_the_reward_are_logged_beside_the_returns_that_they_add_up_to(f
     ):
         added = [sum(parts) for parts in zip(*(seen[name] for name in terms), strict=True)]
         assert added == pytest.approx(seen[total], rel=1e-4)
+
+
+def test_options_are_tried_on_one_environment_before_training():
+    made = []
+
+    class Module:
+        def make_env(self, num_envs, seed, **options):
+            made.append((num_envs, options))
+
+    Evaluation(episodes=64, env_options={"episode_length": 5}).setup(None, Module(), "fit")
+    assert made == [(1, {"episode_length": 5})]

@@ -22,7 +22,7 @@ def states(model, count=4):
     return q, torch.randn(count, model.nd)
 
 
-@pytest.mark.parametrize("name", ["quadruped", "ant", "hopper", "cartpole"])
+@pytest.mark.parametrize("name", ["quadruped", "ant", "hopper", "cartpole", "arm"])
 def test_points_are_where_mujoco_has_them_and_move_as_there(name):
     path = str(ROBOTS / f"{name}.xml")
     model, mj = load_mjcf(path), mujoco.MjModel.from_xml_path(path)

@@ -1,13 +1,16 @@
 """The cards beside recorded policies are those that the script writes."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 from cards import ROOT, card
+from make_pictures import POLICIES, command, figure
 
 from rpo_lightning.cli import main
+from rpo_lightning.pretrained import FILES
 from tests.command_line import refused
 
 FOLDERS = sorted(path.parent for path in (ROOT / "results").rglob("policy.pt"))
@@ -24,6 +27,20 @@ def test_a_card_says_what_the_record_does():
                   "| cost | 10 002 432 steps, 73 min on 2 cores AMD EPYC |", 'load_policy("ant")'):  # fmt: skip
         assert words in text
     assert "(walker.Walker)" in card(ROOT / "results/walker/rpo/seed_0")
+
+
+def test_the_packages_policies_are_shown_in_small_films():
+    shown = {}
+    for name, run in FILES.items():
+        folder = ROOT / "results" / run
+        (path,) = re.findall(rf"!\[{name}\]\((.+)\)", card(folder))
+        shown[name] = (folder / path).resolve()
+    assert set(shown.values()) == set((ROOT / "docs/figures/policies").iterdir())
+    assert max(film.stat().st_size for film in shown.values()) <= 150_000
+    assert set(POLICIES.values()) == set(shown)
+    for film, name in POLICIES.items():
+        assert shown[name] == figure(film)
+        assert f"--output={figure(film)}" in command(film)
 
 
 def test_a_record_whose_options_are_gone_is_checked_away_from_them(folder, capsys):

@@ -9,9 +9,12 @@ import torch
 
 from rpo_lightning import envs
 from rpo_lightning.envs.gymnasium_env import gymnasium_task
+from rpo_lightning.envs.gymnasium_tables import worlds
 from rpo_lightning.sim import to_mujoco
+from rpo_lightning.view.acting import acting
 from rpo_lightning.view.camera import Camera
 from rpo_lightning.view.drawing import Drawing
+from rpo_lightning.view.live import Live
 from rpo_lightning.view.rotations import between, matrices, product, turned
 from rpo_lightning.view.scene import WORLD, Frames
 from rpo_lightning.view.stage import Stage
@@ -143,6 +146,32 @@ def test_frames_are_chosen_in_real_time():
     assert frames.at(30.0).tolist() == list(range(0, 61, 2))
     assert len(frames.at(25.0)) == 26
     assert frames.at(25.0)[-1] == 60
+
+
+def test_gymnasiums_tasks_on_mujoco_are_drawn_where_they_are_and_can_be_pushed():
+    pytest.importorskip("gymnasium")
+    env = envs.make(gymnasium_task("Hopper-v5"), num_envs=2, seed=1)
+    try:
+        live = Live(env, acting("random", env), seed=3)
+        first = live.drawing.poses(env)
+        for _ in range(5):
+            live.step()
+        poses = live.drawing.poses(env)
+        assert np.abs(poses - first).max() > 0.01
+        for (model, data), row in zip(worlds(env), poses, strict=True):
+            mujoco.mj_kinematics(model, data)
+            names = live.drawing.scene.bodies
+            np.testing.assert_allclose(row[:, :3], [data.body(name).xpos for name in names], atol=1e-9)
+        assert live.drawing.scene.base == 0
+        assert live.drawing.scene.floor == 0.0
+        assert live.dt == pytest.approx(0.008)
+        before = [data.qvel.copy() for _, data in worlds(env)]
+        live.push(2.0)
+        after = [data.qvel for _, data in worlds(env)]
+        assert 0.0 < abs(after[0][0] - before[0][0]) <= 2.0
+        assert np.array_equal(after[1], before[1])
+    finally:
+        env.close()
 
 
 def test_what_cannot_be_drawn_is_refused_by_name():

@@ -8,7 +8,7 @@ import torch
 
 from rpo_lightning import envs
 from rpo_lightning.envs.legged.quadruped import Quadruped
-from rpo_lightning.view.acting import acts
+from rpo_lightning.view.acting import acting
 from rpo_lightning.view.live import Live
 from rpo_lightning.view.rotations import turned
 from tests.command_line import REPOSITORY
@@ -16,7 +16,7 @@ from tests.command_line import REPOSITORY
 
 def live(name="ant", policy="zero", num_envs=2, **options):
     env = envs.make(name, num_envs=num_envs, **options)
-    return Live(env, acts(policy, env))
+    return Live(env, acting(policy, env))
 
 
 def test_time_runs_as_fast_as_asked_and_not_while_paused():
@@ -141,12 +141,12 @@ def test_whoever_can_act_acts():
         def act(self, obs, deterministic):
             return torch.full((len(obs), 8), 0.5 if deterministic else 0.25)
 
-    assert acts(Policy(), env)(obs)[0, 0] == 0.5
-    assert acts(Policy(), env, deterministic=False)(obs)[0, 0] == 0.25
-    assert acts(lambda obs: obs[:, :8], env)(obs).equal(obs[:, :8])
-    assert not acts(None, env)(obs).any()
+    assert acting(Policy(), env)(obs)[0, 0] == 0.5
+    assert acting(Policy(), env, deterministic=False)(obs)[0, 0] == 0.25
+    assert acting(lambda obs: obs[:, :8], env)(obs).equal(obs[:, :8])
+    assert not acting(None, env)(obs).any()
     with pytest.raises(TypeError, match="int cannot be called"):
-        acts(3, env)
+        acting(3, env)
 
 
 def test_a_policy_that_remembers_begins_with_the_episodes():
@@ -161,7 +161,7 @@ def test_a_policy_that_remembers_begins_with_the_episodes():
             self.seen = torch.zeros(2) if mask is None else self.seen.masked_fill(mask, 0.0)
 
     policy = Policy()
-    watched = Live(envs.make("ant", num_envs=2, episode_length=3), acts(policy, None))
+    watched = Live(envs.make("ant", num_envs=2, episode_length=3), acting(policy, None))
     for seen in (1.0, 2.0, 0.0, 1.0):
         watched.step()
         assert policy.seen.tolist() == [seen, seen]

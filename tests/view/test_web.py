@@ -11,7 +11,7 @@ import pytest
 
 from rpo_lightning import envs
 from rpo_lightning.view import Viewer
-from rpo_lightning.view.acting import acts
+from rpo_lightning.view.acting import acting
 from rpo_lightning.view.live import Live
 from rpo_lightning.view.native import KEYS, NativeViewer
 from tests.command_line import REPOSITORY, refused
@@ -36,7 +36,7 @@ def rounds(count):
 def web(request):
     name, options = request.param
     env = envs.make(name, **options)
-    viewer = WebViewer(Live(env, acts("random", env)), free_port())
+    viewer = WebViewer(Live(env, acting("random", env)), free_port())
     yield viewer
     viewer.close()
     env.close()
@@ -85,7 +85,7 @@ def test_controls_do_what_they_say(web):
 def test_targets_have_sliders(monkeypatch):
     monkeypatch.syspath_prepend(str(REPOSITORY / "examples" / "push"))
     env = envs.make("push.Push", num_envs=1)
-    viewer = WebViewer(Live(env, acts("zero", env)), free_port())
+    viewer = WebViewer(Live(env, acting("zero", env)), free_port())
     try:
         assert len(viewer._sliders) == 2
         viewer._sliders[0].value = 0.8
@@ -96,6 +96,25 @@ def test_targets_have_sliders(monkeypatch):
     finally:
         viewer.close()
         del sys.modules["push"]
+
+
+def test_commands_have_sliders_by_their_names_within_their_ranges():
+    commands = ((-0.5, 1.0), (0.0, 0.0), (-1.0, 1.0))
+    env = envs.make("quadruped", num_envs=1, threads=1, commands=commands, command_seconds=0.04, standing=0.0)
+    viewer = WebViewer(Live(env, acting("zero", env)), free_port())
+    try:
+        assert [each.label for each in viewer._sliders] == ["forward [m/s]", "left [m/s]", "turn [rad/s]"]
+        ends = [(each.min, each.max) for each in viewer._sliders]
+        np.testing.assert_allclose(ends, commands, atol=2e-6)
+        viewer._sliders[0].value = 0.75
+        viewer._aim()
+        for _ in range(5):
+            viewer.live.step()
+            viewer._tell("")
+        assert viewer._sliders[0].value == 0.75
+        np.testing.assert_allclose(env.target[0, 0].item(), 0.75)
+    finally:
+        viewer.close()
 
 
 def test_from_python_it_runs_beside_and_ends():
@@ -124,7 +143,7 @@ def test_without_viser_one_line_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "viser", None)
     env = envs.make("ant", num_envs=1)
     with pytest.raises(ImportError, match=r'pip install "rpo-lightning\[view\]"'):
-        WebViewer(Live(env, acts("zero", env)))
+        WebViewer(Live(env, acting("zero", env)))
 
 
 class Window:
@@ -154,7 +173,7 @@ class Window:
 
 def test_the_window_shows_what_runs_and_obeys_its_keys():
     env = envs.make("ant", num_envs=2)
-    live = Live(env, acts("random", env))
+    live = Live(env, acting("random", env))
     viewer = NativeViewer(live, launch=Window)
     window = viewer._window
     viewer.run()

@@ -163,7 +163,7 @@ class Evaluation(Callback):
         """
         if self.env_options:
             try:
-                _close(pl_module.make_env(num_envs=self.episodes, seed=self.seed, **self.env_options))
+                _close(pl_module.make_env(num_envs=1, seed=self.seed, **self.env_options))
             except (TypeError, ValueError) as error:
                 raise ValueError(f"env_options of Evaluation: {error}") from error
 

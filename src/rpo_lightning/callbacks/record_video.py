@@ -108,7 +108,7 @@ class RecordVideo(Callback):
         with torch.inference_mode(False), torch.no_grad():
             env = module.make_env(num_envs=self.num_envs, seed=self.seed)
             try:
-                frames = film(env, acting("policy", env, module, self.deterministic, self.seed + 1), self.seconds)
+                frames = film(env, acting(module, env, self.deterministic, self.seed + 1), self.seconds)
             finally:
                 env.close()
         write_film(path, frames, self.fps, self.size, samples=2, shadows=512)

@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from rpo_lightning import __version__, console
 from rpo_lightning.cli import commands
 from rpo_lightning.discovery import nearest
 from rpo_lightning.interrupts import signals
+from rpo_lightning.lazy import lazily
 from rpo_lightning.streams import open_closed_streams
 
 __all__ = ["COMMANDS", "RPOCLI", "main"]
@@ -44,12 +45,7 @@ COMMANDS = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name == "RPOCLI":
-        from rpo_lightning.cli.session import RPOCLI
-
-        return RPOCLI
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazily(__name__, {"RPOCLI": "rpo_lightning.cli.session"})
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -69,7 +69,7 @@ def split(command: str, arguments: list[str]) -> Arguments:
     given, options = splitter.parse_known_args(arguments)
     configs, beside = [_find_config(name) for name in given.config], None
     if given.ckpt_path is not None:
-        if command in READS_POLICIES and given.ckpt_path in pretrained.names() and not Path(given.ckpt_path).exists():
+        if command in READS_POLICIES and given.ckpt_path in pretrained.names():
             given.ckpt_path = str(pretrained.find(given.ckpt_path))
         options.append(f"--ckpt_path={given.ckpt_path}")
         if not configs and command in READS_POLICIES:

@@ -192,7 +192,7 @@ class RPOCLI(LightningCLI):
 
     def _find_checkpoint(self, directory: Path) -> Path | None:
         name = self.config["ckpt_path"]
-        if self.trains and name in pretrained.names() and not Path(name).exists():
+        if self.trains and name in pretrained.names() and not Path(name).is_file():
             raise ValueError(no_state_of_training(name))
         path = run_folder.find_checkpoint(name, directory)
         if name is None:

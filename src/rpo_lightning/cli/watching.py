@@ -43,7 +43,7 @@ def with_task(command: str, options: list[str]) -> list[str]:
                 f"{command} {task}: {', '.join(sorted(sources))} names a task already, so leave one of them out."
             )
         if task in pretrained.names() and (_value(options, "--actions") or "policy") == "policy":
-            return [*options, f"--ckpt_path={pretrained.find(task)}"]
+            return [*options, f"--ckpt_path={task}"]
         options = [f"--data.env={task}", *options]
     if not sources and "--model" not in given and not given & {"-h", "--help"}:
         options = [*options, "--model=RPO", "--model.init_args.total_env_steps=1"]
@@ -194,5 +194,6 @@ def _acting(cli: RPOCLI, env: Any) -> tuple[Act, str]:
         policies.load_weights(cli.model, checkpoint)
         cli.model.to(env.device)
     known = checkpoint is not None or config.get("follow")
-    act = acting(kind, env, cli.model if known else None, config["deterministic"], config["seed_everything"])
+    who = cli.model if kind == "policy" and known else kind
+    act = acting(who, env, config["deterministic"], config["seed_everything"])
     return act, f"actions of {checkpoint}" if kind == "policy" else f"{kind} actions"

@@ -9,7 +9,7 @@ import mujoco
 from rpo_lightning.envs import tables
 from rpo_lightning.envs.tables import ActionRow, Quantity, numbered, numbered_actions
 
-__all__ = ["action_rows", "observation_rows", "seconds_of_a_step"]
+__all__ = ["action_rows", "observation_rows", "seconds_of_a_step", "worlds"]
 
 
 def observation_rows(env: Any) -> list[Quantity]:
@@ -48,10 +48,24 @@ def seconds_of_a_step(env: Any) -> float | None:
     return float(seconds) if isinstance(seconds, int | float) else None
 
 
+def worlds(env: Any) -> list[tuple[mujoco.MjModel, mujoco.MjData]]:
+    """Return MuJoCo's model and state of each sub-environment of a `VectorAdapter`; nothing of any other environment.
+
+    Nothing either if they live in processes of their own, or not on MuJoCo.
+    """
+    singles = _singles(getattr(env, "vector_env", None))
+    found = [(model, single.data) for single in singles if (model := _model(single)) is not None]
+    return found if len(found) == len(singles) else []
+
+
+def _singles(env: Any) -> list[Any]:
+    """Return the environments, if they live in this process."""
+    return [getattr(each, "unwrapped", each) for each in getattr(getattr(env, "unwrapped", env), "envs", ())]
+
+
 def _single(env: Any) -> Any:
     """Return one of the environments, if they live in this process."""
-    first = next(iter(getattr(getattr(env, "unwrapped", env), "envs", ())), None)
-    return getattr(first, "unwrapped", first)
+    return next(iter(_singles(env)), None)
 
 
 def _model(single: Any) -> mujoco.MjModel | None:

@@ -144,9 +144,8 @@ class Quadrotor(ArticulatedEnv):
 
     def random_target(self) -> Tensor:
         """Draw figures (N, 9) on which the reference begins at the start pose's place."""
-        length, height, seconds = (
-            self.uniform(*self.options[f"figure_{what}"], 1) for what in ("length", "height", "seconds")
-        )
+        pairs = [self.options[f"figure_{what}"] for what in ("length", "height", "seconds")]
+        length, height, seconds = (self.uniform(low, high, 1) for low, high in pairs)
         size = torch.cat([length / 2.0, length / 4.0, height / 2.0], dim=1)
         still = self.uniform(0.0, 1.0, 1) < self.options["hovering"]
         direction, phase = self.uniform(-math.pi, math.pi, 2).split(1, dim=1)

@@ -45,10 +45,13 @@ def written(
     if there := [str(path) for path in paths if path.exists()]:
         raise FileExistsError(f"{', '.join(there)} would be overwritten; take another name, or move it away")
     path = robots.find(robot)
-    found, cls = survey(path, kind, drop), class_name(name)
+    cls = class_name(name)
+    with overheard():  # of looks that the task does not take
+        found = survey(path, kind, drop)
     line = robot_line(robot, path, folder)
     body = _TASKS[found.kind](found, name, cls, line, list(class_attributes(found)))
-    env = _tried(body, cls, path)
+    with overheard() as found.said:
+        env = _tried(body, cls, path)
     folder.mkdir(parents=True, exist_ok=True)
     paths[0].write_text(f'"""{_title(found, name)}\n\n{_tables(env)}\n"""\n\n{body}')
     paths[1].write_text(config(found, name, cls))
@@ -85,14 +88,14 @@ def _tables(env: Any) -> str:
     return "\n\n".join(as_text(*table) for table in (tables[0], tables[-1])).replace("\\", "/")
 
 
-def _report(found: Survey, paths: list[Path], said: list[str], env_path: str) -> Iterator[str]:
+def _report(found: Survey, paths: list[Path], env_path: str) -> Iterator[str]:
     task, settings, tested = paths
     kinds = {"velocity": "walking as commanded", "reach": "an arm that reaches", "plain": "a reward to begin with"}
     yield f"{task}: {kinds[found.kind]}, {found.mass:.3g} kg, {len(found.model.actuators)} actuators"
     if found.kind == "velocity":
         yield f"  feet: {', '.join(found.feet)}"
     yield from (f"  {line}" for line in class_attributes(found) if not line.startswith("#"))
-    yield from (f"  mind: {line.removeprefix(f'{found.path}: ')}" for line in dict.fromkeys(said))
+    yield from (f"  mind: {line.removeprefix(f'{found.path}: ')}" for line in dict.fromkeys(found.said))
     yield f"{settings}: RPO"
     yield f"{tested}: tests"
     yield f"Next, in {task.parent.resolve()}:"
@@ -126,6 +129,5 @@ def main(arguments: list[str], description: str) -> None:
     parser.add_argument("--drop", type=list[str], default=[], help='What to leave out of the file: ["tendon", "equality"].')
     parser.add_argument("--folder", type=str, default=".", help="Where to; it must not hold files of these names.")
     given = parser.parse_args(arguments)
-    with overheard() as said:
-        found, paths = written(given.name, given.robot, Path(given.folder), given.kind, tuple(given.drop))
-    print("\n".join(_report(found, paths, said, f"{given.name}.{class_name(given.name)}")))
+    found, paths = written(given.name, given.robot, Path(given.folder), given.kind, tuple(given.drop))
+    print("\n".join(_report(found, paths, f"{given.name}.{class_name(given.name)}")))

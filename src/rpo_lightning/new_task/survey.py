@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -39,6 +40,7 @@ class Survey:
         gap: from the start pose's lowest point to the ground [m], where the task moves it there; else 0.
         pruned: how many points besides the soles the file lets touch the ground, where the task takes them away; else 0.
         servos: whether the task puts servos in the place of motors.
+        said: by the loader of the robot as the task reads it.
         forward: the link that slides forward, of a robot in a plane; -1 if there is none.
     """
 
@@ -52,6 +54,7 @@ class Survey:
     pruned: int = 0
     servos: bool = False
     forward: int = -1
+    said: list[str] = field(default_factory=list)
     suggestion: Suggestion = field(init=False)
 
     @property
@@ -99,6 +102,7 @@ def survey(path: Path, kind: str | None, drop: Sequence[str]) -> Survey:
         raise ValueError(
             f"{path}: an arm that reaches has a fixed base and no ball joints; --kind plain writes a task for it"
         )
+    surroundings = suggest(model, DT, _SUBSTEPS).contact  # which the loader asks for, touched or not
     if kind == "reach":
         model.contacts, model.pairs = [], []  # it moves through the air
     elif model.links[0].joint is Joint.FREE and _touching_itself(model) > _MANY and "self" not in drop:
@@ -110,6 +114,8 @@ def survey(path: Path, kind: str | None, drop: Sequence[str]) -> Survey:
         found.gap = gap
         set_down(model)
     found.suggestion = suggest(model, DT, _SUBSTEPS)
+    if found.suggestion.contact is None:
+        found.suggestion = found.suggestion._replace(contact=surroundings)
     return found
 
 
@@ -118,7 +124,8 @@ def _loaded(path: Path, drop: Sequence[str]) -> tuple[Model, tuple[str, ...]]:
     try:
         return load_mjcf(path, drop=drop), ()
     except MissingConstantsError as error:
-        return load_mjcf(path, drop=drop, **{name: _ANY[name] for name in error.names}), error.names
+        constants: dict[str, Any] = {name: _ANY[name] for name in error.names}
+        return load_mjcf(path, drop=drop, **constants), error.names
     except ValueError as error:
         if "drop=[" not in str(error):
             raise

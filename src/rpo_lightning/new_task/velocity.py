@@ -69,7 +69,7 @@ def _edits(found: Survey) -> Iterator[str]:
 
 
 def _weights(found: Survey) -> str:
-    """Return weights for a robot much heavier or lighter than ours, whose torques would else count for too much or little."""
+    """Return weights for a robot much heavier or lighter than ours, whose torques would else count too much or little."""
     times = (found.mass * found.height / _OURS) ** 2
     if 0.5 < times < 2.0:
         return ""

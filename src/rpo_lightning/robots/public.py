@@ -70,7 +70,7 @@ class Wheel(NamedTuple):
 _MINK = ("kevinzakka/mink", "cf1a302ff31b1f620abecdcbdebfd2c42d125a54")
 _MJCTRL = ("kevinzakka/mjctrl", "f1c82c257248e2e52b0e6c1beaf23c6a2026e4f2")
 _UNITREE = ("unitreerobotics/unitree_mujoco", "c598f103acb87a5fd3de7c9037f4dab6aa7f232b")
-_MENAGERIE = ("google-deepmind/mujoco_menagerie", "388eb4f8fb9ea5b38506da806416b5d798dfca4d")
+_MENAGERIE = "google-deepmind/mujoco_menagerie"
 _BSD, _APACHE = "BSD-3-Clause", "Apache-2.0"
 
 ROBOTS: dict[str, Source | Wheel] = {
@@ -85,6 +85,12 @@ ROBOTS: dict[str, Source | Wheel] = {
         "Unitree Go2, a quadruped with motors", *_UNITREE, "unitree_robots/go2", _BSD,
         {"go2.xml": "2014a3d76e30f17ab9447d8a67bd015291f74fa4d71ae30d005f1a32bd693d4b"},
         ground=True,  # its own scene has stairs
+    ),
+    "anymal_c": Source(
+        "ANYbotics ANYmal C, a quadruped with servos", _MENAGERIE, "1b428b08bb26ca6024e7b21e8ff21a59f847eb87",
+        "anybotics_anymal_c", _BSD,
+        {"anymal_c.xml": "5b7c72770d904ea0fa6fc0ca3a40d5d94dee13ecfc889381dfb0d0c5c82832d3"},
+        ground=True,
     ),
     "spot": Source(
         "Boston Dynamics Spot, a quadruped with an arm, with servos", *_MINK, "examples/boston_dynamics_spot", _BSD,
@@ -127,7 +133,7 @@ ROBOTS: dict[str, Source | Wheel] = {
         },
     ),
     "x2": Source(
-        "Skydio X2, a quadrotor", *_MENAGERIE, "skydio_x2", _APACHE,
+        "Skydio X2, a quadrotor", _MENAGERIE, "388eb4f8fb9ea5b38506da806416b5d798dfca4d", "skydio_x2", _APACHE,
         {"x2.xml": "cd0dbe1ebe1560b5b23c123dc8abc1c142cdaff95449f423aa0334c17c477345"},
         ground=True,
     ),

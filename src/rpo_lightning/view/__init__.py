@@ -6,8 +6,7 @@ that without saying how it is drawn, and everything that draws starts from them.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from rpo_lightning.lazy import lazily
 
 __all__ = ["Camera", "Drawing", "Frames", "Scene", "Shape", "Viewer", "acting", "film", "pictures", "replay", "write_film"]
 
@@ -24,9 +23,4 @@ _ROOMS = {
     "replay": "replay",
     "write_film": "filming",
 }
-
-
-def __getattr__(name: str) -> Any:
-    if name in _ROOMS:
-        return getattr(import_module(f"rpo_lightning.view.{_ROOMS[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazily(__name__, {name: f"{__name__}.{room}" for name, room in _ROOMS.items()})

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["ACTIONS", "Act", "acting", "acts", "forget"]
+__all__ = ["ACTIONS", "Act", "acting", "forget"]
 
 Act = Callable[[Tensor], Tensor]
 """Observations (N, D) -> actions (N, A) in [-1, 1], called once a step."""
@@ -16,11 +16,12 @@ Act = Callable[[Tensor], Tensor]
 ACTIONS = ("policy", "random", "zero")
 
 
-def acts(policy: Any, env: Any, deterministic: bool = True, seed: int = 0) -> Act:
-    """Return what acts for a policy in any of its forms.
+def acting(who: Any, env: Any, deterministic: bool = True, seed: int = 0) -> Act:
+    """Return what acts.
 
     Args:
-        policy: None or "zero", "random"; an algorithm's module, anything with `act(obs, deterministic)`, or a function.
+        who: None or "zero", "random"; an algorithm's module, anything else with `player(num_envs, deterministic, generator)`
+            or with `act(obs, deterministic)`, or a function.
         env: N environments.
         deterministic: act with the policy's mode instead of a sample.
         seed: of samples and of random actions.
@@ -28,15 +29,23 @@ def acts(policy: Any, env: Any, deterministic: bool = True, seed: int = 0) -> Ac
     Raises:
         ValueError: for another word. TypeError: for what is no policy.
     """
-    if policy is None or isinstance(policy, str):
-        return acting(policy or "zero", env, None, deterministic, seed)
-    if hasattr(policy, "player"):
-        return acting("policy", env, policy, deterministic, seed)
-    if hasattr(policy, "act"):
-        return _Acting(policy, deterministic)
-    if not callable(policy):
-        raise TypeError(f"a policy acts on observations: {type(policy).__name__} cannot be called and has no method act")
-    return policy
+    generator = torch.Generator().manual_seed(seed)
+    if who is None or who == "zero":
+        return lambda obs: obs.new_zeros(env.num_envs, env.action_dim)
+    if who == "random":
+        shape = env.num_envs, env.action_dim
+        return lambda obs: (2.0 * torch.rand(shape, generator=generator) - 1.0).to(obs)
+    if who == "policy":
+        raise ValueError("actions of a policy need one: name a checkpoint or a policy.pt")
+    if isinstance(who, str):
+        raise ValueError(f"actions must be {', '.join(ACTIONS[:-1])} or {ACTIONS[-1]}, not {who!r}")
+    if hasattr(who, "player"):
+        return who.player(env.num_envs, deterministic, generator)
+    if hasattr(who, "act"):
+        return _Acting(who, deterministic)
+    if not callable(who):
+        raise TypeError(f"a policy acts on observations: {type(who).__name__} cannot be called and has no method act")
+    return who
 
 
 class _Acting:
@@ -58,29 +67,3 @@ def forget(act: Act, ended: Tensor) -> None:
     """Let what acts forget the episodes that have ended (N,) bool, if it remembers any."""
     if (method := getattr(act, "forget", None)) is not None:
         method(ended)
-
-
-def acting(kind: str, env: Any, module: Any = None, deterministic: bool = True, seed: int = 0) -> Act:
-    """Return what acts.
-
-    Args:
-        kind: one of `ACTIONS`.
-        env: N environments.
-        module: whose policy acts: anything with `player(num_envs, deterministic, generator)`.
-        deterministic: act with the policy's mode instead of a sample.
-        seed: of samples and of random actions.
-
-    Raises:
-        ValueError: for another kind, or a policy without a module.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    if kind == "zero":
-        return lambda obs: obs.new_zeros(env.num_envs, env.action_dim)
-    if kind == "random":
-        shape = env.num_envs, env.action_dim
-        return lambda obs: (2.0 * torch.rand(shape, generator=generator) - 1.0).to(obs)
-    if kind != "policy":
-        raise ValueError(f"actions must be {', '.join(ACTIONS[:-1])} or {ACTIONS[-1]}, not {kind!r}")
-    if module is None:
-        raise ValueError("actions of a policy need one: name a checkpoint or a policy.pt")
-    return module.player(env.num_envs, deterministic, generator)

@@ -12,6 +12,7 @@ import torch
 from rpo_lightning.envs.articulated import ArticulatedEnv
 from rpo_lightning.envs.dmc.control_task import ControlTask
 from rpo_lightning.envs.ghosts import Ghost
+from rpo_lightning.envs.gymnasium_tables import worlds
 from rpo_lightning.envs.model_files import beside
 from rpo_lightning.sim import to_mujoco
 from rpo_lightning.view.rotations import between, product, turned
@@ -34,7 +35,7 @@ class Drawing:
     Attributes: `scene`, `up` (4,) the turn from the task's axes to the scene's.
 
     Args:
-        env: a task on this library's engine or on MuJoCo.
+        env: a task on this library's engine or on MuJoCo, of gymnasium's those in this process.
 
     Raises:
         ValueError: for an environment of which nothing can be drawn.
@@ -46,9 +47,12 @@ class Drawing:
             upward = -gravity / np.linalg.norm(gravity) if np.any(gravity) else env.model.up
         elif isinstance(env, ControlTask):
             self.mj, upward = env.model, np.array([0.0, 0.0, 1.0])
+        elif gymnasiums := worlds(env):
+            self.mj, upward = gymnasiums[0][0], np.array([0.0, 0.0, 1.0])
         else:
             raise ValueError(
-                f"{env.name}: nothing of it can be drawn, since it is neither a robot of this engine nor a task on MuJoCo"
+                f"{env.name}: nothing of it can be drawn, since it is neither a robot of this engine nor a task on MuJoCo "
+                "in this process"
             )
         self.up = between(upward, np.array([0.0, 0.0, 1.0]))
         self._data = mujoco.MjData(self.mj)
@@ -203,6 +207,8 @@ def _fields(env: Any) -> list[int]:
 
 def _qpos(env: Any) -> np.ndarray:
     """Return MuJoCo's coordinates (N, nq) of an environment."""
+    if gymnasiums := worlds(env):
+        return np.stack([data.qpos for _, data in gymnasiums])
     q, qd, _ = (part.detach().cpu() for part in env.get_state())
     if isinstance(env, ArticulatedEnv):
         q, _ = to_mujoco(env.model, q, qd)

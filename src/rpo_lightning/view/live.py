@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from rpo_lightning.envs.articulated import ArticulatedEnv
+from rpo_lightning.envs.gymnasium_tables import worlds
 from rpo_lightning.view.acting import Act, forget
 from rpo_lightning.view.drawing import Drawing
 from rpo_lightning.view.rotations import turned
@@ -127,6 +128,9 @@ class Live:
         """
         angle = self._random.uniform(0.0, 2.0 * math.pi)
         velocity = speed * np.array([math.cos(angle), math.sin(angle), 0.0])
+        if gymnasiums := worlds(self.env):  # the policy sees it after the next step
+            gymnasiums[self.shown][1].qvel += self._change(velocity)
+            return
         q, qd, progress = self.env.get_state()
         qd = qd.clone()
         qd[self.shown] += torch.from_numpy(self._change(velocity)).to(qd)

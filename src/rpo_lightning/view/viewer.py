@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from rpo_lightning.view.acting import acts
+from rpo_lightning.view.acting import acting
 from rpo_lightning.view.camera import Camera
 from rpo_lightning.view.live import Live
 from rpo_lightning.view.web import WebViewer
@@ -44,7 +44,7 @@ class Viewer:
         host: str = "127.0.0.1",
         camera: Camera | None = None,
     ) -> None:
-        self.live = Live(env, acts(policy, env, deterministic, seed), seed)
+        self.live = Live(env, acting(policy, env, deterministic, seed), seed)
         self.url = ""
         self._at, self._camera = (port, host), camera
         self._web: WebViewer | None = None

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rpo_lightning.envs.articulated import ArticulatedEnv
-from rpo_lightning.envs.base import Reached, Reward, below
+from rpo_lightning.envs.base import Reached, below
 from rpo_lightning.envs.base_pose import BasePose
 from rpo_lightning.envs.legged import terms
 from rpo_lightning.envs.points import Points
@@ -210,7 +210,7 @@ class VelocityTask(ArticulatedEnv):
             *(row for foot in self.feet for row in vector(f"{foot} velocity", "m/s")),
         ]
 
-    def reward(self, obs: Tensor, action: Tensor) -> Reward:
+    def reward(self, obs: Tensor, action: Tensor) -> dict[str, Tensor]:
         """Return the terms of `weights`, each times its weight; all but velocity and turning are costs."""
         feet, n = len(self.feet), self.action_dim
         own = type(self).obs_dim
