@@ -98,6 +98,18 @@ def test_a_new_episode_knows_no_action_of_the_old_one():
     assert torch.equal(env.step(move).obs, fresh.step(move).obs)
 
 
+def test_a_state_that_is_set_knows_no_action_of_before():
+    env, given = Hopper(N, action_delay=1, action_delay_substeps=4, **FIXED), actions(3, 3)
+    weight = torch.ones(3, requires_grad=True)
+    q, qd, _ = env.get_state()
+    seen = []
+    for _ in range(2):
+        env.set_state(q, qd)
+        obs = sum(env.step((weight * action).tanh()).final_obs.sum() for action in given)
+        seen.append(torch.stack([obs.detach(), *torch.autograd.grad(obs, weight)[0]]))
+    assert torch.equal(*seen)
+
+
 def test_what_breaks_breaks_alone():
     env = Hopper(N, action_delay_substeps=4)
     given = actions(2, 3)

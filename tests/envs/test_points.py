@@ -64,6 +64,17 @@ def test_a_state_is_measured_once_and_anew_where_it_has_changed():
         torch.testing.assert_close(points(q, qd)[0], before + torch.tensor([1.0, 0.0, 0.0]))
 
 
+def test_a_state_that_becomes_a_variable_or_was_gone_back_through_is_measured_anew():
+    model = load_mjcf(str(ROBOTS / "quadruped.xml"))
+    points = Points(model, [(3, np.array([0.0, 0.0, -0.213]))])
+    q, qd = states(model)
+    points(q, qd)
+    q.requires_grad_()
+    gradients = [torch.autograd.grad(points(q, qd)[0].sum(), q)[0] for _ in range(2)]
+    assert torch.equal(*gradients)
+    assert gradients[0].any()
+
+
 def test_a_base_moves_as_its_pose_says():
     model = load_mjcf(str(ROBOTS / "ant.xml"))  # y is up
     q, qd = states(model)

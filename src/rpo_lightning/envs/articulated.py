@@ -279,7 +279,7 @@ class ArticulatedEnv(BaseEnv):
     def set_state(self, q: Tensor, qd: Tensor, progress: Tensor | None = None, target: Tensor | None = None) -> Tensor:
         """Continue from (q, qd), keeping their graph; return the observation. Parameters are kept, action slots zeroed.
 
-        A `history` begins anew.
+        A `history` begins anew, and no action of before is still to come.
 
         Args:
             q: (N, nq) coordinates.
@@ -294,6 +294,8 @@ class ArticulatedEnv(BaseEnv):
         self._progress = checked_progress(self.name, progress, self.num_envs, self.device)
         self.q, self.qd, self.target = q, qd, target
         self._slots = q.new_zeros(self.num_envs, self.action_dim)
+        if self._latency is not None:
+            self._latency.forget()
         return self._continue_with(*self._observations())
 
     def get_state(self) -> tuple[Tensor, Tensor, Tensor]:

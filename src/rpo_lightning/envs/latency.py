@@ -66,6 +66,10 @@ class Latency:
         """Put zeros, without a gradient, where `mask` (N,) bool."""
         self._recent = self._recent.masked_fill(mask[:, None], 0.0)
 
+    def forget(self) -> None:
+        """Put zeros, without a graph, everywhere; delays are kept."""
+        self._recent = torch.zeros_like(self._recent)
+
     def detach(self) -> None:
         """Cut the graph."""
         self._recent = self._recent.detach()

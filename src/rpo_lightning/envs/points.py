@@ -41,7 +41,7 @@ class Points:
 
     def __init__(self, model: Model, where: Sequence[tuple[int, np.ndarray]], device: torch.device | str = "cpu") -> None:
         self._sensors = Sensors(model, where, device)
-        self._of: tuple[Tensor, Tensor, tuple[int, int, bool]] | None = None
+        self._of: tuple[Tensor, Tensor, tuple[int, ...]] | None = None
         self._measured: tuple[Tensor, Tensor, Tensor]
 
     def __call__(self, q: Tensor, qd: Tensor) -> tuple[Tensor, Tensor]:
@@ -55,7 +55,8 @@ class Points:
     def _sense(self, q: Tensor, qd: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         if q.is_inference() or qd.is_inference():  # which do not tell whether they have been written to
             return self._sensors(q, qd)
-        versions = q._version, qd._version, torch.is_grad_enabled()
+        graph = torch.is_grad_enabled(), q.requires_grad, qd.requires_grad, self._sensors.adjoints
+        versions = q._version, qd._version, *graph  # a graph that was gone back through may be freed
         if self._of is None or self._of[0] is not q or self._of[1] is not qd or self._of[2] != versions:
             self._measured, self._of = self._sensors(q, qd), (q, qd, versions)
         return self._measured

@@ -21,6 +21,8 @@ __all__ = ["Sensors"]
 class Sensors:
     """Measures a robot: its free base, in its own axes, and points fixed to its links, in those of the world.
 
+    Attributes: `adjoints`, how often a gradient went back through a measurement.
+
     Args:
         model: the robot.
         places: for each of P points the index of its link and its place (3,) in the link's frame [m].
@@ -33,6 +35,7 @@ class Sensors:
         self._sizes = {"q": model.nq, "qd": model.nd}
         self._robot, self._places = copy.deepcopy(model), list(places)  # traced at the first use of a kernel
         self._points = len(self._places)
+        self.adjoints = 0
         self._kernels: dict[str, wp.Kernel] = {}
 
     def __call__(self, q: torch.Tensor, qd: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -79,5 +82,6 @@ class _Sense(torch.autograd.Function):
     def backward(ctx: Any, adj: torch.Tensor) -> Any:
         state = ctx.saved_tensors
         grads = [torch.empty_like(t) for t in state]
+        ctx.sensors.adjoints += 1
         ctx.sensors._launch("sensors_adjoint", (*state, adj.detach().contiguous(), *grads))
         return None, *grads

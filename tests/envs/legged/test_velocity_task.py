@@ -185,6 +185,20 @@ def test_torque_follows_the_joints_whatever_the_order_of_the_actuators():
     torch.testing.assert_close(Reversed(1, threads=1, **QUIET)._torque(angles, rates, action.flip(1)), expected)
 
 
+def test_torque_counts_the_gears_of_actuators():
+    class Geared(Quadruped):
+        def edit(self, model):
+            for servo in model.actuators:
+                ((joint, _),) = servo.moment
+                servo.moment = [(joint, -2.0)]
+
+    env, angles, rates = make(1, **QUIET), torch.linspace(-0.1, 0.1, 12)[None], torch.linspace(1.0, -1.0, 12)[None]
+    geared, stand = Geared(1, threads=1, **QUIET), env.start_q[:, 7:]
+    control = geared._drive.controls(torch.zeros(1, 12))  # of which each pulls by its length, twice the angle, and reversed
+    expected = -2.0 * (40.0 * (control + 2.0 * (angles + stand)) + 2.0 * rates)
+    torch.testing.assert_close(geared._torque(angles, rates, torch.zeros(1, 12)), expected, atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

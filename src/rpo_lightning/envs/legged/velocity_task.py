@@ -17,7 +17,7 @@ from rpo_lightning.envs.legged import terms
 from rpo_lightning.envs.points import Points
 from rpo_lightning.envs.starts import StartBank, Starts
 from rpo_lightning.envs.tables import Quantity, action_rows, angle, last_actions, positions, vector, velocities
-from rpo_lightning.sim import Joint
+from rpo_lightning.sim import Actuator, Joint
 
 __all__ = ["VelocityTask"]
 
@@ -111,7 +111,7 @@ class VelocityTask(ArticulatedEnv):
         driven = [servo.moment[0][0] for servo in self.model.actuators]
         order = sorted(range(self.action_dim), key=driven.__getitem__)  # files may list actuators otherwise than joints
         self._by_joint = torch.tensor(order, device=self.device)
-        laws = [(self.model.actuators[i].gain, *self.model.actuators[i].bias) for i in order]
+        laws = [_law(self.model.actuators[i]) for i in order]
         self._gain, self._constant, self._by_angle, self._by_rate = torch.tensor(laws, device=self.device).unbind(1)
         self._standing_height = float(self.base.height(self.start_q[:1]))
         self._weights = torch.tensor(list(self.weights.values()), device=self.device)
@@ -343,3 +343,10 @@ class VelocityTask(ArticulatedEnv):
         """Return what servos pull with (N, A) [N m], before any clamp, in the order of the joints."""
         control = self._drive.controls(action)[:, self._by_joint]
         return self._gain * control + self._constant + self._by_angle * (angles + self._stand) + self._by_rate * rates
+
+
+def _law(servo: Actuator) -> tuple[float, float, float, float]:
+    """Return what a servo on one joint pulls that with: by control, always, by angle, by rate."""
+    ((_, gear),) = servo.moment
+    constant, by_length, by_speed = servo.bias
+    return gear * servo.gain, gear * constant, gear**2 * by_length, gear**2 * by_speed
