@@ -34,7 +34,7 @@ def run(policy: str, robot: str, cone: str = "pyramidal") -> str:
     data, errors, falls = mujoco.MjData(model), [], 0
     for _ in range(EPISODES):
         mujoco.mj_resetDataKeyframe(model, data, 0)
-        action = np.zeros(12, np.float32)
+        action, seen = np.zeros(12, np.float32), np.zeros(0, np.float32)
         for step in range(round(SECONDS / told["dt"])):
             if step % round(COMMAND_SECONDS / told["dt"]) == 0:
                 command = rng.uniform(-1.0, 1.0, 3)
