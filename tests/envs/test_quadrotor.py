@@ -159,10 +159,12 @@ def test_the_gradient_of_a_return_equals_differences():
     torch.testing.assert_close((gradient * direction).sum(), difference, rtol=2e-2, atol=0)
 
 
-@pytest.mark.parametrize("options", [{"figure_length": (2.0, 1.0)}, {"figure_seconds": (0.0, 1.0)}])
+@pytest.mark.parametrize("options", [{"figure_length": (2.0, 1.0)}, {"figure_seconds": (0.0, 1.0)}, {"figure_height": 1.0}])
 def test_what_cannot_be_is_refused(options):
     with pytest.raises(ValueError, match="two numbers low, high"):
         make(1, **options)
+    with pytest.raises(ValueError, match=r"hovering must be a number within 0 ... 1, got 2"):
+        make(1, hovering=2)
 
 
 def test_every_entry_has_a_name():

@@ -126,6 +126,18 @@ def test_a_command_that_is_given_is_kept_while_others_are_drawn():
     assert not watched.holds_target
 
 
+def test_a_target_that_moves_goes_on_where_it_was_given():
+    env = envs.make("quadrotor", num_envs=2, threads=1, hovering=0.0, episode_length=4)
+    watched = Live(env, lambda obs: torch.zeros(2, 4))
+    figure = watched.target.copy()
+    figure[[3, 8]] = 1.0, 0.25
+    watched.aim(figure)
+    for _ in range(6):  # over the end of an episode, where another one is drawn and this one put back
+        watched.step()
+    figure[8] += 5 * env.dt * figure[7]
+    np.testing.assert_allclose(watched.target, figure, atol=1e-5)
+
+
 def test_a_turn_that_is_given_is_a_turn():
     watched = live("hand_reorient")
     watched.target_range()

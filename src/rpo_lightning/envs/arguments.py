@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
@@ -15,8 +16,10 @@ __all__ = [
     "check_returned",
     "check_tensor",
     "checked_mask",
+    "checked_number",
     "checked_options",
     "checked_progress",
+    "checked_range",
 ]
 
 
@@ -60,6 +63,49 @@ def check_history(task: str, length: Any) -> None:
     """
     if not isinstance(length, int) or isinstance(length, bool) or length < 1:
         raise ValueError(f"{task}: history must be a whole number of observations, 1 or more, got {length!r}")
+
+
+def checked_number(task: str, name: str, given: Any, low: float = -math.inf, high: float = math.inf) -> float:
+    """Return an option that is a number within low ... high.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    if not _is_number(given) or not low <= given <= high:
+        raise ValueError(f"{task}: {name} must be a number{_within(low, high)}, got {given!r}")
+    return float(given)
+
+
+def checked_range(
+    task: str, name: str, given: Any, low: float = -math.inf, high: float = math.inf, also: str = ""
+) -> tuple[float, float]:
+    """Return an option that is two numbers, the lower one first, within low ... high.
+
+    Args:
+        task: a name for messages.
+        name: of the option.
+        given: its value.
+        low: which none may be below.
+        high: which none may be above.
+        also: what else it may be, for messages.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    pair = given if isinstance(given, list | tuple) and len(given) == 2 else ()
+    if not pair or not all(map(_is_number, pair)) or not low <= pair[0] <= pair[1] <= high:
+        raise ValueError(f"{task}: {name} must be {also}two numbers low, high{_within(low, high)}, got {given!r}")
+    return float(pair[0]), float(pair[1])
+
+
+def _is_number(given: Any) -> bool:
+    return isinstance(given, int | float) and not isinstance(given, bool) and math.isfinite(given)
+
+
+def _within(low: float, high: float) -> str:
+    if math.isfinite(high):
+        return f" within {low:g} ... {high:g}"
+    return f", {low:g} or more" if math.isfinite(low) else ""
 
 
 def check_tensor(task: str, name: str, tensor: Any, shape: tuple[int, ...], device: torch.device) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rpo_lightning.envs.arguments import checked_number
 from rpo_lightning.envs.articulated import ArticulatedEnv
 from rpo_lightning.envs.base import Reward
 from rpo_lightning.envs.ghosts import Ghost
@@ -70,10 +71,8 @@ class ArmReach(ArticulatedEnv):
         self._drawing = Points(self.model, [(carries, np.array(place))])  # targets are drawn on the CPU
         self._home = torch.tensor(self.model.start, dtype=torch.float32)
         self._spread = torch.tensor(self.spread)
-        if not self.options["target_seconds"] >= self.dt:
-            given = self.options["target_seconds"]
-            raise ValueError(f"{self.name}: target_seconds must be at least a step, {self.dt:g}, got {given}")
-        self._target_steps = round(self.options["target_seconds"] / self.dt)
+        seconds = checked_number(self.name, "target_seconds", self.options["target_seconds"], self.dt)
+        self._target_steps = round(seconds / self.dt)
 
     def observe(self, q: Tensor, qd: Tensor, action: Tensor) -> Tensor:
         """Return the observation (N, 27), see the class."""

@@ -34,8 +34,8 @@ class ArticulatedEnv(BaseEnv):
 
     Attributes, besides those of `BaseEnv`: `q` (N, nq), `qd` (N, nd), `model`, `simulator`, `start_q` (N, nq),
     `target` (N, target_dim): what each environment is to reach or follow, a goal or a command, drawn when an episode begins
-    and wherever `target_done` says so. `parameters` (N, k), and `parameter_units` (k,): how large each is in the robot's
-    file, or 1 where that is 0.
+    and wherever `target_done` says so; `targets_drawn` (N,) int64, how many each has had. `parameters` (N, k), and
+    `parameter_units` (k,): how large each is in the robot's file, or 1 where that is 0.
 
     Args:
         num_envs: number of environments.
@@ -91,6 +91,7 @@ class ArticulatedEnv(BaseEnv):
         delays = self.options["action_delay"], self.options["action_delay_substeps"]
         self._latency = None if delays == (0, 0) else Latency(self.name, *delays, self.substeps, self._slots)
         self.target = self.start_q.new_zeros(num_envs, self.target_dim)
+        self.targets_drawn = torch.zeros(num_envs, dtype=torch.int64, device=self.device)
         self._targets = StartBank()
         self._judged_on: tuple[Tensor, ...] = ()  # what the reward was computed from
         self._calls: list[Tensor] = []  # q after each part of the step
@@ -427,6 +428,7 @@ class ArticulatedEnv(BaseEnv):
         if self.target_dim and len(rows):
             fresh = self._targets.take(len(rows), self._draw_targets)["target"].to(self.device)
             self.target = self.target.index_copy(0, rows, fresh)
+            self.targets_drawn = self.targets_drawn.index_add(0, rows, torch.ones_like(rows))
 
     def _draw_parameters(self) -> Starts:
         # quantiles, not values: a run that is resumed with other distributions draws from those at once

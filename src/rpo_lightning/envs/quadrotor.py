@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from rpo_lightning.envs.arguments import checked_number, checked_range
 from rpo_lightning.envs.articulated import ArticulatedEnv
 from rpo_lightning.envs.base import Reached, Reward
 from rpo_lightning.envs.base_pose import BasePose
@@ -92,10 +93,10 @@ class Quadrotor(ArticulatedEnv):
         Raises:
             ValueError: for a value that an option cannot have.
         """
-        for name in ("figure_length", "figure_height", "figure_seconds"):
-            low, high = self.options[name]
-            if not 0.0 <= low <= high or (name == "figure_seconds" and low == 0.0):
-                raise ValueError(f"{self.name}: {name} must be two numbers low, high, not below 0, got {self.options[name]}")
+        for name in ("figure_length", "figure_height"):
+            checked_range(self.name, name, self.options[name], 0.0)
+        checked_range(self.name, "figure_seconds", self.options["figure_seconds"], self.dt)
+        checked_number(self.name, "hovering", self.options["hovering"], 0.0, 1.0)
         self.base = BasePose(self.model, self.device)
         self._world = torch.tensor([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]], device=self.device)
 

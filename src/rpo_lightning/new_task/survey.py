@@ -159,6 +159,8 @@ def _why_not_walking(model: Model) -> str:
     """Return what a robot lacks for walking as commanded, nothing if it can."""
     if model.links[0].joint is not Joint.FREE:
         return "its base does not move freely"
+    if model.up[2] < 0.999:
+        return "gravity does not point along -z"
     if odd := [link.name for link in model.links[1:] if link.joint is not Joint.REVOLUTE]:
         return f"{json.dumps(odd[0])} is no hinge"
     driven = sorted(dof for actuator in model.actuators for dof, _ in actuator.moment)

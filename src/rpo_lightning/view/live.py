@@ -93,7 +93,7 @@ class Live:
     @torch.no_grad()
     def step(self) -> None:
         """Make one step in all environments; episodes that end begin anew."""
-        action = self.act(self._obs)
+        action, drawn = self.act(self._obs), self._targets_drawn()
         step = self.env.step(action)
         self._obs, ended = step.obs, step.terminated | step.truncated
         forget(self.act, ended)
@@ -103,7 +103,10 @@ class Live:
         self.action = action[self.shown].cpu().numpy()
         self.terms = {name: float(part[self.shown]) for name, part in (step.reward_terms or {}).items()}
         self.history.append((self.time, float(reward[self.shown]), self.observation))
-        self._keep_target()
+        if bool(ended[self.shown]) or self._targets_drawn() != drawn:
+            self._keep_target()
+        elif self._held is not None:
+            self._held = self.env.target[self.shown].clone()  # tasks move theirs
 
     def show(self, index: int) -> None:
         """Look at another environment."""
@@ -193,6 +196,10 @@ class Live:
         values = torch.from_numpy(np.asarray(target)).to(self.env.target)
         self._held = values / values.norm().clamp(min=1e-6) if self._unit else values
         self._keep_target()
+
+    def _targets_drawn(self) -> int:
+        """Return how many targets the shown environment has had; those that only have one for each episode do not tell."""
+        return int(self.env.targets_drawn[self.shown]) if isinstance(self.env, ArticulatedEnv) else 0
 
     def _keep_target(self) -> None:
         """Put the target that is held, if any, where another one was drawn; nothing else of the state changes."""

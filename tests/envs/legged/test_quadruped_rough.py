@@ -124,7 +124,10 @@ def test_a_state_continues_to_the_bit():
         ({"terrain": "lava"}, "flat, rough, slopes"),
         ({"terrain": []}, "flat, rough, slopes"),
         ({"difficulty": 1.5}, "within 0 ... 1"),
+        ({"terrain": 3}, "flat, rough, slopes"),
         ({"difficulty": [0.5, 0.2]}, "low, high"),
+        ({"difficulty": [0.5]}, "a number or two numbers low, high within 0 ... 1"),
+        ({"difficulty": "hard"}, "a number or two numbers"),
     ],
 )
 def test_what_cannot_be_is_refused(options, message):

@@ -3,6 +3,7 @@
 import math
 from typing import ClassVar
 
+import numpy as np
 import pytest
 import torch
 
@@ -203,12 +204,27 @@ def test_torque_counts_the_gears_of_actuators():
     ("options", "message"),
     [
         ({"commands": ((1.0, 0.0), (0.0, 0.0), (0.0, 0.0))}, "three pairs"),
-        ({"push_seconds": 0.0}, "push_seconds"),
+        ({"commands": 3}, "three pairs"),
+        ({"commands": ((0.0, 1.0), (0.0, 1.0), (0.0,))}, "three pairs"),
+        ({"push_seconds": 0.0}, "push_seconds must be a number, 0.02 or more, got 0.0"),
+        ({"push_seconds": "often"}, "push_seconds must be a number"),
+        ({"standing": 3}, r"standing must be a number within 0 ... 1, got 3"),
+        ({"push": -1.0}, "push must be a number, 0 or more"),
+        ({"noise": "much"}, "noise must be a number"),
     ],
 )
 def test_what_cannot_be_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
         make(1, **options)
+
+
+def test_a_file_with_y_up_is_refused():
+    class Sideways(Quadruped):
+        def edit(self, model):
+            model.up = np.array([0.0, 1.0, 0.0])
+
+    with pytest.raises(ValueError, match="gravity must point along -z in the file of quadruped.xml"):
+        Sideways(1, threads=1)
 
 
 def test_every_entry_has_a_name():

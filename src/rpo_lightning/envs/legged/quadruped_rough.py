@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rpo_lightning.envs.arguments import check_tensor
+from rpo_lightning.envs.arguments import check_tensor, checked_range
 from rpo_lightning.envs.legged.quadruped import Quadruped
 from rpo_lightning.envs.legged.terrain import KINDS, Ground, field_of, height_fields
 from rpo_lightning.envs.tables import Quantity
@@ -52,10 +52,10 @@ class QuadrupedRough(Quadruped):
             ValueError: for a kind that does not exist.
         """
         kinds = self.options["terrain"]
-        kinds = [kinds] if isinstance(kinds, str) else list(KINDS if kinds is None else kinds)
-        if not kinds or set(kinds) - set(KINDS):
+        kinds = [kinds] if isinstance(kinds, str) else list(KINDS) if kinds is None else kinds
+        if not isinstance(kinds, list | tuple) or not kinds or not all(kind in KINDS for kind in kinds):
             raise ValueError(f"{self.name}: terrain must name some of {', '.join(KINDS)}, got {self.options['terrain']}")
-        self.kinds: list[str] = kinds
+        self.kinds: list[str] = list(kinds)
         return height_fields(kinds, _LEVELS, self.options["terrain_seed"], field_of(self.model))
 
     def prepare(self) -> None:
@@ -66,9 +66,8 @@ class QuadrupedRough(Quadruped):
         """
         self._ground = Ground(self.model, self.simulator.terrain)
         given = self.options["difficulty"]
-        low, high = (given, given) if isinstance(given, (int, float)) else given
-        if not 0.0 <= low <= high <= 1.0:
-            raise ValueError(f"{self.name}: difficulty must be within 0 ... 1, or low, high, got {given}")
+        ends = [given, given] if isinstance(given, int | float) else given
+        low, high = checked_range(self.name, "difficulty", ends, 0.0, 1.0, also="a number or ")
         rows = torch.arange(self.num_envs, device=self.device) // len(self.kinds)
         self._difficulty = low + (high - low) * rows / max(1, int(rows.max()))
         ahead, aside = torch.meshgrid(torch.tensor(_AHEAD), torch.tensor(_ASIDE), indexing="ij")

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rpo_lightning.envs.arguments import checked_number, checked_range
 from rpo_lightning.envs.articulated import ArticulatedEnv
 from rpo_lightning.envs.base import Reached, below
 from rpo_lightning.envs.base_pose import BasePose
@@ -94,6 +95,8 @@ class VelocityTask(ArticulatedEnv):
             ValueError: for a robot of another kind, feet that do not exist, or a value that an option cannot have.
         """
         self.base = BasePose(self.model, self.device)
+        if self.model.up[2] < 0.999:
+            raise ValueError(f"{self.name}: gravity must point along -z in the file of {self.robot}, not have y or x up")
         links = [link.name for link in self.model.links]
         if any(link.joint is not Joint.REVOLUTE for link in self.model.links[1:]) or self.model.nd - 6 != self.action_dim:
             raise ValueError(f"{self.name}: the robot {self.robot} must have a free base and hinges that are all driven")
@@ -130,21 +133,23 @@ class VelocityTask(ArticulatedEnv):
             ValueError: for a value that an option cannot have.
         """
         given = self.options
-        ranges = torch.tensor([list(pair) for pair in given["commands"]], dtype=torch.float32)
-        if ranges.shape != (3, 2) or (ranges[:, 0] > ranges[:, 1]).any():
-            shown = f"got {given['commands']}"
-            raise ValueError(f"{self.name}: commands must be three pairs low, high (forward, left, turn), {shown}")
-        self._commands = ranges[:, 0], ranges[:, 1]
-        for name in ("command_seconds", "push_seconds"):
-            if not given[name] >= self.dt:
-                raise ValueError(f"{self.name}: {name} must be at least a step, {self.dt:g}, got {given[name]}")
-        self._command_steps, self._push_steps = (round(given[f"{what}_seconds"] / self.dt) for what in ("command", "push"))
+        commands = given["commands"]
+        if not isinstance(commands, list | tuple) or len(commands) != 3:
+            raise ValueError(f"{self.name}: commands must be three pairs (forward, left, turn), got {commands!r}")
+        pairs = [checked_range(self.name, "commands, three pairs (forward, left, turn), each", pair) for pair in commands]
+        low, high = zip(*pairs, strict=True)
+        self._commands = torch.tensor(low), torch.tensor(high)
+        seconds = (checked_number(self.name, name, given[name], self.dt) for name in ("command_seconds", "push_seconds"))
+        self._command_steps, self._push_steps = (round(each / self.dt) for each in seconds)
+        checked_number(self.name, "standing", given["standing"], 0.0, 1.0)
+        checked_number(self.name, "push", given["push"], 0.0)
+        scale = checked_number(self.name, "noise", given["noise"], 0.0)
         widths = [self.noise_widths[what] for what in ("turning", "gravity", "angles", "rates")]
         sizes = [3, 3, self.action_dim, self.action_dim]
         turning, down, angles, rates = (torch.full((size,), width) for size, width in zip(sizes, widths, strict=True))
         exact = torch.zeros(self.action_dim + len(self._clock()[0]))
         noise = torch.cat([turning, down, torch.zeros(3), angles, rates, exact])
-        self._noise = given["noise"] * noise.to(self.device)
+        self._noise = scale * noise.to(self.device)
 
     # ---- the ground -----------------------------------------------------------------------------------------------
 
