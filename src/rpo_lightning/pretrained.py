@@ -17,6 +17,7 @@ FILES = {
     "hand_reorient": "hand_reorient/rpo/seed_0",
     "hopper": "hopper/rpo/seed_0",
     "humanoid": "humanoid/rpo/seed_0",
+    "quadruped": "quadruped/rpo/seed_0",
 }
 """Task -> the folder of its best recorded run in `results/`, whose policy.pt a wheel holds as `pretrained/<task>.pt`."""
 
