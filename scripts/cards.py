@@ -85,7 +85,7 @@ def _walking(folder: Path) -> list[str]:
     return [
         f"| off from the command by | {off}; {settled} without the first second of each |",
         f"| falls | {found['falls']} of {found['episodes']} episodes |",
-        f"| feet slide, actions change | at {found['sliding']:.2f} m/s, by {found['action_change']:.2f} rad from step to step |",
+        f"| feet slide, actions change | at {found['sliding']:.2f} m/s, by {found['action_change']:.2f} rad a step |",
     ]
 
 
