@@ -37,6 +37,7 @@ def card(folder: Path) -> str:
     rows = [
         *(f"| return, {kind} | {_return(found)} |" for kind, found in evaluations.items()),
         *_validated(folder),
+        *_walking(folder),
         f"| cost | {_spaced(summary['env_steps'])} steps, {minutes:.0f} min{_processors(summary)} on {summary['machine']} |",
         f"| commit | `{summary['commit']}` |",
         f"| trained by | `{summary['command']}` |",
@@ -75,6 +76,20 @@ def _validated(folder: Path) -> list[str]:
     later = json.loads(file.read_text())
     code = later["commit"][:7]
     return [f"| return, {kind}, with the code of `{code}` | {_return(found)} |" for kind, found in later["eval"].items()]
+
+
+def _walking(folder: Path) -> list[str]:
+    """Return rows of what `scripts/evaluate_velocity.py` has measured, if it has."""
+    if not (file := folder / "walking.json").exists():
+        return []
+    found = json.loads(file.read_text())
+    off = "{:.2f} m/s and {:.2f} rad/s".format(found["velocity_error"], found["turning_error"])
+    settled = "{:.2f} and {:.2f}".format(found["velocity_error_settled"], found["turning_error_settled"])
+    return [
+        f"| off from the command by | {off}; {settled} without the first second of each |",
+        f"| falls | {found['falls']} of {found['episodes']} episodes |",
+        f"| feet slide, actions change | at {found['sliding']:.2f} m/s, by {found['action_change']:.2f} rad a step |",
+    ]
 
 
 def _return(found: dict[str, Any]) -> str:

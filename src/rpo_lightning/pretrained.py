@@ -20,6 +20,7 @@ FILES = {
     "hopper": "hopper/rpo/seed_0",
     "humanoid": "humanoid/rpo/seed_0",
     "quadrotor": "quadrotor/rpo/seed_0",
+    "quadruped": "quadruped/rpo/seed_0",
 }
 """Task -> the folder of its best recorded run in `results/`, whose policy.pt a wheel holds as `pretrained/<task>.pt`."""
 
