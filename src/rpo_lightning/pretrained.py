@@ -12,6 +12,7 @@ FILES = {
     "ant": "ant/rpo/seed_0",
     "anymal": "anymal/rpo/seed_0",
     "arm_reach": "arm_reach/rpo/seed_0",
+    "biped": "biped/rpo/seed_0",
     "cartpole": "cartpole/rpo/seed_0",
     "dmc/cartpole_swingup": "studies/budget_0.11/dmc/cartpole_swingup/reppo-cpu128/seed_0",
     "dmc/cheetah_run": "studies/budget_0.2/dmc/cheetah_run/reppo-cpu/seed_0",

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from torch import Tensor
-
-from rpo_lightning.envs.legged import terms
 from rpo_lightning.envs.legged.velocity_task import VelocityTask
 
 __all__ = ["Biped"]
@@ -43,16 +40,9 @@ class Biped(VelocityTask):
         "pose": -0.1,
         "gait": -1.0,
     }
-    aside: ClassVar[float] = -2.0
-    """Weight of hips that turn or lean legs aside: they do not touch each other, so nothing else stops them crossing."""
 
     @classmethod
     def option_defaults(cls) -> dict[str, Any]:
         """Return the options of this task and their values if not given."""
         commands = ((0.4, 0.8), (0.0, 0.0), (-0.3, 0.3))
         return {**super().option_defaults(), "commands": commands, "standing": 0.0, "push": 0.0, "noise": 0.5}
-
-    def reward(self, obs: Tensor, action: Tensor) -> dict[str, Tensor]:
-        """Return the terms of every `VelocityTask`, and squared yaw and roll of the hips [rad^2] as "aside"."""
-        angles = obs[:, type(self).obs_dim + 9 :]  # without noise
-        return {**super().reward(obs, action), "aside": self.aside * terms.squared(angles[:, [0, 1, 6, 7]])}
