@@ -134,6 +134,11 @@ def test_what_cannot_be_done_is_told_in_a_line(folder, tmp_path, capsys):
     assert "fixed base" in refused(capsys, "new-task", "my_ant", "--robot", "ant.xml", "--kind", "reach")
     assert "'lambda'" in refused(capsys, "new-task", "lambda", "--robot", "ant.xml")
     assert "'json' already" in refused(capsys, "new-task", "json", "--robot", "ant.xml")
+    line = refused(capsys, "new-task", "points", "--robot", "arm.xml", "--kind", "reach")
+    assert "would be called Points, a name that the task uses" in line
+    assert "gravity does not point along -z" in refused(
+        capsys, "new-task", "my_dog", "--robot", "anymal.xml", "--kind", "velocity"
+    )
     assert "Did you mean 'ant.xml'" in refused(capsys, "new-task", "my_ant", "--robot", "antt.xml")
     assert "--kind must be one of" in refused(capsys, "new-task", "my_ant", "--robot", "ant.xml", "--kind", "walk")
     assert "--robot" in refused(capsys, "new-task", "my_ant")

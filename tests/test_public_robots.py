@@ -61,6 +61,12 @@ def test_a_robot_is_downloaded_once_and_given_a_ground(repository):
     assert public.fetch("ball") == path
 
 
+def test_two_processes_may_download_at_once(repository):
+    path, robot = public.fetch("ball"), public.ROBOTS["ball"]
+    public._download("ball", robot, public.cache() / f"ball-{robot.commit[:8]}")
+    assert public.fetch("ball") == path
+
+
 def test_a_file_that_is_another_is_refused(repository):
     path = public.fetch("ball")
     (path.parent / "ball.xml").write_text(BALL.replace("0.1", "0.3"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import keyword
 from collections.abc import Iterator
@@ -50,6 +51,8 @@ def written(
         found = survey(path, kind, drop)
     line = robot_line(robot, path, folder)
     body = _TASKS[found.kind](found, name, cls, line, list(class_attributes(found)))
+    if cls in _imported(body):
+        raise ValueError(f"the class of {name!r} would be called {cls}, a name that the task uses; take another")
     with overheard() as found.said:
         env = _tried(body, cls, path)
     folder.mkdir(parents=True, exist_ok=True)
@@ -67,6 +70,12 @@ def _check_name(name: str) -> None:
         raise ValueError(
             f"there is a Python module {name!r} already, which a task of that name would hide; take another name"
         )
+
+
+def _imported(body: str) -> set[str]:
+    """Return the names that a module imports."""
+    imports = (node for node in ast.walk(ast.parse(body)) if isinstance(node, ast.Import | ast.ImportFrom))
+    return {alias.asname or alias.name for node in imports for alias in node.names}
 
 
 def _tried(body: str, cls: str, path: Path) -> Any:

@@ -168,8 +168,6 @@ def plain_task(found: Survey, name: str, cls: str, robot: str, attributes: list[
             parts.append(_SET_DOWN.format(depth=-1e3 * found.gap))
         imports += [] if legs else ["from rpo_lightning.envs.legged.terms import tracking"]
         parts += [_PREPARE.format(stand="height" if legs else "position"), _WALK if legs else _HOVER, _TURNED]
-        if not legs:
-            tables = [*tables[:3], "vector", "velocities"]
     elif found.forward >= 0:
         what, width = "Move forward.", model.nq - 1 + model.nd
         parts = [_RUN.format(speed=model.nq - 1), _SPREAD.format(spread=_spread(found))]

@@ -214,4 +214,9 @@ def _download(name: str, robot: Source, home: Path) -> None:
                     f"public/{name} cannot be downloaded from {url}: {said}. On a machine without a network put its folder "
                     f"{robot.folder}, as it is at commit {robot.commit}, under {home}"
                 )
-        shutil.copytree(Path(place) / robot.folder, home / robot.folder)
+        (home / robot.folder).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            (Path(place) / robot.folder).rename(home / robot.folder)
+        except OSError:
+            if not (home / robot.folder).is_dir():  # else another process was faster
+                raise

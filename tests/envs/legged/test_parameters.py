@@ -91,7 +91,7 @@ def test_a_constant_that_is_not_there_is_named(name):
 
 def test_the_page_shows_a_configuration_that_is_accepted():
     page = (Path(__file__).parents[3] / "docs/legged.md").read_text()
-    (text,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    (text,) = re.findall(r"```yaml\n(data:.*?)```", page, re.DOTALL)
     task = yaml.safe_load(text)["data"]["env"]
     assert task["init_args"]["randomize"] == RANGES
     env = rpo_lightning.make(task["name"], 2, threads=1, **task["init_args"])
