@@ -132,7 +132,9 @@ def test_what_cannot_be_done_is_told_in_a_line(folder, tmp_path, capsys):
         capsys, "new-task", "my_pole", "--robot", "cartpole.xml", "--kind", "velocity"
     )
     assert "fixed base" in refused(capsys, "new-task", "my_ant", "--robot", "ant.xml", "--kind", "reach")
-    assert "'lambda'" in refused(capsys, "new-task", "lambda", "--robot", "ant.xml")
+    line = refused(capsys, "new-task", "lambda", "--robot", "ant.xml")
+    assert "'lambda' is none of a Python module" in line
+    assert "no word of Python's own" in line
     assert "'json' already" in refused(capsys, "new-task", "json", "--robot", "ant.xml")
     line = refused(capsys, "new-task", "points", "--robot", "arm.xml", "--kind", "reach")
     assert "would be called Points, a name that the task uses" in line

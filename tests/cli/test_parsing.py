@@ -164,6 +164,12 @@ def test_a_command_without_its_subject_says_how_it_is_given(folder, capsys):
     assert "A task comes first, as in rpo-lightning play ant." in refused(capsys, "play", "--viewer", "web", "ant")
 
 
+def test_a_callback_without_its_arguments_says_which(folder, capsys):
+    line = refused(capsys, "fit", "--config", "cartpole.yaml", "--trainer.callbacks+=Curriculum")
+    assert "Curriculum needs up and down" in line
+    assert "--trainer.callbacks.up VALUE --trainer.callbacks.down VALUE" in line
+
+
 def test_options_of_the_task_are_options_of_the_command(folder, capsys):
     config = folder / "tiny.yaml"
     config.write_text(config.read_text().replace("tests.toy.PointMass", "cartpole"))

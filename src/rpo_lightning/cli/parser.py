@@ -147,7 +147,7 @@ class FriendlyParser(LightningArgumentParser):
         name = f"model.init_args.{name}" if name in self._model_options() else name
         key = f"{name}: " if name else ""
         if match := re.match(r"the following arguments are required: (.+)", message):
-            return f"{match[1]} must be given{self._how(match[1])}"
+            return self._of_a_callback(match[1]) or f"{match[1]} must be given{self._how(match[1])}"
         if match := re.match(r"unrecognized arguments: ([^-]\S*)", message):
             if (command := self.prog.rpartition(" ")[2]) in ("play", "record"):
                 return f"'{match[1]}' belongs to no option. A task comes first, as in rpo-lightning {command} ant."
@@ -190,6 +190,15 @@ class FriendlyParser(LightningArgumentParser):
         if match := re.search(r"Errors:\s+- (.+)", message):  # of several readings, the first is the one that was meant
             return f"{key}{match[1]}"
         return message
+
+    def _of_a_callback(self, missing: str) -> str:
+        """Return what is said of arguments that a callback of ours cannot do without; nothing of others."""
+        names, of_callbacks = missing.split(", "), options_of(Callback)
+        needing = set.intersection(*(of_callbacks.get(name, set()) for name in names)) & {*discovery.callbacks()}
+        if " " in self.prog or len(needing) != 1:  # the command's own parser, which misses a task or a model
+            return ""
+        flags = " ".join(f"--trainer.callbacks.{name} VALUE" for name in names)
+        return f"{needing.pop()} needs {' and '.join(names)}: init_args of it in a file, or after it {flags}."
 
     def _how(self, missing: str) -> str:
         command = self.prog.rpartition(" ")[2]

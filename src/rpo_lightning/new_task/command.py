@@ -64,7 +64,9 @@ def written(
 
 def _check_name(name: str) -> None:
     if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("_"):
-        raise ValueError(f"the name {name!r} is none of a Python module: letters, digits and _, no digit first")
+        raise ValueError(
+            f"the name {name!r} is none of a Python module: letters, digits and _, a letter first, no word of Python's own"
+        )
     spec = importlib.util.find_spec(name)
     if spec is not None and spec.origin is not None and Path(spec.origin).parent != Path.cwd():
         raise ValueError(
