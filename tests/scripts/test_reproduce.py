@@ -270,7 +270,7 @@ def test_joblib_divides_the_cores(toy, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["fig5"], ["fig5", "does not know what that figure shows", "fig4"]),
+        (["fig2"], ["fig2", "a drawing", "docs/rpo.md", "fig4"]),
         ([], ["name a study", "table1"]),
         (["table1", "--tasks=ant,mars"], ["mars", "humanoid"]),
         (["table1", "--variants=rpo-x"], ["rpo-x", "gippo"]),
