@@ -209,7 +209,7 @@ NAMES = [
 
 
 def test_every_kind_of_parameter_is_tried():
-    assert {name.partition(":")[0] for name in NAMES} == set(KINDS)
+    assert {name.partition(":")[0] for name in NAMES} == set(KINDS) - {"terrain"}  # an index: tests/sim/test_pairs.py
 
 
 def test_parameters_left_alone_change_nothing():
