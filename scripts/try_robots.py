@@ -100,12 +100,12 @@ def one(name: str) -> dict[str, Any]:
         for _ in range(100):
             fallen |= env.step(torch.zeros(64, env.action_dim)).terminated | env.invalid
     stands = int((~fallen).sum()) if "early_termination" in env.options and len(env.model.links) > 1 else None
-    model = env.model
+    model, sink = env.model, found.suggestion.sink  # NaN of what has no ground
     return {
         "kind": found.kind, "mass_kg": round(found.mass, 2), "dofs": model.nd, "actuators": len(model.actuators),
         "points": len(model.contacts), "pairs": len(model.pairs), "drop": list(found.drop), "servos_added": found.servos,
         "contact": task.contact, "limit": task.limit, "substeps": task.substeps,
-        "sinks_mm": round(1e3 * found.suggestion.sink, 2), "compile_s": round(compiled, 1),
+        "sinks_mm": round(1e3 * sink, 2) if sink == sink else None, "compile_s": round(compiled, 1),
         "steps_per_s": round(statistics.median(speeds[1:])), "stands_of_64": stands, "said": len(set(found.said)),
     }  # fmt: skip
 
