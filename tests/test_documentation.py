@@ -70,7 +70,9 @@ def run(line, cwd):
         shutil.rmtree(cwd / "new", ignore_errors=True)
     elif any(word.startswith(MINE) for word in words):
         arguments += SHORT if words[1] == "fit" else []
-        if words[1] == "fit" and "my_robot" in line and (cwd / "runs/my_robot").exists():  # the workplace's is not to be lost
+        if (
+            words[1] == "fit" and "my_robot" in line and (cwd / "runs/my_robot").exists()
+        ):  # the workplace's is not to be lost
             arguments += [f"--trainer.default_root_dir=again/{len(list(cwd.glob('again/*')))}"]
         if "my_robot" in line:
             arguments += {"check-env": FEW, "validate": BRIEF, "record": STILL, "play": ["--help"]}.get(words[1], [])

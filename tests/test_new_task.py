@@ -10,7 +10,7 @@ import yaml
 
 from rpo_lightning import cli
 from rpo_lightning.envs.legged.velocity_task import VelocityTask
-from tests.command_line import environment, refused
+from tests.command_line import REPOSITORY, environment, refused
 
 LEGS = """<mujoco><compiler angle="radian"/><worldbody><geom type="plane" size="1 1 1"/><body name="trunk" pos="0 0 {height}"><freejoint name="base"/>
   <geom type="box" size="0.2 0.1 0.05" mass="4"/>{legs}</body></worldbody><actuator>{actuators}</actuator></mujoco>"""
@@ -94,6 +94,19 @@ def test_motors_become_servos_for_walking_as_commanded(folder, tmp_path):
     assert (servo.gain, servo.bias, servo.force_range) == (20.0, (0.0, -20.0, -0.5), (-12.0, 12.0))
     assert servo.control == pytest.approx((-1.0, 1.0))
     assert env.model.start[2] == pytest.approx(0.42)  # from 0.5, on its feet
+
+
+def test_what_touches_besides_soles_is_taken_away_also_where_it_is_pairs_alone(folder):
+    text = (REPOSITORY / "src/rpo_lightning/robots/quadruped.xml").read_text()
+    trunk = '<geom name="trunk" type="box"'
+    hull = '<asset><mesh name="hull" vertex="0 0 0  0.1 0 0  0 0.1 0  0 0 0.1"/></asset><worldbody>'
+    text = text.replace(trunk, f'<geom type="mesh" mesh="hull" mass="0.1"/>{trunk} contype="0" conaffinity="0"')
+    (folder / "hulled.xml").write_text(text.replace("<worldbody>", hull))
+    robot = new("my_hulled", "hulled.xml", "--kind", "velocity")
+    assert robot.load_robot().pairs
+    env = robot(1)
+    assert len(env.model.contacts) == 4
+    assert env.model.pairs == []
 
 
 @pytest.mark.parametrize(("robot", "word"), [("ant.xml", "forward"), ("hopper.xml", "forward"), ("cartpole.xml", "pose")])

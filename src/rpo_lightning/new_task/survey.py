@@ -145,9 +145,9 @@ def _walking(path: Path, drop: tuple[str, ...], missing: tuple[str, ...]) -> Sur
     soles = [contact for contact in model.contacts if model.links[contact.link].name in found.feet]
     on_planes = any("plane" in (model.geoms[pair.first].kind, model.geoms[pair.second].kind) for pair in model.pairs)
     if len(soles) != len(found.feet) or on_planes:
-        before = len(model.contacts)
+        before = len(model.contacts) + len(model.pairs)
         only_feet_touch(model, found.feet)
-        found.pruned = before - len(model.contacts)
+        found.pruned = before - len(model.contacts) - len(model.pairs)
     if not _servos(model):
         found.servos = True
         motors_to_servos(model)
