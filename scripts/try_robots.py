@@ -57,6 +57,22 @@ Each row is the task that `new-task` writes, unchanged.
 
 """
 
+GO1 = """
+## One that was trained: Unitree Go1
+
+```text
+rpo-lightning new-task go1_walk --robot public/go1 --kind velocity
+rpo-lightning fit --config go1_walk.yaml
+```
+
+As written, seed 0: 1.0 million steps, 6.2 minutes of one core (27 on a clock that much else shared), commands of up to 1 m/s and
+1 rad/s, pushes, noise, trunk's mass and friction drawn in every episode. 128 episodes of 20 s, deterministic actions: one falls, the
+velocity is off by 0.146 m/s and the rate of turning by 0.088 rad/s in the mean, by 0.092 and 0.078 without the second that follows a new
+command; soles that touch slide at 0.17 m/s (`results/go1_walk/rpo/seed_0`, without the policy). Its network, exported and run by
+[`examples/deploy/quadruped.py`](../examples/deploy/quadruped.py) on the file itself in plain MuJoCo, without noise and pushes: 0.154 m/s and
+0.091 rad/s off with the pyramidal cone, 0.178 and 0.151 with the elliptic one, none of 16 episodes of 20 s falls. One seed.
+"""
+
 
 def tried(name: str) -> dict[str, Any]:
     """Return what a robot is as a task, and its times, in a process of its own with an empty cache."""
@@ -132,7 +148,7 @@ def page(content: dict[str, Any]) -> str:
         ]  # fmt: skip
         rows.append(f"| {' | '.join(cells)} |")
     intro = HEAD.format(code=content["commit"][:8], machine=content["machine"])
-    return intro + "\n".join(rows) + "\n\n## Where they come from\n\n" + "\n".join(sources) + "\n"
+    return intro + "\n".join(rows) + "\n" + GO1 + "\n## Where they come from\n\n" + "\n".join(sources) + "\n"
 
 
 def main() -> None:
