@@ -46,4 +46,4 @@ def run(policy: str, robot: str, seconds: float = 10.0) -> float:
 
 
 if __name__ == "__main__":
-    print(f"{run(*sys.argv[1:3]):.2f} m in 10 s")
+    print(f"{run(*sys.argv[1:3]):.2f} m in 10 s" if len(sys.argv) > 2 else __doc__)

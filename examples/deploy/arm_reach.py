@@ -41,4 +41,4 @@ def run(policy: str, robot: str, targets: int = 50) -> float:
 
 
 if __name__ == "__main__":
-    print(f"{run(*sys.argv[1:3]):.4f} m from the targets")
+    print(f"{run(*sys.argv[1:3]):.4f} m from the targets" if len(sys.argv) > 2 else __doc__)

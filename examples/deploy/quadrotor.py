@@ -44,4 +44,4 @@ def run(policy: str, robot: str, seconds: float = 20.0) -> float:
 
 
 if __name__ == "__main__":
-    print(f"{run(*sys.argv[1:3]):.3f} m from the reference")
+    print(f"{run(*sys.argv[1:3]):.3f} m from the reference" if len(sys.argv) > 2 else __doc__)

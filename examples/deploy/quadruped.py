@@ -52,4 +52,4 @@ def run(policy: str, robot: str, cone: str = "pyramidal") -> str:
 
 
 if __name__ == "__main__":
-    print(run(*sys.argv[1:4]))
+    print(run(*sys.argv[1:4]) if len(sys.argv) > 2 else __doc__)

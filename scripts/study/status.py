@@ -16,8 +16,8 @@ Costs = dict[tuple[str, str], float]
 def status(cells: Sequence[Cell], results: Path) -> list[str]:
     """Return a line per run, and at last what is left.
 
-    The cost to go is that of finished runs of the same algorithm on the same task, anywhere beside `results`; where there is
-    none, of the algorithm on other tasks is no measure, and the run is counted as unknown.
+    The cost to go is that of finished runs of the same algorithm on the same task, anywhere beside `results`; without one it
+    is unknown.
     """
     costs, present = measured_costs(results.parent), code_version()
     lines, seconds, unknown, left = [], 0.0, 0, 0
@@ -41,8 +41,9 @@ def status(cells: Sequence[Cell], results: Path) -> list[str]:
             seconds += cost * (cell.env_steps - taken)
             state += f", {hours(cost * (cell.env_steps - taken))} to go"
         lines.append(f"{cell}: {state}")
-    rest = f"; {unknown} of unknown cost" if unknown else ""
-    return [*lines, f"{len(cells) - left} of {len(cells)} runs are done; to go: {hours(seconds)} of one run at a time{rest}"]
+    known = f"{hours(seconds)} of one run at a time" if left > unknown or not left else ""
+    rest = ", ".join(filter(None, [known, f"{unknown} runs of unknown cost" if unknown else ""]))
+    return [*lines, f"{len(cells) - left} of {len(cells)} runs are done; to go: {rest}"]
 
 
 def measured_costs(folder: Path) -> Costs:

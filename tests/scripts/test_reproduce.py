@@ -184,7 +184,7 @@ def test_the_state_of_a_grid_and_what_the_rest_will_cost(toy, untrained):
         content = {"task": "point_mass", "algorithm": name, "env_steps": 768, "wall_clock_s": 768.0, "eval": evaluation}
         summary.write_text(json.dumps({**content, "commit": provenance.code_version(), **changes}))
 
-    assert call("--status")[1][-1].endswith("0 of 3 runs are done; to go: 0 min of one run at a time; 3 of unknown cost")
+    assert call("--status")[1][-1].endswith("0 of 3 runs are done; to go: 3 runs of unknown cost")
     record("rpo-no_kl", commit="0123456789abcdef")
     states = call("--status")
     assert states == (

@@ -291,7 +291,7 @@ class RLModule(LightningModule):
         metrics |= window_metrics(batch)
         metrics["nan/skipped_updates"] = self.nonfinite_updates
         values = [torch.as_tensor(value, dtype=torch.float32, device=self.device) for value in metrics.values()]
-        # the only numbers of an iteration that the host waits for
+        # one wait of the host for all of them
         *numbers, lately = torch.stack([*values, (self.nonfinite_updates - refused).float()]).tolist()
         report: dict[str, float] = dict(zip(metrics, numbers, strict=True))
 
