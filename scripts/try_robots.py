@@ -60,12 +60,10 @@ Each row is the task that `new-task` writes, unchanged.
 GO1 = """
 ## One that was trained: Unitree Go1
 
-```text
-rpo-lightning new-task go1_walk --robot public/go1 --kind velocity
-rpo-lightning fit --config go1_walk.yaml
-```
+Written by `new-task go1_walk --robot public/go1 --kind velocity` and trained by `fit --config go1_walk.yaml`, two
+commands of `rpo-lightning`, nothing changed between them.
 
-As written, seed 0: 1.0 million steps, 6.2 minutes of one core (27 on a clock that much else shared), commands of up
+Seed 0: 1.0 million steps, 6.2 minutes of one core (27 on a clock that much else shared), commands of up
 to 1 m/s and 1 rad/s, pushes, noise, trunk's mass and friction drawn in every episode. 128 episodes of 20 s,
 deterministic actions: one falls, the velocity is off by 0.146 m/s and the rate of turning by 0.088 rad/s in the mean,
 by 0.092 and 0.078 without the second that follows a new command; soles that touch slide at 0.17 m/s
