@@ -33,7 +33,8 @@ def logged(folder, monkeypatch):
     (folder / "loggers.yaml").write_text(LOGGERS)
     monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.setenv("WANDB_CONSOLE", "off")
-    for name in ("WANDB_MODE", "WANDB_PROJECT", "MLFLOW_TRACKING_URI", "MLFLOW_ALLOW_FILE_STORE"):
+    # a service that an earlier test of this process has started still holds its runs
+    for name in ("WANDB_SERVICE", "WANDB_MODE", "WANDB_PROJECT", "MLFLOW_TRACKING_URI", "MLFLOW_ALLOW_FILE_STORE"):
         monkeypatch.delenv(name, raising=False)
     return folder
 
