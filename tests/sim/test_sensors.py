@@ -43,9 +43,8 @@ def test_its_adjoint_is_that_of_differences(robot):
         np.testing.assert_allclose(found[:, column], slope, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("robot", ["free"], indirect=True)
 def test_far_from_the_origin_velocities_keep_their_digits(robot):
-    if robot.nq != 12:
-        pytest.skip("it has no free base")
     q, qd, _ = trees.state(robot, N, seed=3, scale=0.4)
     near = Sensors(robot, PLACES)(q.float(), qd.float())
     away = torch.tensor([100.0, -50.0, 0.0]).expand(N, 3)

@@ -144,8 +144,7 @@ class Evidence(Callback):
         self._earlier_s = state_dict["wall_clock_s"]
         self._earlier_cpu_s = state_dict.get("cpu_s", math.nan)  # of runs begun before it was counted: not known
         self._starts = state_dict["starts"]
-        known = math.isfinite(self._earlier_cpu_s)
-        self._rows = [row if known or len(row) == len(COLUMNS) else [*row[:2], None, *row[2:]] for row in state_dict["rows"]]
+        self._rows = [row if len(row) == len(COLUMNS) else [*row[:2], None, *row[2:]] for row in state_dict["rows"]]
         self._window = state_dict["window"]
         self._evaluation = state_dict["evaluation"]
 
