@@ -35,7 +35,8 @@ class ArticulatedEnv(BaseEnv):
     Attributes, besides those of `BaseEnv`: `q` (N, nq), `qd` (N, nd), `model`, `simulator`, `start_q` (N, nq),
     `target` (N, target_dim): what each environment is to reach or follow, a goal or a command, drawn when an episode begins
     and wherever `target_done` says so; `targets_drawn` (N,) int64, how many each has had. `parameters` (N, k), and
-    `parameter_units` (k,): how large each is in the robot's file, or 1 where that is 0.
+    `parameter_units` (k,): how large each is in the robot's file, or 1 where that is 0. `gives_terrain`: whether the height
+    fields are those of `terrain`, and not the file's.
 
     Args:
         num_envs: number of environments.
@@ -75,9 +76,11 @@ class ArticulatedEnv(BaseEnv):
             raise ValueError(
                 f"{self.name}: action_dim is {self.action_dim}, but the robot {self.robot} has {count} actuators"
             )
+        fields = self.terrain()
+        self.gives_terrain = fields is not None
         self.simulator = Simulator(
             self.model, num_envs, self.dt, self.substeps, self.mass_matrix_interval, self.device, self.options["threads"],
-            self.terrain(), self.parameters_of(self.options),
+            fields, self.parameters_of(self.options),
         )  # fmt: skip
         self._randomization = Randomization(self.name, self.options["randomize"], self.simulator.parameters)
         self._draws = StartBank()

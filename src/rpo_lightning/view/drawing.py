@@ -200,7 +200,7 @@ def _robot(env: ArticulatedEnv) -> Any:
 
 def _fields(env: Any) -> list[int]:
     """Return which of its height fields a task's environments are on, if it gives its robot any."""
-    if not isinstance(env, ArticulatedEnv) or env.terrain() is None:
+    if not isinstance(env, ArticulatedEnv) or not env.gives_terrain:
         return []
     return sorted(set(env.field.tolist()))
 
