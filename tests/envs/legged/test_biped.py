@@ -110,6 +110,14 @@ def test_feet_are_apart_in_the_axes_of_the_base_wherever_it_heads():
     assert (cost[:2] == 0.0).all()
 
 
+def test_legs_that_twist_or_lean_aside_cost_and_those_that_step_do_not():
+    env, names = make(12), [link.name for link in Biped.load_robot().links]
+    env.set_state(env.start_q + torch.nn.functional.pad(0.2 * torch.eye(12), (7, 0)), torch.zeros_like(env.qd))
+    cost = env.reward(torch.cat([env.detach(), env.privileged], dim=1), torch.zeros(12, 12))["straight"]
+    aside = torch.tensor([name.endswith(("yaw", "roll")) for name in names[1:]])
+    torch.testing.assert_close(cost, env.weights["straight"] * 0.04 * aside)
+
+
 def test_legs_that_are_pressed_together_do_not_pass_through_each_other():
     env = make(1, stochastic_init=False)
     inward = torch.zeros(1, 12)

@@ -40,6 +40,7 @@ class Biped(VelocityTask):
         "pose": -0.1,
         "gait": -1.0,
         "spacing": -0.5,
+        "straight": -1.0,
     }
 
     @classmethod

@@ -15,6 +15,7 @@ from rpo_lightning.envs.articulated import ArticulatedEnv
 from rpo_lightning.envs.base import Reached, below
 from rpo_lightning.envs.base_pose import BasePose
 from rpo_lightning.envs.legged import terms
+from rpo_lightning.envs.legged.feet import leg
 from rpo_lightning.envs.points import Points
 from rpo_lightning.envs.starts import StartBank, Starts
 from rpo_lightning.envs.tables import Quantity, action_rows, angle, last_actions, positions, vector, velocities
@@ -66,7 +67,7 @@ class VelocityTask(ArticulatedEnv):
         "pose": -0.1,
     }
     """Of the terms of the reward, see `reward`; per step, velocity 1 where the command is met. A robot may name others too:
-    limits, power, gait, spacing."""
+    limits, power, gait, spacing, straight."""
     phases: ClassVar[tuple[float, ...]] = ()
     """Of each foot in a gait, in cycles: 0, 0.5, 0.5, 0 is a trot; none: no clock. obs_dim and privileged_dim grow by 2."""
     stride: ClassVar[float] = 2.0
@@ -124,6 +125,8 @@ class VelocityTask(ArticulatedEnv):
         self._soft = self._soft_limits()
         if self.phases and len(self.phases) != len(self.feet):
             raise ValueError(f"{self.name}: phases must be one for each of {len(self.feet)} feet, got {self.phases}")
+        aside = {link - 1 for foot in self.feet for link, across in leg(self.model, foot) if abs(across) < 0.9}
+        self._aside = torch.tensor(sorted(aside), device=self.device)
         self._offsets = torch.tensor(self.phases, device=self.device)
         self._phase = self.start_q.new_zeros(self.num_envs)
         self._read_options()
@@ -248,6 +251,8 @@ class VelocityTask(ArticulatedEnv):
             paid["gait"] = terms.gait(lifted, self._standing(clock, command), self.swing)
         if "spacing" in self.weights:
             paid["spacing"] = terms.spacing(self._sideways(angles), self.apart)
+        if "straight" in self.weights:
+            paid["straight"] = terms.squared(angles[:, self._aside])
         weighed = torch.stack([paid[name] for name in self.weights], dim=1) * self._weights
         return dict(zip(self.weights, weighed.unbind(1), strict=True))
 
