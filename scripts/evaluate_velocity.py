@@ -45,6 +45,8 @@ def measure(policy: Policy, env: Any) -> dict[str, float]:
         change = env.action_scale * (action - last).square().mean(1).sqrt()
         last = action
         for name, values, where in (
+            ("commanded", command[:, 0], alive),
+            ("forward", seen[:, own], alive),
             ("velocity_error", error[:, :2].norm(dim=1), alive),
             ("turning_error", error[:, 2].abs(), alive),
             ("velocity_error_settled", error[:, :2].norm(dim=1), settled),

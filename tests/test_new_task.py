@@ -1,6 +1,7 @@
 """Tasks that `rpo-lightning new-task` writes."""
 
 import importlib
+import re
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import torch
 import yaml
 
 from rpo_lightning import cli
+from rpo_lightning.envs.legged.biped import Biped
 from rpo_lightning.envs.legged.velocity_task import VelocityTask
 from tests.command_line import REPOSITORY, environment, refused
 
@@ -98,6 +100,22 @@ def test_motors_become_servos_for_walking_as_commanded(folder, tmp_path):
     assert (servo.gain, servo.bias, servo.force_range) == (20.0, (0.0, -20.0, -0.5), (-12.0, 12.0))
     assert servo.control == pytest.approx((-1.0, 1.0))
     assert env.model.start[2] == pytest.approx(0.42)  # from 0.5, on its feet
+
+
+def test_two_legs_with_knees_walk_by_a_clock_on_bent_knees_and_on_ankles_that_hold_them(folder):
+    text = (REPOSITORY / "src/rpo_lightning/robots/biped.xml").read_text()
+    text = text.replace("0 0 -0.3 0.6 -0.3 0", "0 0 0 0 0 0").replace("<position name", "<motor name")
+    (folder / "straight.xml").write_text(re.sub(r"<position [^/]*/>", '<motor ctrlrange="-60 60"/>', text))
+    robot = new("my_straight", "straight.xml", "--kind", "velocity")
+    assert issubclass(robot, Biped)
+    assert robot.feet == ("left_ankle_roll", "right_ankle_roll")
+    assert robot.apart == pytest.approx(0.18 / 1.2)
+    env = robot(num_envs=1, stochastic_init=False, noise=0.0)
+    assert (env.obs_dim, len(env.observation_table())) == (47, 47)
+    torch.testing.assert_close(env.q[0, 7:13], torch.tensor([0.0, 0.0, -0.3, 0.6, -0.3, 0.0]))
+    torch.testing.assert_close(env.soles(env.q, env.qd)[0], torch.zeros(1, 2), atol=1e-4, rtol=0.0)
+    ankles = [servo for servo in env.model.actuators if "ankle_pitch" in servo.name]
+    assert sum(servo.gain for servo in ankles) == pytest.approx(1.5 * 34.2 * 9.81 * env.q[0, 2].item(), rel=0.05)
 
 
 def test_what_touches_besides_soles_is_taken_away_also_where_it_is_pairs_alone(folder):

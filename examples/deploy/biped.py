@@ -44,11 +44,16 @@ def run(policy: str, robot: str, cone: str = "pyramidal") -> str:
             data.ctrl[:] = control
             mujoco.mj_step(model, data, round(told["dt"] / model.opt.timestep))
             velocity = inward(data.qpos[3:7], data.qvel[:3])[:2]
-            measured.append((velocity[0], np.hypot(*(velocity - command[:2])), abs(data.qvel[5] - command[2])))
+            touching = (data.contact.geom > 0).all(1).any()  # geom 0 is the ground
+            measured.append((velocity[0], np.hypot(*(velocity - command[:2])), abs(data.qvel[5] - command[2]), touching))
             if inward(data.qpos[3:7], np.array([0.0, 0.0, 1.0]))[2] < 0.5 or data.qpos[2] < 0.5:
                 falls += 1
                 break
-    return "{:.3f} m/s, {:.3f} m/s and {:.3f} rad/s off, {} of {} fell".format(*np.mean(measured, axis=0), falls, EPISODES)
+    speed, off, turning, touched = np.mean(measured, axis=0)
+    return (
+        f"{speed:.3f} m/s, {off:.3f} m/s and {turning:.3f} rad/s off, {falls} of {EPISODES} fell; "
+        f"legs touched each other in {touched:.1%} of steps"
+    )
 
 
 if __name__ == "__main__":

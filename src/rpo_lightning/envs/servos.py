@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rpo_lightning.sim import Actuator, Model
 
-__all__ = ["motors_to_servos"]
+__all__ = ["motors_to_servos", "strength"]
 
 
 def motors_to_servos(model: Model, error: float = 0.6, lead: float = 0.025) -> None:
@@ -24,17 +24,25 @@ def motors_to_servos(model: Model, error: float = 0.6, lead: float = 0.025) -> N
     model.actuators = [_servo(model, actuator, error, lead) for actuator in model.actuators]
 
 
-def _servo(model: Model, motor: Actuator, error: float, lead: float) -> Actuator:
+def strength(model: Model, motor: Actuator) -> tuple[float, float]:
+    """Return the least and the most that a motor on one joint gives [N m or N], by its control, its clamp and the joint's.
+
+    Raises:
+        ValueError: for an actuator that is no motor on one joint.
+    """
     if len(motor.moment) != 1 or any(motor.bias) or any(motor.gain_slope):
         raise ValueError(f"actuator {motor.name!r} is no motor on one joint, so it cannot be made a servo")
     ((dof, gear),) = motor.moment
+    asked = sorted(gear * motor.gain * control for control in motor.control)
+    clamped = sorted(gear * x for x in motor.force_range)
+    bounds = [asked, clamped, model.links[model.qd_start.index(dof)].force_range]
+    return max(low for low, _ in bounds), min(high for _, high in bounds)
+
+
+def _servo(model: Model, motor: Actuator, error: float, lead: float) -> Actuator:
+    weakest, strongest = strength(model, motor)
+    ((dof, _),) = motor.moment
     link = model.links[model.qd_start.index(dof)]
-    asked, clamped = (
-        sorted(gear * motor.gain * control for control in motor.control),
-        sorted(gear * x for x in motor.force_range),
-    )
-    bounds = [asked, clamped, link.force_range]
-    weakest, strongest = max(low for low, _ in bounds), min(high for _, high in bounds)
     kp = max(-weakest, strongest) / error
     ends = max(link.lower, -3.1416), min(link.upper, 3.1416)
     return Actuator(motor.name, [(dof, 1.0)], kp, (0.0, -kp, -lead * kp), ends, (weakest, strongest))

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from rpo_lightning.check_env.suggest import Suggestion, suggest
-from rpo_lightning.envs.legged.feet import feet_of, ground_gap, only_feet_touch, set_down
-from rpo_lightning.envs.servos import motors_to_servos
+from rpo_lightning.envs.legged.feet import bend_knees, feet_of, ground_gap, only_feet_touch, pitching, set_down
+from rpo_lightning.envs.servos import motors_to_servos, strength
 from rpo_lightning.sim import Joint, Model, load_mjcf
 from rpo_lightning.sim.algebra import ZERO
 from rpo_lightning.sim.kinematics import kinematics
@@ -26,6 +26,7 @@ DT = 0.02
 _SUBSTEPS = 16
 _ANY = {"contact": (1.0, 0.0, 0.0, 0.0), "limit": (1.0, 0.0)}  # for a look at a file that has none
 _OFF = 0.015  # [m] by which the start pose may be off the ground: as deep as some keyframes let feet sink
+_ERROR = 0.6  # [rad] at which servos give all that their motors can: as stiff as those of robots
 _MANY = 32  # pairs of a robot's own shapes, beyond which they are left out: each is compiled, and computed in every substep
 
 
@@ -39,7 +40,8 @@ class Survey:
         missing: which constants the file lacks, "contact" or "limit". suggestion: constants that fit.
         gap: from the start pose's lowest point to the ground [m], where the task moves it there; else 0.
         pruned: how many points besides the soles the file lets touch the ground, where the task takes them away; else 0.
-        servos: whether the task puts servos in the place of motors.
+        servos: the error at which servos give all that the motors in whose place the task puts them can [rad]; 0: they stay.
+        biped: whether it walks on two legs that have hips, knees and ankles. bent: whether the task bends them.
         said: by the loader of the robot as the task reads it.
         forward: the link that slides forward, of a robot in a plane; -1 if there is none.
     """
@@ -52,7 +54,9 @@ class Survey:
     feet: tuple[str, ...] = ()
     gap: float = 0.0
     pruned: int = 0
-    servos: bool = False
+    servos: float = 0.0
+    biped: bool = False
+    bent: bool = False
     forward: int = -1
     said: list[str] = field(default_factory=list)
     suggestion: Suggestion = field(init=False)
@@ -76,6 +80,11 @@ class Survey:
     def height(self) -> float:
         """How high the base is over the ground in the start pose [m]."""
         return float(self.model.start[:3] @ self.model.up) - self.model.ground
+
+    def place(self, name: str) -> np.ndarray:
+        """Return where a link is in the start pose, (3,) [m]."""
+        index = [link.name for link in self.model.links].index(name)
+        return kinematics(self.model, self.model.start.tolist(), ZERO)[index].position.astype(float)
 
 
 def survey(path: Path, kind: str | None, drop: Sequence[str]) -> Survey:
@@ -139,7 +148,13 @@ def _walking(path: Path, drop: tuple[str, ...], missing: tuple[str, ...]) -> Sur
         drop = (*drop, "self")
     model, missing = _loaded(path, drop)
     found = Survey(path, "velocity", drop, model, missing, feet_of(model))
-    if abs(gap := ground_gap(model)) > _OFF:
+    found.biped = len(found.feet) == 2 and all(len(pitching(model, foot)) == 3 for foot in found.feet)
+    if found.biped:
+        found.feet = tuple(sorted(found.feet, key=lambda foot: -found.place(foot)[1]))  # the left one first
+        found.bent = any(_straight(found, foot) for foot in found.feet)
+    if found.bent:
+        bend_knees(model, found.feet)
+    elif abs(gap := ground_gap(model)) > _OFF:
         found.gap = gap
         set_down(model)
     soles = [contact for contact in model.contacts if model.links[contact.link].name in found.feet]
@@ -149,10 +164,27 @@ def _walking(path: Path, drop: tuple[str, ...], missing: tuple[str, ...]) -> Sur
         only_feet_touch(model, found.feet)
         found.pruned = before - len(model.contacts) - len(model.pairs)
     if not _servos(model):
-        found.servos = True
-        motors_to_servos(model)
+        found.servos = _error(found)
+        motors_to_servos(model, found.servos)
     found.suggestion = suggest(model, DT, _SUBSTEPS)
     return found
+
+
+def _straight(found: Survey, foot: str) -> bool:
+    """Return whether a leg is as long as it can be, to 2 %, in the start pose."""
+    joints = (found.model.links[link].name for link, _ in pitching(found.model, foot))
+    hip, knee, ankle = (found.place(joint)[[0, 2]] for joint in joints)
+    return bool(np.linalg.norm(hip - ankle) > 0.98 * (np.linalg.norm(hip - knee) + np.linalg.norm(knee - ankle)))
+
+
+def _error(found: Survey) -> float:
+    """Return at which error servos should give all [rad]: of a biped, so that those of its ankles can hold it upright."""
+    if not found.biped:
+        return _ERROR
+    ankles = [found.model.qd_start[pitching(found.model, foot)[-1][0]] for foot in found.feet]
+    motors = [motor for motor in found.model.actuators if motor.moment[0][0] in ankles]
+    toppling = 9.81 * found.mass * found.height  # [N m/rad]
+    return round(min(_ERROR, sum(strength(found.model, motor)[1] for motor in motors) / (1.5 * toppling)), 2)
 
 
 def _why_not_walking(model: Model) -> str:

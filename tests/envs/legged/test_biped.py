@@ -83,6 +83,51 @@ def test_the_foot_that_should_swing_is_paid_for_its_height():
     assert (env.reward(seen, torch.zeros(2, 12))["gait"] < 1.9 * gait).all()
 
 
+def test_feet_nearer_than_they_should_be_sideways_cost():
+    left = torch.tensor([[0.09, -0.09], [0.05, -0.05], [0.02, 0.02], [-0.1, 0.1]])
+    torch.testing.assert_close(terms.spacing(left, 0.1), torch.tensor([0.0, 0.0, 1.0, 9.0]))
+    torch.testing.assert_close(terms.spacing(torch.tensor([[0.0, 0.0, 0.1, 0.05]]), 0.1), torch.tensor([1.25]))
+
+
+def rolled(env, angles):
+    """Return starts with both legs turned inward at the hips by angles (N,) [rad]."""
+    q, links = env.start_q.clone(), [link.name for link in env.model.links]
+    q[:, 6 + links.index("left_hip_roll")], q[:, 6 + links.index("right_hip_roll")] = -angles, angles
+    return q
+
+
+def test_feet_are_apart_in_the_axes_of_the_base_wherever_it_heads():
+    env = make(4)
+    q = env.base.turned(
+        rolled(env, torch.tensor([0.0, 0.0, 0.2, 0.2])), torch.tensor([0.0, 2.0, 0.0, 2.0]), torch.zeros(4, 3)
+    )
+    env.set_state(q, env.qd)
+    cost = env.reward(torch.cat([env.detach(), env.privileged], dim=1), torch.zeros(4, 12))["spacing"]
+    left = env.base.local(q, env._points(q, env.qd)[0]).view(4, 2, 4, 3).mean(2)[:, :, 1]
+    torch.testing.assert_close(left[:2], torch.tensor([[0.09, -0.09]]).expand(2, 2), atol=1e-4, rtol=0.0)
+    assert (left[2:, 0] < left[2:, 1]).all()  # crossed
+    torch.testing.assert_close(cost, env.weights["spacing"] * terms.spacing(left, env.apart))
+    assert (cost[:2] == 0.0).all()
+
+
+def test_legs_that_twist_or_lean_aside_cost_and_those_that_step_do_not():
+    env, names = make(12), [link.name for link in Biped.load_robot().links]
+    env.set_state(env.start_q + torch.nn.functional.pad(0.2 * torch.eye(12), (7, 0)), torch.zeros_like(env.qd))
+    cost = env.reward(torch.cat([env.detach(), env.privileged], dim=1), torch.zeros(12, 12))["straight"]
+    aside = torch.tensor([name.endswith(("yaw", "roll")) for name in names[1:]])
+    torch.testing.assert_close(cost, env.weights["straight"] * 0.04 * aside)
+
+
+def test_legs_that_are_pressed_together_do_not_pass_through_each_other():
+    env = make(1, stochastic_init=False)
+    inward = torch.zeros(1, 12)
+    inward[:, 1], inward[:, 7] = -0.6, 0.6  # hips roll by 0.3 rad: feet would be 0.18 m beyond each other
+    for _ in range(15):
+        env.step(inward)
+        left = env._sideways(env.q[:, 7:] - env.start_q[:, 7:])[0]
+        assert left[0] - left[1] > 0.075  # shoes are 0.09 m wide
+
+
 def test_terms_of_the_reward_have_the_slopes_of_differences():
     env = make(16)
     torch.manual_seed(0)

@@ -36,9 +36,11 @@ class Biped(VelocityTask):
         "height": -20.0,
         "effort": -1e-5,
         "jerk": -0.05,
-        "slip": -0.5,
+        "slip": -1.0,
         "pose": -0.1,
         "gait": -1.0,
+        "spacing": -0.5,
+        "straight": -1.0,
     }
 
     @classmethod

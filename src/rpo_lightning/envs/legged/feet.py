@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from rpo_lightning.sim import Model
+import numpy as np
+
+from rpo_lightning.sim import Joint, Model
 from rpo_lightning.sim.algebra import ZERO
 from rpo_lightning.sim.kinematics import kinematics
 
-__all__ = ["feet_of", "ground_gap", "only_feet_touch", "set_down"]
+__all__ = ["bend_knees", "feet_of", "ground_gap", "leg", "only_feet_touch", "pitching", "set_down"]
 
 _SOLE = 0.005  # [m] points of a foot that are at most so much higher than its lowest belong to its sole
 _STANDING = 0.05  # [m] by which one foot may be higher than another in the start pose
@@ -28,6 +30,45 @@ def ground_gap(model: Model) -> float:
 def set_down(model: Model) -> None:
     """Move a robot with a free base so that it touches the ground in its start pose, without being pressed into it."""
     model.start[:3] -= ground_gap(model) * model.up
+
+
+def leg(model: Model, foot: str) -> list[tuple[int, float]]:
+    """Return the hinges above a foot, the uppermost first: the link of each, and y of its axis in the start pose."""
+    frames, found = kinematics(model, model.start.tolist(), ZERO), []
+    link = [link.name for link in model.links].index(foot)
+    while link > 0:
+        if model.links[link].joint is Joint.REVOLUTE:
+            found.append((link, float(frames[link].columns[0][0][1])))
+        link = model.links[link].parent
+    return found[::-1]
+
+
+def pitching(model: Model, foot: str) -> list[tuple[int, float]]:
+    """Return the hinges of a leg that turn about y, as hip, knee and ankle do: the link of each, and -1 if about -y."""
+    return [(link, float(np.sign(across))) for link, across in leg(model, foot) if abs(across) > 0.9]
+
+
+def bend_knees(model: Model, feet: tuple[str, ...], angle: float = 0.3) -> None:
+    """Bend hips and ankles of the start pose by an angle, knees by twice of it, and set the robot down: soles stay level.
+
+    A straight leg cannot become longer, so a robot that stands on such cannot push itself up.
+
+    Args:
+        model: the robot, which is changed; x is forward.
+        feet: names of links.
+        angle: [rad].
+
+    Raises:
+        ValueError: for a foot that is not turned by three joints as hip, knee and ankle.
+    """
+    for foot in feet:
+        joints = pitching(model, foot)
+        if len(joints) != 3:
+            found = ", ".join(model.links[link].name for link, _ in joints) or "none"
+            raise ValueError(f"{foot} needs three joints above it that turn about y, hip, knee and ankle; got {found}")
+        for (link, sign), share in zip(joints, (-1.0, 2.0, -1.0), strict=True):
+            model.start[model.q_start[link]] += sign * share * angle
+    set_down(model)
 
 
 def only_feet_touch(model: Model, feet: tuple[str, ...]) -> None:

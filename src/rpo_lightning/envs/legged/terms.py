@@ -25,6 +25,7 @@ __all__ = [
     "power",
     "slip",
     "smoothness",
+    "spacing",
     "squared",
     "stance",
     "tracking",
@@ -108,6 +109,19 @@ def lift(height: Tensor, velocity: Tensor, goal: float) -> Tensor:
     """
     speed = (velocity.square().sum(-1) + 1e-4).sqrt()
     return (((height - goal) / goal).square() * speed).sum(1)
+
+
+def spacing(left: Tensor, least: float) -> Tensor:
+    """Return by how much feet of a pair are too near each other sideways, (N,): squares of shares of `least`, added.
+
+    0 where they are far enough apart, 1 where one is straight before the other, more where legs are crossed.
+
+    Args:
+        left: how far feet are to the left of the base, in its own axes (N, F) [m], in pairs of a left and a right one.
+        least: distance of two feet sideways [m].
+    """
+    gap = left[:, 0::2] - left[:, 1::2]
+    return (1.0 - gap / least).relu().square().sum(1)
 
 
 def stance(phase: Tensor, duty: float = 0.5, width: float = 0.2) -> Tensor:

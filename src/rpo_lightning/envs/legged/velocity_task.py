@@ -15,6 +15,7 @@ from rpo_lightning.envs.articulated import ArticulatedEnv
 from rpo_lightning.envs.base import Reached, below
 from rpo_lightning.envs.base_pose import BasePose
 from rpo_lightning.envs.legged import terms
+from rpo_lightning.envs.legged.feet import leg
 from rpo_lightning.envs.points import Points
 from rpo_lightning.envs.starts import StartBank, Starts
 from rpo_lightning.envs.tables import Quantity, action_rows, angle, last_actions, positions, vector, velocities
@@ -65,13 +66,16 @@ class VelocityTask(ArticulatedEnv):
         "lift": -0.05,
         "pose": -0.1,
     }
-    """Of the terms of the reward, see `reward`; per step, velocity 1 where the command is met. Also limits, power, gait."""
+    """Of the terms of the reward, see `reward`; per step, velocity 1 where the command is met. A robot may name others too:
+    limits, power, gait, spacing, straight."""
     phases: ClassVar[tuple[float, ...]] = ()
     """Of each foot in a gait, in cycles: 0, 0.5, 0.5, 0 is a trot; none: no clock. obs_dim and privileged_dim grow by 2."""
     stride: ClassVar[float] = 2.0
     """Cycles of the gait in a second."""
     duty: ClassVar[float] = 0.5
     """Share of a cycle in which a foot stands."""
+    apart: ClassVar[float] = 0.15
+    """How far the feet of a pair, a left and then a right one, should at least be apart sideways [m], for "spacing"."""
     noise_widths: ClassVar[Mapping[str, float]] = {"turning": 0.2, "gravity": 0.05, "angles": 0.01, "rates": 1.5}
 
     @classmethod
@@ -121,6 +125,8 @@ class VelocityTask(ArticulatedEnv):
         self._soft = self._soft_limits()
         if self.phases and len(self.phases) != len(self.feet):
             raise ValueError(f"{self.name}: phases must be one for each of {len(self.feet)} feet, got {self.phases}")
+        aside = {link - 1 for foot in self.feet for link, across in leg(self.model, foot) if abs(across) < 0.9}
+        self._aside = torch.tensor(sorted(aside), device=self.device)
         self._offsets = torch.tensor(self.phases, device=self.device)
         self._phase = self.start_q.new_zeros(self.num_envs)
         self._read_options()
@@ -243,6 +249,10 @@ class VelocityTask(ArticulatedEnv):
             paid["power"] = terms.power(self._torque(angles, rates, action), rates)
         if "gait" in self.weights:
             paid["gait"] = terms.gait(lifted, self._standing(clock, command), self.swing)
+        if "spacing" in self.weights:
+            paid["spacing"] = terms.spacing(self._sideways(angles), self.apart)
+        if "straight" in self.weights:
+            paid["straight"] = terms.squared(angles[:, self._aside])
         weighed = torch.stack([paid[name] for name in self.weights], dim=1) * self._weights
         return dict(zip(self.weights, weighed.unbind(1), strict=True))
 
@@ -337,6 +347,14 @@ class VelocityTask(ArticulatedEnv):
         phase = torch.atan2(clock[:, :1], clock[:, 1:]) / (2.0 * math.pi) + self._offsets
         still = (command == 0.0).all(1, keepdim=True)
         return terms.stance(phase, self.duty).masked_fill(still, 1.0)
+
+    def _sideways(self, angles: Tensor) -> Tensor:
+        """Return how far the middles of soles are to the left of the base, in its axes (N, F) [m], of angles (N, A)."""
+        base = angles.new_tensor([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]).expand(len(angles), 7)
+        position, _ = self._points(
+            torch.cat([base, angles + self._stand], dim=1), angles.new_zeros(len(angles), self.model.nd)
+        )
+        return position[:, :, 1].view(len(angles), len(self.feet), -1).mean(2)
 
     def _soft_limits(self) -> tuple[Tensor, Tensor]:
         """Return 0.9 of the ranges of the joints about their middles (A,), as angles less those of the start pose [rad]."""
