@@ -3,7 +3,7 @@
 python scripts/terrain_table.py results/quadruped_rough/rpo/seed_0/policy.pt [OTHER ...]
 
 One episode in each environment, as long as the task's, with its noise and pushes, and robots as the preset draws them; the
-same starts for all policies. Those whose actions reach less far, as the quadruped's on level ground, act as they have learned.
+same starts for all policies. Those whose actions reach less far, as those of level ground, act as they have learned.
 """
 
 from __future__ import annotations
