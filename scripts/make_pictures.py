@@ -25,8 +25,13 @@ FILMS = {
 }
 """Task -> options of its film."""
 SMALL = "--size=[176,132] --fps=10 --azimuth 120 --distance 2.4"
-SECONDS = {"quadrotor": 2.0}
+SECONDS = {"quadrotor": 2.0, "quadruped_rough": 1.6}
 """How long a small film is, if not 2.5 s: none has more than 150 kB."""
+OPTIONS = {
+    "quadruped_rough": "--data.env.init_args.difficulty 0.7 --data.env.init_args.terrain stairs "
+    "--data.env.init_args.commands [[0.6,1],[0,0],[-0.3,0.3]]",
+}
+"""Of small films."""
 POLICIES = {f"policies/{task.replace('/', '_')}": task for task in FILES}
 """Film of a card -> task of the package's policy."""
 
@@ -40,6 +45,7 @@ def command(task: str) -> list[str]:
             f"--output={figure(task)}",
             *shlex.split(SMALL),
             f"--seconds={SECONDS.get(POLICIES[task], 2.5)}",
+            *shlex.split(OPTIONS.get(POLICIES[task], "")),
         ]
     policy = ROOT / "results" / task / "rpo" / "seed_0" / "policy.pt"
     options = shlex.split(FILMS[task])

@@ -3,41 +3,46 @@
 python scripts/terrain_table.py results/quadruped_rough/rpo/seed_0/policy.pt [OTHER ...]
 
 One episode in each environment, as long as the task's, with its noise and pushes, and robots as the preset draws them; the
-same starts for all policies.
+same starts for all policies. Those whose actions reach less far, as those of level ground, act as they have learned.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 import yaml
+from torch import Tensor
 
 from rpo_lightning import load_policy, make
 from rpo_lightning.envs.legged.terrain import KINDS
 
 PRESET = Path(__file__).parents[1] / "configs" / "parts" / "quadruped_rough.yaml"
+HARDEST = {"rough": (12.0, "cm"), "slopes": (20.0, "degrees"), "stairs": (12.0, "cm"), "blocks": (14.0, "cm")}
+"""What difficulty 1 is: bumps, slopes, risers and blocks."""
 
 
 @torch.no_grad()
-def measure(path: str, levels: list[float], episodes: int, seed: int) -> torch.Tensor:
+def measure(path: str, levels: Sequence[float], episodes: int, seed: int, length: int | None = None) -> Tensor:
     """Return falls [share] and errors of velocity [m/s] and of turning [rad/s], (kinds, levels, 3).
 
-    Errors are means over the steps before a fall.
+    Errors are means over the steps before a fall. `length` is that of the episodes in steps; None: the task's.
     """
-    policy, kinds, randomize = (
-        load_policy(path),
-        len(KINDS),
-        yaml.safe_load(PRESET.read_text())["env"]["init_args"]["randomize"],
-    )
-    env = make("quadruped_rough", num_envs=kinds * len(levels) * episodes, seed=seed, randomize=randomize, auto_reset=False)
+    policy, kinds = load_policy(path), len(KINDS)
+    options = {"randomize": yaml.safe_load(PRESET.read_text())["env"]["init_args"]["randomize"], "auto_reset": False}
+    options |= {} if length is None else {"episode_length": length}
+    env = make("quadruped_rough", num_envs=kinds * len(levels) * episodes, seed=seed, **options)
+    share = policy.metadata["action_scale"] / env.action_scale
+    last = ["last action" in row.name for row in env.observation_table()]
+    units = torch.where(torch.tensor(last), 1.0 / share, 1.0)
     rows = torch.arange(env.num_envs) // kinds  # of one kind
     env.difficulty = torch.tensor(levels)[rows % len(levels)]
     obs, running = env.reset(), torch.ones(env.num_envs, dtype=torch.bool)
     total, steps = torch.zeros(env.num_envs, 2), torch.zeros(env.num_envs)
     for _ in range(env.max_episode_steps):
-        step = env.step(policy.act(obs))
+        step = env.step(share * policy.act(units * obs))
         seen, running = step.final_privileged, running & ~step.terminated
         error = torch.stack([(seen[:, 45:47] - seen[:, 6:8]).norm(dim=1), (seen[:, 2] - seen[:, 8]).abs()], 1)
         total, steps = total + torch.where(running[:, None], error, 0.0), steps + running
@@ -46,27 +51,37 @@ def measure(path: str, levels: list[float], episodes: int, seed: int) -> torch.T
     return each.view(episodes, len(levels), kinds, 3).mean(0).transpose(0, 1)
 
 
-def main() -> None:
-    """Print a table with a row for each kind and level."""
+def table(found: Sequence[Tensor], levels: Sequence[float]) -> list[str]:
+    """Return the lines of a table of what was measured of policies: a row for each kind and level, one for level ground."""
+
+    def cells(figures: Sequence[Tensor]) -> str:
+        told = (f" {100.0 * falls:.0f} %, {speed:.2f}, {turn:.2f} |" for falls, speed, turn in (f.tolist() for f in figures))
+        return "".join(told)
+
+    lines = ["| ground | difficulty |" + " falls, m/s, rad/s |" * len(found), "| --- | --- |" + " --- |" * len(found)]
+    for kind, name in enumerate(KINDS):
+        if name not in HARDEST:
+            lines.append(f"| {name} | |" + cells([each[kind].mean(0) for each in found]))
+            continue
+        most, unit = HARDEST[name]
+        lines += [
+            f"| {name} | {level:g}: {level * most:.1f} {unit} |" + cells([each[kind, row] for each in found])
+            for row, level in enumerate(levels)
+        ]
+    return [*lines, "| all | |" + cells([each.mean((0, 1)) for each in found])]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("policies", nargs="+")
-    parser.add_argument("--levels", nargs="+", type=float, default=[0.3, 0.6, 1.0])
-    parser.add_argument("--episodes", type=int, default=16, help="for each kind and level")
+    parser.add_argument("--levels", nargs="+", type=float, default=[0.2, 0.4, 0.6, 0.8, 1.0])
+    parser.add_argument("--episodes", type=int, default=128, help="for each kind and level")
     parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
-    found = [measure(path, given.levels, given.episodes, given.seed) for path in given.policies]
-    print("| ground | difficulty |" + " falls, m/s, rad/s |" * len(found))
-    print("| --- | --- |" + " --- |" * len(found))
-    for kind, name in enumerate(KINDS):
-        for level, difficulty in enumerate(given.levels):
-            cells = (
-                f" {100.0 * falls:.0f} %, {speed:.2f}, {turn:.2f} |"
-                for falls, speed, turn in (f[kind, level] for f in found)
-            )
-            print(f"| {name} | {difficulty:g} |" + "".join(cells))
-    print(
-        "| all | |" + "".join(f" {100.0 * f:.0f} %, {v:.2f}, {t:.2f} |" for f, v, t in (each.mean((0, 1)) for each in found))
-    )
+    parser.add_argument("--length", type=int, help="of episodes, in steps; the task's")
+    given = parser.parse_args(arguments)
+    found = [measure(path, given.levels, given.episodes, given.seed, given.length) for path in given.policies]
+    print("\n".join(table(found, given.levels)))
 
 
 if __name__ == "__main__":

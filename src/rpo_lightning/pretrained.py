@@ -21,6 +21,7 @@ FILES = {
     "humanoid": "humanoid/rpo/seed_0",
     "quadrotor": "quadrotor/rpo/seed_0",
     "quadruped": "quadruped/rpo/seed_0",
+    "quadruped_rough": "quadruped_rough/rpo/seed_1",
 }
 """Task -> the folder of its best recorded run in `results/`, whose policy.pt a wheel holds as `pretrained/<task>.pt`."""
 

@@ -16,6 +16,7 @@ from rpo_lightning.envs.randomization import Randomization
 from rpo_lightning.rollout import RolloutDataModule
 from rpo_lightning.sim import Actuator, Contact, Joint, Link, Model, Parameters
 from rpo_lightning.sim.parameters import KINDS
+from tests.envs.legged.test_terrain import scene
 
 N = 6
 POLE, CART, GRAVITY = "mass:cart_to_pole", "damping:slider_to_cart", "gravity"
@@ -310,3 +311,16 @@ def test_the_page_shows_a_configuration_that_is_accepted():
     assert env.simulator.parameters.names == names
     assert env.privileged.shape == (2, 7)
     assert all(f"`{kind}`" in page for kind in KINDS)
+
+
+def test_height_fields_are_drawn_evenly():
+    def drawn(given, draws):
+        return Randomization("task", {"terrain": given}, Parameters(scene(), ["terrain"])).values(draws)[:, 0]
+
+    draws = torch.linspace(0.0, 1.0, 1101, dtype=torch.float64)[:-1, None]
+    assert drawn([2, 12], draws).unique(return_counts=True)[1].tolist() == [100] * 11
+    assert drawn([2, 12], draws)[[0, -1]].tolist() == [2.0, 12.0]
+    assert drawn([3, 3], draws).unique().tolist() == [3.0]
+    for given in ([0, 2.5], {"distribution": "normal", "value": [3, 1]}, {"distribution": "log_uniform", "value": [1, 3]}):
+        with pytest.raises(ValueError, match="two whole numbers"):
+            drawn(given, draws)

@@ -14,6 +14,7 @@ from rpo_lightning.sim import to_mujoco
 from rpo_lightning.view.acting import acting
 from rpo_lightning.view.camera import Camera
 from rpo_lightning.view.drawing import Drawing
+from rpo_lightning.view.filming import film
 from rpo_lightning.view.live import Live
 from rpo_lightning.view.rotations import between, matrices, product, turned
 from rpo_lightning.view.scene import WORLD, Frames
@@ -182,6 +183,27 @@ def test_what_cannot_be_drawn_is_refused_by_name():
     with pytest.raises(ValueError, match="nothing of it can be drawn"):
         Drawing(env)
     env.close()
+
+
+def test_ground_that_an_environment_comes_to_later_is_drawn_from_then_on():
+    env = envs.make("quadruped_rough", num_envs=2, terrain="stairs", difficulty=0.5, episode_length=3, threads=1)
+    drawing = Drawing(env)
+    before = list(drawing.scene.bodies)
+    assert before[-1] == "terrain 5"
+    env.difficulty = torch.tensor([0.5, 1.0])
+    env.reset()
+    poses = drawing.poses(env)
+    assert drawing.scene.bodies == [*before, "terrain 10"]
+    assert (poses[:, -2:, 2] == [[0.0, -1000.0], [-1000.0, 0.0]]).all()
+    assert drawing.scene.shapes[-1].vertices[:, 2].max() == pytest.approx(0.6, abs=1e-3)
+    env.difficulty = torch.tensor([1.0, 0.2])  # of the episode that begins within the film
+    frames = film(env, acting("zero", env), 0.1)
+    fields = [frames.scene.bodies.index(f"terrain {field}") for field in (5, 10, 2)]
+    first, last = frames.poses[0], frames.poses[-1]
+    assert (first[:, fields, 2] == 0.0).tolist() == [[True, False, False], [False, True, False]]
+    assert (last[:, fields, 2] == 0.0).tolist() == [[False, True, False], [False, False, True]]
+    np.testing.assert_array_equal(frames.poses[:, :, fields, 3], 1.0)
+    Stage(frames.scene).put(frames.poses[0, 0], np.zeros(3))
 
 
 def test_each_environment_is_on_its_own_terrain():

@@ -8,6 +8,7 @@ import urllib.request
 
 import numpy as np
 import pytest
+import torch
 
 from rpo_lightning import envs
 from rpo_lightning.view import Viewer
@@ -186,6 +187,27 @@ def test_the_window_shows_what_runs_and_obeys_its_keys():
     steps = live.steps
     viewer._obey("S")
     assert live.steps == steps + 1
+
+
+def test_ground_that_a_robot_comes_to_later_is_shown():
+    env = envs.make("quadruped_rough", num_envs=1, terrain="stairs", difficulty=0.5, threads=1)
+    live = Live(env, acting("zero", env))
+    page, window = WebViewer(live, free_port()), NativeViewer(live, launch=Window)
+    try:
+        first, count = window._window, len(page._frames)
+        env.difficulty = torch.tensor([1.0])
+        live.reset()
+        for viewer in (page, window):
+            viewer._place()
+        assert window._window is not first
+        assert (first.left, window._window.left) == (0, 6)  # closed, and open
+        assert window._stage.model.body(f"{count} terrain 10") is not None
+        assert len(page._frames) == count + 1
+        assert [page._frames[field].position[2] for field in (-2, -1)] == [-1000.0, 0.0]
+        handles = page._server.scene._handle_from_node_name
+        assert any(name.startswith(f"/world/{count} terrain 10/shape") for name in handles)
+    finally:
+        page.close()
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")

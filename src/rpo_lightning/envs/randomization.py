@@ -40,7 +40,8 @@ class Randomization:
     A distribution is `[low, high]`, uniform, or a mapping with `distribution` (uniform, log_uniform or normal) and one of
     `value`, `scale` and `add`: two numbers, low and high, or mean and standard deviation of a normal one, which ends at
     three of them. They are the value itself, in the parameter's unit, or what the robot's own is multiplied by, or what is
-    added to it. For a parameter of three entries each of the two may be three numbers.
+    added to it. For a parameter of three entries each of the two may be three numbers. Which height field is the ground is
+    drawn evenly of the whole numbers from low to high.
 
     Attributes: `columns` (D,) of the drawn entries among all parameters.
 
@@ -61,13 +62,17 @@ class Randomization:
         table = np.concatenate(parts, axis=1) if parts else np.zeros((6, 0))
         self._offset, self._factor, self._start, self._span, log, normal = torch.as_tensor(table, dtype=torch.float64)
         self._log, self._normal = log > 0.0, normal > 0.0
+        self._whole = torch.tensor(
+            [n == "terrain" for n in names for _ in range(parameters.size)[columns[n]]], dtype=torch.bool
+        )
 
     def values(self, draws: Tensor) -> Tensor:
         """Return the values (M, D) of draws (M, D) from the uniform distribution within [0, 1)."""
         draws = draws.double()
         base = torch.where(self._normal, torch.special.ndtri(_TAIL + (1.0 - 2.0 * _TAIL) * draws), draws)
         x = self._start + self._span * base
-        return (self._offset + self._factor * torch.where(self._log, x.exp(), x)).float()
+        found = self._offset + self._factor * torch.where(self._log, x.exp(), x)
+        return torch.where(self._whole, found.floor(), found).float()
 
 
 def _part(where: str, name: str, given: Any, own: np.ndarray) -> np.ndarray:
@@ -92,13 +97,17 @@ def _part(where: str, name: str, given: Any, own: np.ndarray) -> np.ndarray:
         raise ValueError(f"{where}: low {low[at]:g} is above high {high[at]:g}")
     if log and (low <= 0.0).any():
         raise ValueError(f"{where}: a log_uniform distribution begins above 0, not at {low.min():g}")
+    if name == "terrain":
+        if distribution != "uniform" or low % 1.0 or high % 1.0:
+            raise ValueError(f"{where}: which height field is drawn from low to high, two whole numbers, got {given!r}")
+        second = second + 1.0  # all fields are equally long, the last one too
     offset = own if meaning[0] == "add" else np.zeros_like(own)
     factor = own if meaning[0] == "scale" else np.ones_like(own)
     if not factor.any():
         raise ValueError(f"{where}: the robot's own is 0, which no scale changes; give a value")
     _check_possible(where, name, offset + factor * low, offset + factor * high)
     start = np.log(low) if log else first
-    span = second if normal else (np.log(high) if log else high) - start
+    span = second if normal else (np.log(high) if log else second) - start
     return np.stack([offset, factor, start, span, np.full_like(own, log), np.full_like(own, normal)])
 
 

@@ -18,9 +18,9 @@ from rpo_lightning.sim import to_mujoco
 from rpo_lightning.view.rotations import between, product, turned
 from rpo_lightning.view.scene import WORLD, Scene, Shape
 
-__all__ = ["Drawing"]
+__all__ = ["OUT_OF_SIGHT", "Drawing"]
 
-_OUT_OF_SIGHT = (0.0, 0.0, -1000.0)  # [m]
+OUT_OF_SIGHT = (0.0, 0.0, -1000.0)  # [m]
 _BELOW = 0.01  # by which a floor is below level ground, through which it would show [m]
 _SHOWN_GROUPS = 3  # MuJoCo's own viewer shows the first three: what only collides is in others
 _STICKERS = ((0.85, 0.2, 0.2), (0.95, 0.75, 0.2), (0.25, 0.5, 0.85), (0.3, 0.7, 0.4), (0.95, 0.95, 0.95), (0.55, 0.35, 0.7))
@@ -29,8 +29,8 @@ _STICKERS = ((0.85, 0.2, 0.2), (0.95, 0.75, 0.2), (0.25, 0.5, 0.85), (0.3, 0.7, 
 class Drawing:
     """The scene of an environment, and the poses of its bodies in it.
 
-    Height fields that a task gives its robot are bodies too: those that environments are on when this is made. Each has its
-    own where it is, and the others out of sight.
+    Height fields that a task gives its robot are bodies too, the last ones of the scene: those that environments are on, to
+    which `poses` adds those that they have come to. Each has its own where it is, and the others out of sight.
 
     Attributes: `scene`, `up` (4,) the turn from the task's axes to the scene's.
 
@@ -60,18 +60,18 @@ class Drawing:
         self._ghosts = ghosts = env.ghosts()
         # what a file draws for its target stands still there: the ghosts are where the targets are
         hidden = {"target"} if ghosts else set()
-        self._fields = _fields(env)
+        self._fields: list[int] = []
         drawn = [g for g in _seen(self.mj) if self.mj.geom(g).name not in hidden]
-        grounds = [g for g in drawn if self._fields and self.mj.geom_type[g] == mujoco.mjtGeom.mjGEOM_HFIELD.value]
-        shapes = [self._shape(g) for g in drawn if g not in grounds]
+        given = isinstance(env, ArticulatedEnv) and env.gives_terrain
+        self._grounds = [g for g in drawn if given and self.mj.geom_type[g] == mujoco.mjtGeom.mjGEOM_HFIELD.value]
+        shapes = [self._shape(g) for g in drawn if g not in self._grounds]
         shapes += [sticker for shape in shapes if self._is_loose(shape) for sticker in _stickers(shape)]
         shapes += self._rods(shapes)
         names = [self.mj.body(b).name or f"body {b}" for b in self._links]
         for index, ghost in enumerate(ghosts, start=len(names)):
             shapes += _ghost_shapes(ghost, index)
             names.append(ghost.name)
-        names += [f"terrain {field}" for field in self._fields]
-        poses = self.poses(env)[0]
+        poses = self._placed(env)[0]
         base = next((i for i, b in enumerate(self._links) if self._carries(b)), None)
         moving = [(turned(poses[s.body, 3:], s.pos) + poses[s.body, :3], s.radius) for s in shapes if s.body != WORLD]
         if not moving:
@@ -79,16 +79,29 @@ class Drawing:
         centre = self._middle(shapes, poses, base)
         extent = max(float(np.linalg.norm(point - centre)) + radius for point, radius in moving)
         floor, shapes = _floor(shapes)
-        for index, field in enumerate(self._fields, start=len(names) - len(self._fields)):
-            shapes += [self._laid(geom, index, env.simulator.terrain[field].cpu().numpy()) for geom in grounds]
-        hills = 0.0
-        if self._fields:
-            hills = 2.0 * max(float(shape.vertices[:, 1].max()) for shape in shapes if shape.kind == "mesh")
+        hills = max((2.0 * float(self.mj.hfield_size[self.mj.geom_dataid[g], 1]) for g in self._grounds), default=0.0)
+        if self._grounds:
             floor = None if floor is None else floor - _BELOW
         self.scene = Scene(env.name, names, shapes, base, centre, extent, floor, float(env.dt), hills)
+        self._lay(env)
 
     def poses(self, env: Any) -> np.ndarray:
-        """Return where the bodies are, (N, B, 7): position [m] and quaternion wxyz, z up."""
+        """Return where the bodies are, (N, B, 7): position [m] and quaternion wxyz, z up.
+
+        There are more of them in the scene than before, if an environment has come to another height field.
+        """
+        self._lay(env)
+        return self._placed(env)
+
+    def _lay(self, env: Any) -> None:
+        """Add the height fields that environments are on to the scene, unless they are in it."""
+        for field in sorted(set(env.field.tolist()) - set(self._fields)) if self._grounds else []:
+            heights, index = env.simulator.terrain[field].cpu().numpy(), len(self.scene.bodies)
+            self.scene.shapes += [self._laid(geom, index, heights) for geom in self._grounds]
+            self.scene.bodies.append(f"terrain {field}")
+            self._fields.append(field)
+
+    def _placed(self, env: Any) -> np.ndarray:
         qpos = _qpos(env)
         fields = len(self._links) + len(self._ghosts)
         found = np.empty((len(qpos), fields + len(self._fields), 7))
@@ -104,7 +117,7 @@ class Drawing:
                 found[:, index, 3:] = np.roll(ghost.quat.detach().cpu().numpy(), 1, axis=1)
         if self._fields:
             shown = env.field.cpu().numpy()[:, None] == np.array(self._fields)
-            found[:, fields:, :3] = np.where(shown[..., None], 0.0, _OUT_OF_SIGHT)
+            found[:, fields:, :3] = np.where(shown[..., None], 0.0, OUT_OF_SIGHT)
             found[:, fields:, 3:] = (1.0, 0.0, 0.0, 0.0)
         found[..., :3] = turned(self.up, found[..., :3])
         found[..., 3:] = product(self.up, found[..., 3:])
@@ -196,13 +209,6 @@ def _robot(env: ArticulatedEnv) -> Any:
     if compiled.nq != env.model.nq:
         raise ValueError(f"{env.name}: nothing of it can be drawn, since {cls.robot} is not the robot that is simulated")
     return compiled
-
-
-def _fields(env: Any) -> list[int]:
-    """Return which of its height fields a task's environments are on, if it gives its robot any."""
-    if not isinstance(env, ArticulatedEnv) or not env.gives_terrain:
-        return []
-    return sorted(set(env.field.tolist()))
 
 
 def _qpos(env: Any) -> np.ndarray:

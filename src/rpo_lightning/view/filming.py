@@ -14,7 +14,7 @@ import torch
 from rpo_lightning.files import write_atomically
 from rpo_lightning.view.acting import Act, forget
 from rpo_lightning.view.camera import Camera
-from rpo_lightning.view.drawing import Drawing
+from rpo_lightning.view.drawing import OUT_OF_SIGHT, Drawing
 from rpo_lightning.view.renderer import Renderer, check_renderer
 from rpo_lightning.view.replay import replay
 from rpo_lightning.view.scene import Frames
@@ -47,7 +47,15 @@ def film(env: Any, act: Act, seconds: float) -> Frames:
         obs = step.obs
     poses, *others = zip(*rows, strict=True)
     reward, done, actions = (torch.stack(column).numpy() for column in others)
-    return Frames(drawing.scene, np.stack(poses), reward, done, actions)
+    return Frames(drawing.scene, _stacked(poses), reward, done, actions)
+
+
+def _stacked(poses: Sequence[np.ndarray]) -> np.ndarray:
+    """Return poses (T, N, B, 7) of poses (N, B or fewer, 7): bodies that came later are out of sight before."""
+    stacked = np.tile(np.array([*OUT_OF_SIGHT, 1.0, 0.0, 0.0, 0.0]), (len(poses), *poses[-1].shape[:2], 1))
+    for frame, placed in zip(stacked, poses, strict=True):
+        frame[:, : placed.shape[1]] = placed
+    return stacked
 
 
 def pictures(

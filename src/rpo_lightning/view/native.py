@@ -45,18 +45,9 @@ class NativeViewer:
             from mujoco.viewer import launch_passive
 
             launch = launch_passive
-        self.live, self._camera = live, camera or Camera()
-        self._stage = Stage(live.drawing.scene)
+        self.live, self._camera, self._launch = live, camera or Camera(), launch
         self._keys: queue.SimpleQueue[str] = queue.SimpleQueue()  # the window has a thread of its own
-        self._window = launch(
-            self._stage.model, self._stage.data, key_callback=lambda code: self._keys.put(chr(code)),
-            show_left_ui=False, show_right_ui=False,
-        )  # fmt: skip
-        eye = self._window.cam
-        eye.azimuth, eye.elevation = self._camera.azimuth, self._camera.elevation
-        eye.distance = self._camera.radius(live.drawing.scene)
-        eye.lookat[:] = live.drawing.scene.centre
-        self._looked_at = live.drawing.scene.centre.copy()
+        self._open()
 
     def run(self, going_on: Callable[[], bool] = lambda: True, refresh: Callable[[], str] = lambda: "") -> None:
         """Run in real time until the window is closed, or as long as `going_on` says; `refresh` is called once a second."""
@@ -78,10 +69,27 @@ class NativeViewer:
         """Close the window."""
         self._window.close()
 
+    def _open(self) -> None:
+        """Open a window with the scene as it is."""
+        scene = self.live.drawing.scene
+        self._stage, self._bodies = Stage(scene), len(scene.bodies)
+        self._window = self._launch(
+            self._stage.model, self._stage.data, key_callback=lambda code: self._keys.put(chr(code)),
+            show_left_ui=False, show_right_ui=False,
+        )  # fmt: skip
+        eye = self._window.cam
+        eye.azimuth, eye.elevation = self._camera.azimuth, self._camera.elevation
+        eye.distance = self._camera.radius(scene)
+        eye.lookat[:] = scene.centre
+        self._looked_at = scene.centre.copy()
+
     def _place(self) -> None:
         """Put the bodies where they are, and take the camera along by as far as the robot has gone."""
         live = self.live
         poses = live.drawing.poses(live.env)[live.shown]
+        if len(poses) > self._bodies:  # a window keeps the model that it was opened with
+            self._window.close()
+            self._open()
         lookat = self._camera.lookat(live.drawing.scene, poses)
         with self._window.lock():
             self._stage.put(poses, lookat)

@@ -15,6 +15,7 @@ import numpy as np
 
 from rpo_lightning.view.camera import Camera
 from rpo_lightning.view.live import Live
+from rpo_lightning.view.scene import WORLD
 from rpo_lightning.view.stage import floor_of, tile_of
 from rpo_lightning.view.triangles import surfaces
 
@@ -91,14 +92,8 @@ class WebViewer:
             fade_distance=30.0 * scene.extent, plane_color=(214, 220, 228), plane_opacity=1.0,
             cell_color=(176, 186, 199), section_color=(140, 152, 168), shadow_opacity=0.35,
         )  # fmt: skip
-        self._frames = [server.scene.add_frame(f"/world/{i} {name}", show_axes=False) for i, name in enumerate(scene.bodies)]
-        for index, surface in enumerate(surfaces(scene)):
-            parent = "/world" if surface.body < 0 else f"/world/{surface.body} {scene.bodies[surface.body]}"
-            server.scene.add_mesh_simple(
-                f"{parent}/shape {index}", surface.vertices.astype(np.float32), surface.faces,
-                color=tuple(int(255 * x) for x in surface.rgba[:3]), side="double",
-                opacity=None if surface.rgba[3] >= 1.0 else float(surface.rgba[3]),
-            )  # fmt: skip
+        self._frames: list[Any] = []
+        self._add_bodies(WORLD)
         camera, azimuth, slope = self._camera, *np.deg2rad([self._camera.azimuth, self._camera.elevation])
         away = np.array([math.cos(slope) * math.cos(azimuth), math.cos(slope) * math.sin(azimuth), math.sin(slope)])
         server.initial_camera.position = scene.centre - _ROOM * camera.radius(scene) * away
@@ -106,10 +101,26 @@ class WebViewer:
         server.initial_camera.fov = math.radians(45.0)
         server.initial_camera.near, server.initial_camera.far = 0.01 * scene.extent, 200.0 * scene.extent
 
+    def _add_bodies(self, first: int) -> None:
+        """Add the bodies from `first` on, `WORLD` or an index, with their shapes."""
+        scene, added = self.live.drawing.scene, self._server.scene
+        names = [f"/world/{index} {name}" for index, name in enumerate(scene.bodies)]
+        self._frames += [added.add_frame(name, show_axes=False) for name in names[max(first, 0) :]]
+        for index, surface in enumerate(surfaces(scene)):
+            if surface.body >= first:
+                parent = "/world" if surface.body == WORLD else names[surface.body]
+                added.add_mesh_simple(
+                    f"{parent}/shape {index}", surface.vertices.astype(np.float32), surface.faces,
+                    color=tuple(int(255 * x) for x in surface.rgba[:3]), side="double",
+                    opacity=None if surface.rgba[3] >= 1.0 else float(surface.rgba[3]),
+                )  # fmt: skip
+
     def _place(self) -> None:
         """Put the bodies where they are."""
         live = self.live
         poses = live.drawing.poses(live.env)[live.shown]
+        if len(poses) > len(self._frames):
+            self._add_bodies(len(self._frames))
         moved = self._camera.lookat(live.drawing.scene, poses) - live.drawing.scene.centre
         if self._placed is not None and np.array_equal(self._placed, np.append(poses, moved)):
             return  # the browser rests where nothing moves

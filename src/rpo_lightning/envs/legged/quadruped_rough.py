@@ -38,6 +38,9 @@ class QuadrupedRough(Quadruped):
     robot: ClassVar[str] = "quadruped_rough.xml"
     privileged_dim: int = 69 + len(_AHEAD) * len(_ASIDE)
     swing: ClassVar[float] = 0.1
+    action_scale: ClassVar[float] = 1.0
+    # a change of control costs what it costs the quadruped, of which an action is half as much
+    weights: ClassVar[Mapping[str, float]] = {**Quadruped.weights, "jerk": 4.0 * Quadruped.weights["jerk"]}
     parameter_names: ClassVar[tuple[str, ...]] = ("terrain",)
 
     @classmethod
