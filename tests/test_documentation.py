@@ -146,6 +146,12 @@ def workplace(tmp_path_factory):
         assert done.returncode == 0, done.stderr
         for file in path.glob("new/*"):
             file.rename(path / file.name)
+    page = (ROOT / "docs/legged.md").read_text()
+    script = shlex.split(re.search(r"^python scripts/(wider_actions.py .+)", page, re.MULTILINE)[1])
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / script[0], *script[1:]], cwd=path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
     return path
 
 
