@@ -9,19 +9,14 @@ the reference on a level figure of eight, 2 m long and 1 m wide, once round in 6
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
+from measured_policies import measure_policies
 from torch import Tensor
 
-from rpo_lightning import make
-from rpo_lightning.callbacks.evaluation import EVALUATION_SEED
-from rpo_lightning.files import write_json
-from rpo_lightning.provenance import code_version
-from rpo_lightning.trained_policy import Policy, load_policy
+from rpo_lightning.trained_policy import Policy
 
 EIGHT = {"figure_length": (2.0, 2.0), "figure_height": (0.0, 0.0), "figure_seconds": (6.0, 6.0), "hovering": 0.0}
 WAYS = ("target from tool x", "reference from base x")
@@ -64,26 +59,21 @@ def of_quadrotor(far: Tensor, env: Any) -> dict[str, float]:
     return {"distance": each.mean().item(), "worst_episode": each.max().item()}
 
 
+def measure(policy: Policy, env: Any) -> dict[str, float]:
+    """Return the figures of one episode in each environment, which must not reset by itself.
+
+    Raises:
+        SystemExit: for a policy of another task.
+    """
+    if env.name not in ("arm_reach", "quadrotor"):
+        raise SystemExit(f"a policy of {env.name}; of arm_reach and quadrotor distances are known")
+    far, alive = distances(policy, env)
+    figures = of_arm(far, env) if env.name == "arm_reach" else of_quadrotor(far[:, alive], env)
+    return {"episodes": env.num_envs, "failed": int((~alive).sum()), **figures}
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("policies", nargs="+", type=Path, help="policy.pt of arm_reach or quadrotor")
-    parser.add_argument("--episodes", type=int, default=128)
-    given = parser.parse_args(arguments)
-    for path in given.policies:
-        policy = load_policy(path)
-        task = policy.metadata["env"]
-        if task["name"] not in ("arm_reach", "quadrotor"):
-            parser.error(f"{path} is of {task['name']}; of arm_reach and quadrotor distances are known")
-        arm = task["name"] == "arm_reach"
-        options = {**task["init_args"], "auto_reset": False, **({} if arm else EIGHT)}
-        env = make(task["name"], given.episodes, seed=EVALUATION_SEED, **options)
-        far, alive = distances(policy, env)
-        figures = of_arm(far, env) if arm else of_quadrotor(far[:, alive], env)
-        figures = {"commit": code_version(), "episodes": given.episodes, "failed": int((~alive).sum())} | {
-            name: round(value, 4) for name, value in figures.items()
-        }
-        write_json(path.with_name("tracking.json"), figures)
-        print(path, figures, flush=True)
+    measure_policies(__doc__, measure, "tracking.json", {"quadrotor": EIGHT}, arguments)
 
 
 if __name__ == "__main__":

@@ -11,18 +11,13 @@ ground, the change of action the root mean square of a joint's, from one step to
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
+from measured_policies import measure_policies
 
-from rpo_lightning import make
-from rpo_lightning.callbacks.evaluation import EVALUATION_SEED
-from rpo_lightning.files import write_json
-from rpo_lightning.provenance import code_version
-from rpo_lightning.trained_policy import Policy, load_policy
+from rpo_lightning.trained_policy import Policy
 
 
 @torch.no_grad()
@@ -57,22 +52,12 @@ def measure(policy: Policy, env: Any) -> dict[str, float]:
             counted = torch.stack([values[where].sum().double(), where.sum().double()])
             sums[name] = sums.get(name, torch.zeros(2, dtype=torch.float64)) + counted
         alive = alive & ~taken.terminated
-    figures = {name: round((total / count).item(), 4) for name, (total, count) in sums.items()}
+    figures = {name: (total / count).item() for name, (total, count) in sums.items()}
     return {"episodes": env.num_envs, "falls": int((~alive).sum()), **figures}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("policies", nargs="+", type=Path, help="policy.pt of tasks that follow a velocity")
-    parser.add_argument("--episodes", type=int, default=128)
-    given = parser.parse_args(arguments)
-    for path in given.policies:
-        policy = load_policy(path)
-        task = policy.metadata["env"]
-        options = {**task["init_args"], "auto_reset": False}
-        figures = measure(policy, make(task["name"], given.episodes, seed=EVALUATION_SEED, **options))
-        write_json(path.with_name("walking.json"), {"commit": code_version(), **figures})
-        print(path, figures, flush=True)
+    measure_policies(__doc__, measure, "walking.json", {}, arguments)
 
 
 if __name__ == "__main__":

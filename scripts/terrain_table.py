@@ -17,11 +17,9 @@ import yaml
 from torch import Tensor
 
 from rpo_lightning import load_policy, make
-from rpo_lightning.envs.legged.terrain import KINDS
+from rpo_lightning.envs.legged.terrain import HARDEST, KINDS
 
 PRESET = Path(__file__).parents[1] / "configs" / "parts" / "quadruped_rough.yaml"
-HARDEST = {"rough": (12.0, "cm"), "slopes": (20.0, "degrees"), "stairs": (12.0, "cm"), "blocks": (14.0, "cm")}
-"""What difficulty 1 is: bumps, slopes, risers and blocks."""
 
 
 @torch.no_grad()
@@ -63,7 +61,7 @@ def table(found: Sequence[Tensor], levels: Sequence[float]) -> list[str]:
         if name not in HARDEST:
             lines.append(f"| {name} | |" + cells([each[kind].mean(0) for each in found]))
             continue
-        most, unit = HARDEST[name]
+        most, unit = (HARDEST[name], "degrees") if name == "slopes" else (100.0 * HARDEST[name], "cm")
         lines += [
             f"| {name} | {level:g}: {level * most:.1f} {unit} |" + cells([each[kind, row] for each in found])
             for row, level in enumerate(levels)

@@ -11,11 +11,14 @@ from torch import Tensor
 
 from rpo_lightning.sim import Geom, Model
 
-__all__ = ["KINDS", "Ground", "blocks", "flat", "height_field", "height_fields", "rough", "slopes", "stairs"]
+__all__ = ["HARDEST", "KINDS", "Ground", "blocks", "flat", "height_field", "height_fields", "rough", "slopes", "stairs"]
 
 _FADE = 1.0  # [m] within which all fields come down to their rim, beyond which the ground goes on level
 _BUMP, _BLOCK, _TREAD = 0.4, 0.5, 0.4  # [m] widths
 _SLOPE_PERIOD, _STAIRS_PERIOD = 5.0, 4.0  # [m] from valley to valley, along a line that crosses the ridges
+
+HARDEST = {"rough": 0.12, "slopes": 20.0, "stairs": 0.12, "blocks": 0.14}
+"""What difficulty 1 is: height of bumps [m], slope [degrees], height of risers and of blocks [m]."""
 
 
 def flat(x: Tensor, y: Tensor, difficulty: float, generator: torch.Generator) -> Tensor:
@@ -28,12 +31,12 @@ def rough(x: Tensor, y: Tensor, difficulty: float, generator: torch.Generator) -
     rows, columns = (round(float(side.max() - side.min()) / _BUMP) + 1 for side in (y, x))
     bumps = torch.rand(1, 1, rows, columns, generator=generator)
     smooth = torch.nn.functional.interpolate(bumps, x.shape, mode="bicubic", align_corners=True)[0, 0]
-    return 0.12 * difficulty * smooth.clamp(0.0, 1.0)
+    return HARDEST["rough"] * difficulty * smooth.clamp(0.0, 1.0)
 
 
 def slopes(x: Tensor, y: Tensor, difficulty: float, generator: torch.Generator) -> Tensor:
     """Return ridges in squares around the middle, 5 m apart, that rise and fall at up to 20 degrees."""
-    return math.tan(math.radians(20.0 * difficulty)) * _ridges(x, y, _SLOPE_PERIOD, generator)
+    return math.tan(math.radians(HARDEST["slopes"] * difficulty)) * _ridges(x, y, _SLOPE_PERIOD, generator)
 
 
 def stairs(x: Tensor, y: Tensor, difficulty: float, generator: torch.Generator) -> Tensor:
@@ -41,13 +44,13 @@ def stairs(x: Tensor, y: Tensor, difficulty: float, generator: torch.Generator) 
 
     Heights between the points of a field are interpolated, so a riser is a ramp one cell wide.
     """
-    return 0.12 * difficulty * (_ridges(x, y, _STAIRS_PERIOD, generator) / _TREAD + 1e-4).floor()
+    return HARDEST["stairs"] * difficulty * (_ridges(x, y, _STAIRS_PERIOD, generator) / _TREAD + 1e-4).floor()
 
 
 def blocks(x: Tensor, y: Tensor, difficulty: float, generator: torch.Generator) -> Tensor:
     """Return square blocks 0.5 m wide of random heights, up to 0.14 m."""
     i, j = (((side - side.min()) / _BLOCK + 1e-4).floor().long() for side in (y, x))
-    return 0.14 * difficulty * torch.rand(int(i.max()) + 1, int(j.max()) + 1, generator=generator)[i, j]
+    return HARDEST["blocks"] * difficulty * torch.rand(int(i.max()) + 1, int(j.max()) + 1, generator=generator)[i, j]
 
 
 def _ridges(x: Tensor, y: Tensor, period: float, generator: torch.Generator) -> Tensor:

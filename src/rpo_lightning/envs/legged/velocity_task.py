@@ -230,30 +230,26 @@ class VelocityTask(ArticulatedEnv):
         turning, down, command, angles, rates, last, clock = exact.split(widths, dim=1)
         velocity, height, lifted, touching, moving = seen[:, : 4 + 5 * feet].split([3, 1, feet, feet, 3 * feet], dim=1)
         horizontal = self.base.horizontal(moving.view(-1, feet, 3))
-        paid = {
-            "velocity": terms.tracking(velocity[:, :2] - command[:, :2], 0.1),
-            "turning": terms.tracking(turning[:, 2:] - command[:, 2:], 0.1),
-            "upright": terms.squared(down[:, :2]),
-            "bounce": terms.squared(velocity[:, 2:]),
-            "roll": terms.squared(turning[:, :2]),
-            "height": terms.squared(height),
-            "effort": terms.effort(self._torque(angles, rates, action)),
-            "jerk": terms.jerk(action, last),
-            "slip": terms.slip(touching, horizontal),
-            "lift": terms.lift(lifted, horizontal, self.swing),
-            "pose": terms.squared(angles),
+        terms_of = {
+            "velocity": lambda: terms.tracking(velocity[:, :2] - command[:, :2], 0.1),
+            "turning": lambda: terms.tracking(turning[:, 2:] - command[:, 2:], 0.1),
+            "upright": lambda: terms.squared(down[:, :2]),
+            "bounce": lambda: terms.squared(velocity[:, 2:]),
+            "roll": lambda: terms.squared(turning[:, :2]),
+            "height": lambda: terms.squared(height),
+            "effort": lambda: terms.effort(self._torque(angles, rates, action)),
+            "power": lambda: terms.power(self._torque(angles, rates, action), rates),
+            "limits": lambda: terms.limits(angles, *self._soft),
+            "jerk": lambda: terms.jerk(action, last),
+            "slip": lambda: terms.slip(touching, horizontal),
+            "lift": lambda: terms.lift(lifted, horizontal, self.swing),
+            "pose": lambda: terms.squared(angles),
+            "straight": lambda: terms.squared(angles[:, self._aside]),
+            "gait": lambda: terms.gait(lifted, self._standing(clock, command), self.swing),
+            "spacing": lambda: terms.spacing(self._sideways(angles), self.apart),
         }
-        if "limits" in self.weights:
-            paid["limits"] = terms.limits(angles, *self._soft)
-        if "power" in self.weights:
-            paid["power"] = terms.power(self._torque(angles, rates, action), rates)
-        if "gait" in self.weights:
-            paid["gait"] = terms.gait(lifted, self._standing(clock, command), self.swing)
-        if "spacing" in self.weights:
-            paid["spacing"] = terms.spacing(self._sideways(angles), self.apart)
-        if "straight" in self.weights:
-            paid["straight"] = terms.squared(angles[:, self._aside])
-        weighed = torch.stack([paid[name] for name in self.weights], dim=1) * self._weights
+        # only what is paid for is computed
+        weighed = torch.stack([terms_of[name]() for name in self.weights], dim=1) * self._weights
         return dict(zip(self.weights, weighed.unbind(1), strict=True))
 
     def failed(self, obs: Tensor) -> Tensor:
