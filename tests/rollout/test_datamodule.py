@@ -7,8 +7,6 @@ from typing import Any
 import pytest
 import torch
 
-from rpo_lightning import distributed
-from rpo_lightning.distributed import gather_over_ranks
 from rpo_lightning.rollout import Collector, RolloutDataModule
 from rpo_lightning.seeding import run_seeds
 from tests.algorithms.drivers import make_algorithm, make_data, make_rpo, run_fabric
@@ -171,24 +169,3 @@ def test_episodes_that_begin_anew_on_resume_are_spread_again() -> None:
     one.collect(make_rpo())
     other.load_state_dict(one.state_dict())
     assert len(other.env.progress.unique()) > 5
-
-
-class Elsewhere(torch.Tensor):
-    """A tensor of another device, as far as it can be asked to come to the CPU."""
-
-    def cpu(self, *args: Any, **options: Any) -> torch.Tensor:
-        return torch.ones(1)
-
-
-def test_states_are_gathered_from_the_cpu_to_the_first_process_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    far = torch.zeros(1).as_subclass(Elsewhere)
-    state = {"a": far, "b": [far, 2], "c": ({"d": far},)}
-    arrived = {"a": torch.ones(1), "b": [torch.ones(1), 2], "c": ({"d": torch.ones(1)},)}
-    assert gather_over_ranks(state) == [arrived]
-    sent = []
-    for own in (0, 1):
-        monkeypatch.setattr(distributed, "world_size", lambda: 2)
-        monkeypatch.setattr(distributed, "rank", lambda own=own: own)
-        monkeypatch.setattr("torch.distributed.gather_object", lambda value, values: sent.append((value, values)))
-        assert gather_over_ranks(state) == ([None, None] if own == 0 else [])
-    assert sent == [(arrived, [None, None]), (arrived, None)]
