@@ -23,7 +23,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 
 from rpo_lightning.envs import base
-from rpo_lightning.sim import kernels, sensors, simulator
+from rpo_lightning.sim import devices, kernels, sensors, simulator
 from rpo_lightning.sim.prelude import LANES
 
 DEVICE = torch.device("meta")
@@ -181,7 +181,7 @@ def accelerator() -> Iterator[Counter[str]]:
 @contextmanager
 def _simulated() -> Iterator[None]:
     """Let our simulator take the stand-in for a device it can run on, with the CPU's kernels."""
-    resolve, launch, load, cpu = simulator.resolve_device, kernels.launch, kernels.load, torch.device("cpu")
+    resolve, launch, load, cpu = devices.resolve_device, kernels.launch, kernels.load, torch.device("cpu")
 
     def resolved(device: Any) -> torch.device:
         return DEVICE if torch.device(device) == DEVICE else resolve(device)
