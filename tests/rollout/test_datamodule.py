@@ -9,7 +9,8 @@ import torch
 
 from rpo_lightning.rollout import Collector, RolloutDataModule
 from rpo_lightning.seeding import run_seeds
-from tests.algorithms.drivers import make_algorithm, make_data, make_rpo, run_fabric
+from rpo_lightning.sim import kernels
+from tests.algorithms.drivers import SMALL, make_algorithm, make_data, make_rpo, run_fabric
 from tests.toy import PointMass
 
 
@@ -169,3 +170,18 @@ def test_episodes_that_begin_anew_on_resume_are_spread_again() -> None:
     one.collect(make_rpo())
     other.load_state_dict(one.state_dict())
     assert len(other.env.progress.unique()) > 5
+
+
+def test_kernels_are_compiled_before_the_first_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[str] = []
+    load = kernels.load
+    monkeypatch.setattr(kernels, "load", lambda kernel, *given: (loaded.append(kernel.key), load(kernel, *given)))
+    for name, expected in (("rpo", ["articulated_step", "articulated_step_adjoint"]), ("ppo", ["articulated_step"])):
+        loaded.clear()
+        torch.manual_seed(0)
+        data = RolloutDataModule("cartpole", num_envs=4, horizon=2)
+        module = SMALL[name][0](data.obs_dim, data.action_dim, total_env_steps=64, hidden=(4,))
+        data.attach(module).setup("fit")
+        assert loaded == expected
+        data.collector.collect(module)
+        assert loaded == expected

@@ -122,6 +122,11 @@ class Simulator:
         """Return the rates' time derivative (N, nd) in a state, with a fresh mass matrix; arguments as of `step`."""
         return _Acceleration.apply(self, *self._inputs((q, qd, force, control, parameters)))
 
+    def compile(self, gradients: bool = True) -> None:
+        """Compile the kernel of `step` now and, with `gradients`, its adjoint; otherwise each is at its first use."""
+        for name in ("step", "step_adjoint") if gradients else ("step",):
+            self._kernel(name)
+
     def default_parameters(self) -> torch.Tensor:
         """Return the parameters (k,) as the robot has them."""
         return torch.as_tensor(self.parameters.values, dtype=torch.float32, device=self.device)
