@@ -30,18 +30,21 @@ ROOT = Path(__file__).resolve().parents[1]
 
 PARTS = {
     "found": Part(speed.found, 40),
-    "compile": Part(speed.compiling, 220),
+    "compile": Part(speed.compiling, 180),
     "golden": Part(agreement.golden, 40),
     "gradients": Part(agreement.gradients, 40),
+    "starts": Part(agreement.starts, 30),
+    "figures": Part(agreement.figures, 30),
     "updates": Part(agreement.updates, 100),
     "equal": Part(agreement.equal, 60),
     "resume": Part(agreement.resume, 40),
     "nccl": Part(agreement.processes, 30),
     "dmc": Part(speed.control, 120),
-    "simulator": Part(speed.simulator, 150),
-    "iterations": Part(speed.iterations, 120),
+    "simulator": Part(speed.simulator, 110),
+    "iterations": Part(speed.iterations, 100),
+    "choice": Part(speed.choice, 100),
     "ant": Part(trainings.ant, 220),
-    "cheetah": Part(trainings.cheetah, 320),
+    "cheetah": Part(trainings.cheetah, 260),
 }
 """All parts in their order, each with its budget [s]: 25 minutes together."""
 

@@ -1,6 +1,7 @@
 """Fabric drives the same module, callbacks and files as the Trainer, and to the same bits."""
 
 import json
+import socket
 
 import pytest
 import torch
@@ -137,3 +138,26 @@ def test_two_processes_by_torchrun_and_by_the_trainer_give_the_same_run(folder):
     assert torch.load("fabric" / LAST, weights_only=True)["rpo_lightning"]["iteration"] == 6
     assert summary["eval"] == json.loads((RUN / "summary.json").read_text())["eval"]
     assert yaml.safe_load((folder / "fabric/config.yaml").read_text())["data"]["num_envs"] == 8
+
+
+@pytest.mark.long
+def test_two_machines_of_one_process_give_the_same_run_as_two_processes_of_one(folder):
+    """The machines are two launchers on this one, that find each other by a port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    nodes = []
+    for node in range(2):
+        place = (
+            f"--node-rank={node}",
+            "--nnodes=2",
+            "--nproc-per-node=1",
+            "--master-addr=127.0.0.1",
+            f"--master-port={port}",
+        )
+        torchrun = ("-m", "torch.distributed.run", *place, "-m", "rpo_lightning.cli")
+        nodes.append(spawn(folder, "fit", *TWO, *FABRIC, launcher=torchrun))
+    for process in (*nodes, spawn(folder, "fit", *TWO, "--trainer.devices=2", "--trainer.strategy=ddp")):
+        finish(process)
+    assert differing(RUN, "fabric") == []
+    assert json.loads((folder / "fabric/summary.json").read_text())["env_steps"] == 768

@@ -25,7 +25,7 @@ def test_starts_and_noise_do_not_share_a_stream() -> None:
     assert not torch.equal(data.collector.generator.get_state(), starts.get_state())
 
 
-def test_draws_come_from_the_generator_s_device_in_the_wanted_dtype() -> None:
+def test_draws_come_from_the_generator_in_the_wanted_dtype() -> None:
     like = torch.zeros(1, dtype=torch.float64)
     first = normal((3, 2), torch.Generator().manual_seed(1), like)
     assert torch.equal(first, torch.randn(3, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64))

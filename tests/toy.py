@@ -38,7 +38,7 @@ class PointMass:
         self.limit = limit
         self.auto_reset = auto_reset
         self.dtype = dtype
-        self.generator = torch.Generator(self.device).manual_seed(seed)
+        self.generator = torch.Generator().manual_seed(seed)
         self.q = self.qd = torch.zeros(num_envs, 1, device=self.device, dtype=dtype)
         self.progress = torch.zeros(num_envs, dtype=torch.int64, device=self.device)
         self.invalid = torch.zeros(num_envs, dtype=torch.bool, device=self.device)
@@ -59,7 +59,7 @@ class PointMass:
         """Draw new states where mask, all by default; return observations."""
         mask = torch.ones_like(self.invalid) if mask is None else mask
         shape = (2, self.num_envs, 1)
-        q, qd = 2 * torch.rand(shape, generator=self.generator, device=self.device, dtype=self.dtype) - 1
+        q, qd = (2 * torch.rand(shape, generator=self.generator, dtype=self.dtype) - 1).to(self.device)
         self.q = torch.where(mask[:, None], q, self.q)
         self.qd = torch.where(mask[:, None], qd, self.qd)
         self.progress = torch.where(mask, 0, self.progress)
@@ -105,7 +105,7 @@ class PointMass:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
-        self.q, self.qd, self.progress = state["q"], state["qd"], state["progress"]
+        self.q, self.qd, self.progress = (state[name].to(self.device) for name in ("q", "qd", "progress"))
         self.generator.set_state(state["generator"])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor
 import rpo_lightning
 from gpu.part import Row, Settings
 from rpo_lightning import algorithms
+from rpo_lightning.callbacks.evaluation import evaluate
 from rpo_lightning.rollout import RolloutDataModule
 
 TASKS = ("ant", "hopper", "anymal", "humanoid", "cheetah", "cartpole", "double_pendulum")
@@ -69,6 +71,26 @@ def gradients(settings: Settings) -> Iterator[Row]:
             "largest": float(error.max()),
             "ok": float(error.median()) <= CLOSE,
         }
+
+
+def starts(settings: Settings) -> Iterator[Row]:
+    """Random starts and targets of the same seed on the CPU and on the device: largest difference."""
+    for task in settings.choose((*SIMULATED, "arm_reach", "quadrotor", "quadruped", "quadruped_rough"), ("cartpole",)):
+        ours, theirs = (rpo_lightning.make(task, 64, device=device, seed=7) for device in (settings.device, "cpu"))
+        pairs = ((ours.q, theirs.q), (ours.qd, theirs.qd), (ours.target, theirs.target))
+        error = max(float((one.cpu() - other).abs().max()) for one, other in pairs if other.numel())
+        yield {"task": task, "difference": error, "ok": error <= 1e-4}
+
+
+def figures(settings: Settings) -> Iterator[Row]:
+    """What `validate` finds of policies of this package on the CPU and on the device: mean returns."""
+    for task, episodes, bound in settings.choose((("cartpole", 128, 1e-3), ("ant", 64, 0.03)), (("cartpole", 2, 1e-3),)):
+        policy, found = rpo_lightning.load_policy(task), []
+        for device in ("cpu", settings.device):
+            make_env = partial(rpo_lightning.make, task, device=device)
+            found.append(evaluate(policy.module.to(device), make_env, episodes, deterministic=True)["mean"])
+        share = abs(found[1] - found[0]) / abs(found[0])
+        yield {"task": task, "cpu": found[0], "device": found[1], "difference": share, "ok": share <= bound}
 
 
 def updates(settings: Settings) -> Iterator[Row]:
@@ -133,7 +155,9 @@ def fit(
 ) -> tuple[Any, Trainer]:
     """Train an algorithm with its defaults on a device, always from the same weights; return the module and the Trainer."""
     torch.manual_seed(0)
-    module = getattr(algorithms, name)(data.obs_dim, data.action_dim, total_env_steps=1_000_000)
+    module = getattr(algorithms, name)(
+        data.obs_dim, data.action_dim, total_env_steps=1_000_000, privileged_dim=data.privileged_dim
+    )
     trainer = Trainer(
         accelerator=device,
         devices=1,

@@ -79,6 +79,21 @@ def iterations(settings: Settings) -> Iterator[Row]:
             yield {"algorithm": name, "num_envs": num_envs, "rollout_s": rollout, "update_s": update, "steps_per_s": rate}
 
 
+def choice(settings: Settings) -> Iterator[Row]:
+    """Training steps per second on the CPU and on the device, by which `accelerator: auto` goes; medians."""
+    tasks = ("cartpole", "hopper", "ant", "humanoid", "quadruped", "dmc/cheetah_run")
+    for task in settings.choose(tasks, ("cartpole",)):
+        for num_envs in settings.choose((128, 1024, 4096), (16,)):
+            row: Row = {"task": task, "num_envs": num_envs}
+            for label, device in (("cpu", "cpu"), ("cuda", settings.device)):
+                outputs = Outputs()
+                data = RolloutDataModule(task, num_envs, 32, settings.choose(3, 1))
+                fit("REPPO" if task.startswith("dmc/") else "RPO", device, data, 1, callbacks=[outputs])
+                rows = outputs.rows[settings.choose(1, 0) :]
+                row[f"{label}_steps_per_s"] = median(each["time/steps_per_second"] for each in rows)
+            yield row
+
+
 def control(settings: Settings) -> Iterator[Row]:
     """Tasks dmc/... on mujoco_warp: first step against MuJoCo's own, environment steps per second, memory."""
     for task in settings.choose(("cheetah_run", "walker_run", "fish_swim", "humanoid_run"), ("cartpole_balance",)):

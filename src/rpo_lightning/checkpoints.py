@@ -17,8 +17,12 @@ ZIP = b"PK\x03\x04"
 """What a file of `torch.save` begins with."""
 
 
-def read_file(path: Path) -> dict[str, Any]:
+def read_file(path: Path, mapped: bool = False) -> dict[str, Any]:
     """Return the content of a file that `torch.save` wrote.
+
+    Args:
+        path: of the file.
+        mapped: read a tensor from the file when its numbers are first asked for, and never if they are not.
 
     Raises:
         ValueError: in one sentence, if there is no such content in it. OSError: if it may not be read.
@@ -29,7 +33,7 @@ def read_file(path: Path) -> dict[str, Any]:
         beginning = file.read(len(ZIP))
     try:
         # the reason that torch gives for a failure may be the advice to execute what is in the file
-        content = torch.load(path, map_location="cpu", weights_only=True) if beginning == ZIP else None
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped) if beginning == ZIP else None
     except Exception as error:
         raise ValueError(f"{path} is damaged, or was not written by rpo-lightning. {_way_out(path)}") from error
     if not isinstance(content, dict):
@@ -39,12 +43,12 @@ def read_file(path: Path) -> dict[str, Any]:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Return a checkpoint that a run can be continued from.
+    """Return a checkpoint that a run can be continued from; of several processes each reads its own replay buffer only.
 
     Raises:
         ValueError: in one sentence, if it is none, or one of another version.
     """
-    content = read_file(path)
+    content = read_file(path, mapped=True)
     check_checkpoint(content, path)
     return content
 

@@ -1,10 +1,15 @@
 """Reductions over processes that cost nothing in a single one."""
 
+import pickle
+from functools import cache
+from io import BytesIO
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from rpo_lightning.files import on_cpu
 
 __all__ = [
     "any_rank",
@@ -38,6 +43,7 @@ def leave() -> None:
     """Part from the other processes: left to the interpreter's end, gloo has been seen to abort a finished run."""
     if _initialized():
         dist.destroy_process_group()
+        _host_group.cache_clear()
 
 
 def sum_over_ranks(tensor: Tensor) -> Tensor:
@@ -85,20 +91,58 @@ def any_rank(flag: bool, device: torch.device) -> bool:
 def gather_over_ranks(value: Any) -> list[Any]:
     """Return on process 0 the values of all processes, in order of rank, with their tensors on the CPU; elsewhere nothing.
 
-    Every process must call it.
+    Every process must call it. They send one after the other, tensors as they lie in memory: beside what is returned nothing
+    large is kept anywhere, and no GPU's memory is used.
     """
     value = on_cpu(value)
     if world_size() == 1:
         return [value]
-    values: list[Any] | None = [None] * world_size() if rank() == 0 else None
-    dist.gather_object(value, values)
-    return values or []
+    group = _host_group()
+    if rank() > 0:
+        packer = _Packer(file := BytesIO())
+        packer.dump(value)
+        dist.send_object_list([file.getvalue()], dst=0, group=group)
+        for tensor in packer.tensors:
+            dist.send(tensor.contiguous(), dst=0, group=group)
+        return []
+    values = [value]
+    for source in range(1, world_size()):
+        dist.recv_object_list(received := [b""], src=source, group=group)
+        unpacker = _Unpacker(BytesIO(received[0]))
+        values.append(unpacker.load())
+        for tensor in unpacker.tensors:
+            dist.recv(tensor, src=source, group=group)
+    return values
 
 
-def on_cpu(value: Any) -> Any:
-    """Return a value with the tensors in its mappings and sequences on the CPU."""
-    if isinstance(value, Tensor):
-        return value.cpu()
-    if isinstance(value, dict):
-        return {key: on_cpu(each) for key, each in value.items()}
-    return type(value)(map(on_cpu, value)) if type(value) in (list, tuple) else value
+class _Packer(pickle.Pickler):
+    """Pickles all but the numbers of tensors, which it lists."""
+
+    def __init__(self, file: BytesIO) -> None:
+        super().__init__(file)
+        self.tensors: list[Tensor] = []
+
+    def persistent_id(self, each: Any) -> Any:
+        if not isinstance(each, Tensor):
+            return None
+        self.tensors.append(each)
+        return each.shape, each.dtype
+
+
+class _Unpacker(pickle.Unpickler):
+    """Makes room for the tensors, which it lists in the same order."""
+
+    def __init__(self, file: BytesIO) -> None:
+        super().__init__(file)
+        self.tensors: list[Tensor] = []
+
+    def persistent_load(self, kind: Any) -> Tensor:
+        shape, dtype = kind
+        self.tensors.append(torch.empty(shape, dtype=dtype))
+        return self.tensors[-1]
+
+
+@cache
+def _host_group() -> Any:
+    """Return the group by which objects travel, made by all processes at once; None: the one there is."""
+    return None if dist.get_backend() == "gloo" else dist.new_group(backend="gloo")  # NCCL sends through GPUs' memory

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import csv
 import errno
 import functools
@@ -16,7 +17,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["as_json", "named", "plain", "write_atomically", "write_curve", "write_json", "write_tensors"]
+__all__ = ["as_json", "named", "on_cpu", "plain", "write_atomically", "write_curve", "write_json", "write_tensors"]
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
@@ -55,12 +56,24 @@ def named(path: Path, temporary: Path) -> Iterator[None]:
         raise
 
 
+def on_cpu(value: Any) -> Any:
+    """Return a value with the tensors in its mappings and sequences on the CPU; the same where they are there already."""
+    if isinstance(value, torch.Tensor):
+        return value.cpu()
+    if isinstance(value, dict):
+        moved = copy.copy(value)  # of its kind, with the attributes that a module's state has
+        moved.update({key: on_cpu(each) for key, each in value.items()})
+        return moved
+    return type(value)(map(on_cpu, value)) if type(value) in (list, tuple) else value
+
+
 def write_tensors(path: Path, content: dict[str, Any]) -> None:
-    """Write with `torch.save`, in one step.
+    """Write with `torch.save`, in one step, all tensors as of the CPU: any machine can read them.
 
     Raises:
         OSError: if that cannot be written; torch does not say what the disk has answered.
     """
+    content = on_cpu(content)
 
     def save(temporary: Path) -> None:
         try:

@@ -29,11 +29,16 @@ def run_seeds(seed: int, rank: int) -> RunSeeds:
 
 
 def normal(shape: Sequence[int], generator: torch.Generator | None, like: Tensor) -> Tensor:
-    """Draw standard normal numbers on the generator's device, and return them on the device and in the dtype of `like`."""
-    device = like.device if generator is None else generator.device
-    return torch.randn(tuple(shape), generator=generator, device=device, dtype=like.dtype).to(like.device)
+    """Draw standard normal numbers on the CPU, and return them on the device and in the dtype of `like`.
+
+    Args:
+        shape: of the numbers.
+        generator: of the CPU; None: torch's own of the CPU.
+        like: a tensor on the device.
+    """
+    return torch.randn(tuple(shape), generator=generator, dtype=like.dtype).to(like.device)
 
 
 def permutation(size: int, generator: torch.Generator, device: torch.device) -> Tensor:
-    """Return the numbers 0 ... size - 1 (size,) in random order, drawn on the generator's device."""
-    return torch.randperm(size, generator=generator, device=generator.device).to(device)
+    """Return the numbers 0 ... size - 1 (size,) in random order, drawn on the CPU."""
+    return torch.randperm(size, generator=generator).to(device)

@@ -18,7 +18,9 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.multiprocessing import start_processes
 
 from rpo_lightning.algorithms import GIPPO, RLModule
-from rpo_lightning.distributed import rank
+from rpo_lightning.checkpoints import read_file
+from rpo_lightning.distributed import gather_over_ranks, rank
+from rpo_lightning.files import write_tensors
 from rpo_lightning.nn import Gaussian
 from rpo_lightning.rollout import Collector, ReplayBuffer, RolloutDataModule, Transitions
 from tests.algorithms.drivers import (
@@ -183,6 +185,44 @@ def fabric() -> dict:
 def three(folder: Path) -> dict:
     """Train the union of nine environments on three processes."""
     return {name: fit_union(name, folder, 9, strategy="ddp", devices=3)[0] for name in THREE}
+
+
+def states(folder: Path) -> dict:
+    """Gather a large state of every rank, write all, and read one's own; return it with the memory that this took."""
+    dist.init_process_group("gloo")
+    own = {
+        "rank": rank(),
+        "rows": torch.full((LARGE // 4,), float(rank())),
+        "rest": (torch.zeros(0, 3), [torch.tensor(rank() == 1)]),
+    }
+    before = _memory(peak=False)
+    gathered = gather_over_ranks(own)
+    memory = {"gathering": _memory() - before}
+    if rank() == 0:
+        write_tensors(folder / "all.ckpt", {"ranks": gathered})
+    count = len(gathered)
+    right = all(
+        torch.equal(each["rows"], torch.full_like(own["rows"], index)) and bool(each["rest"][1][0]) == (index == 1)
+        for index, each in enumerate(gathered)
+    )
+    del gathered
+    dist.barrier()
+    before = _memory(peak=False)
+    read = read_file(folder / "all.ckpt", mapped=True)["ranks"][rank()]
+    right = right and torch.equal(read["rows"], own["rows"])
+    return {"count": count, "right": right, "memory": {**memory, "reading": _memory() - before}}
+
+
+LARGE = 32_000_000
+"""Bytes of such a state."""
+
+
+def _memory(peak: bool = True) -> float:
+    """Return the memory of this process, or the most it has had since it was asked for, in units of `LARGE`."""
+    fields = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
+    if not peak:
+        Path("/proc/self/clear_refs").write_text("5")
+    return int(fields["VmHWM" if peak else "VmRSS"].split()[0]) * 1024 / LARGE
 
 
 def tasks(folder: Path) -> dict:

@@ -1,14 +1,17 @@
 """What every run has, says and leaves, whatever else is configured."""
 
 import json
+import re
 
 import pytest
 import torch
+import warp
 from lightning import Callback
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar, TQDMProgressBar
 
+import rpo_lightning
 from rpo_lightning.callbacks import Evaluation, LastAndBest, NaNGuard, Progress
-from rpo_lightning.cli import RPOCLI, main, settings
+from rpo_lightning.cli import RPOCLI, accelerator, main, settings
 from rpo_lightning.cli.callbacks import STANDARD
 from rpo_lightning.fabric import FabricDriver
 from tests.command_line import RUN, call, events, finish, refused, spawn
@@ -132,29 +135,77 @@ def test_predict_takes_deterministic_with_and_without_a_value(value, folder):
 
 @pytest.fixture
 def with_cuda(monkeypatch, tmp_path):
-    """A machine with a GPU, as far as the choice of the accelerator can tell; no record of a check lies anywhere."""
-    monkeypatch.setattr(settings.torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(settings, "GPU_RECORD", settings.Path("no/such/gpu.json"))
+    """A machine with a GPU, as far as the choice of the accelerator can tell; no record of a check lies anywhere yet."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("warp.is_cuda_available", lambda: True)
+    monkeypatch.setattr(accelerator, "RECORD", tmp_path / "gpu.json")
+    monkeypatch.setattr(accelerator, "PACKAGED", tmp_path / "packaged/gpu.json")
     return tmp_path
 
 
-def test_auto_means_the_cpu_until_the_gpu_has_been_checked(folder, with_cuda, monkeypatch, capsys):
+PASSED = {name: {"status": "passed"} for name in accelerator.PARTS}
+
+
+def test_auto_means_the_cpu_until_the_gpu_has_been_checked(folder, with_cuda, capsys):
     call("fit", ONE, "--trainer.accelerator=auto")
     first, second, *_ = capsys.readouterr().err.splitlines()
-    assert first == (
-        "accelerator auto means the CPU until `make gpu` has written no/such/gpu.json; the GPU: --trainer.accelerator cuda"
-    )
+    until = "accelerator auto means the CPU until `make gpu` {}; the GPU: --trainer.accelerator cuda"
+    assert first == until.format("has written results/benchmarks/gpu.json")
     assert "; cpu, 1 thread" in second
-    record = with_cuda / "gpu.json"
-    monkeypatch.setattr(settings, "GPU_RECORD", record)
-    passed = {name: {"status": "passed"} for name in settings.GPU_PARTS}
-    for content in ({}, [], {"device": "cpu", "parts": passed}, {"device": "cuda", "parts": {"golden": passed["golden"]}}):
-        record.write_text(json.dumps(content))
-        assert settings.adjusted({**DEFAULTS, "accelerator": "auto"}) == {"accelerator": "cpu"}
-    assert f"until `make gpu` in {record} passes gradients, updates, equal, resume;" in capsys.readouterr().err
-    record.write_text(json.dumps({"device": "cuda", "parts": {**passed, "ant": {"status": "out of time"}}}))
-    assert settings.adjusted({**DEFAULTS, "accelerator": "auto"}) == {"accelerator": "auto"}
-    assert capsys.readouterr().err == ""
+    contents = ({}, [], {"device": "cpu", "parts": PASSED}, {"device": "cuda", "parts": {"golden": PASSED["golden"]}})
+    for content in contents:
+        (with_cuda / "gpu.json").write_text(json.dumps(content))
+        assert settings.adjusted({**DEFAULTS, "accelerator": "auto"}, "ant", 128) == {"accelerator": "cpu"}
+    assert f"{until.format('in gpu.json passes gradients, updates, equal, resume')}\n" in capsys.readouterr().err
+    (with_cuda / "gpu.json").write_text(json.dumps({"device": "cuda", "parts": PASSED}))
+    assert accelerator.chosen("ant", 128) == ("cpu", until.format("in gpu.json passes choice"))
+
+
+def test_auto_means_what_was_faster_for_the_task_and_the_number_of_environments(with_cuda):
+    speeds = [("ant", 128, 5000, 3000), ("ant", 4096, 9000, 90000), ("hopper", 128, 800, 900), ("hopper", 4096, 9, 8)]
+    keys = ("task", "num_envs", "cpu_steps_per_s", "cuda_steps_per_s")
+    choice = {"status": "out of time", "rows": [dict(zip(keys, each, strict=True)) for each in speeds]}
+    record = {"device": "cuda", "machine": "16 cores A, B", "parts": {**PASSED, "choice": choice}}
+    (with_cuda / "gpu.json").write_text(json.dumps(record))
+    for task, num_envs, taken in (
+        ("ant", 128, "cpu"), ("ant", 700, "cpu"), ("ant", 800, "cuda"), ("ant", 4096, "cuda"), ("hopper", 1, "cuda"),
+        ("mine.Env", 128, "cpu"), ("mine.Env", 9999, "cpu"),
+    ):  # fmt: skip
+        assert accelerator.chosen(task, num_envs)[0] == taken, (task, num_envs)
+    assert accelerator.chosen("ant", 5000)[1] == (
+        "accelerator auto means cuda, by gpu.json: ant with 4096 environments made 90 000 against 9 000 steps/s on "
+        "16 cores A, B; --trainer.accelerator cpu takes the other"
+    )
+    (with_cuda / "packaged").mkdir()
+    (with_cuda / "gpu.json").rename(with_cuda / "packaged/gpu.json")
+    assert accelerator.chosen("ant", 5000)[0] == "cuda"
+
+
+def test_a_gpu_that_warp_does_not_see_is_explained(with_cuda, monkeypatch, folder, capsys):
+    monkeypatch.setattr("warp.is_cuda_available", lambda: False)
+    monkeypatch.setattr("warp.get_cuda_driver_version", lambda: (12, 2))
+    monkeypatch.setattr("warp.get_cuda_toolkit_version", lambda: (13, 4))
+    why = (
+        f"torch {torch.__version__} sees a GPU, but Warp {warp.__version__}, by which the simulator runs, does not: it was built "
+        "with CUDA 13.4, and the driver is one of CUDA 12.2; a newer driver would do"
+    )
+    assert accelerator.chosen("ant", 4096) == ("cpu", f"accelerator auto means the CPU: {why}.")
+    with pytest.raises(
+        ValueError, match=re.escape(f"device 'cuda': {why}; choose device='cpu' (--trainer.accelerator cpu)")
+    ):
+        rpo_lightning.make("cartpole", 2, device="cuda")
+    monkeypatch.setattr("warp.get_cuda_driver_version", lambda: None)
+    assert accelerator.chosen("ant", 1)[1].endswith("does not: it finds no CUDA driver, or was built without CUDA.")
+
+
+def test_products_are_those_of_float32(folder, monkeypatch):
+    monkeypatch.setattr("torch.backends.cudnn.allow_tf32", True)
+    torch.set_float32_matmul_precision("medium")
+    try:
+        call("fit", ONE)
+        assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == ("highest", False)
+    finally:
+        torch.set_float32_matmul_precision("highest")
 
 
 DEFAULTS = {

@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from rpo_lightning import distributed
-from rpo_lightning.distributed import gather_over_ranks
 from rpo_lightning.rollout import Collector, RolloutDataModule
 from rpo_lightning.seeding import run_seeds
-from tests.algorithms.drivers import make_algorithm, make_data, make_rpo, run_fabric
+from rpo_lightning.sim import kernels
+from tests.algorithms.drivers import SMALL, make_algorithm, make_data, make_rpo, run_fabric
 from tests.toy import PointMass
 
 
@@ -173,22 +172,16 @@ def test_episodes_that_begin_anew_on_resume_are_spread_again() -> None:
     assert len(other.env.progress.unique()) > 5
 
 
-class Elsewhere(torch.Tensor):
-    """A tensor of another device, as far as it can be asked to come to the CPU."""
-
-    def cpu(self, *args: Any, **options: Any) -> torch.Tensor:
-        return torch.ones(1)
-
-
-def test_states_are_gathered_from_the_cpu_to_the_first_process_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    far = torch.zeros(1).as_subclass(Elsewhere)
-    state = {"a": far, "b": [far, 2], "c": ({"d": far},)}
-    arrived = {"a": torch.ones(1), "b": [torch.ones(1), 2], "c": ({"d": torch.ones(1)},)}
-    assert gather_over_ranks(state) == [arrived]
-    sent = []
-    for own in (0, 1):
-        monkeypatch.setattr(distributed, "world_size", lambda: 2)
-        monkeypatch.setattr(distributed, "rank", lambda own=own: own)
-        monkeypatch.setattr("torch.distributed.gather_object", lambda value, values: sent.append((value, values)))
-        assert gather_over_ranks(state) == ([None, None] if own == 0 else [])
-    assert sent == [(arrived, [None, None]), (arrived, None)]
+def test_kernels_are_compiled_before_the_first_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[str] = []
+    load = kernels.load
+    monkeypatch.setattr(kernels, "load", lambda kernel, *given: (loaded.append(kernel.key), load(kernel, *given)))
+    for name, expected in (("rpo", ["articulated_step", "articulated_step_adjoint"]), ("ppo", ["articulated_step"])):
+        loaded.clear()
+        torch.manual_seed(0)
+        data = RolloutDataModule("cartpole", num_envs=4, horizon=2)
+        module = SMALL[name][0](data.obs_dim, data.action_dim, total_env_steps=64, hidden=(4,))
+        data.attach(module).setup("fit")
+        assert loaded == expected
+        data.collector.collect(module)
+        assert loaded == expected

@@ -1,8 +1,10 @@
 """Kernels made from the table of arguments, kept on disk by Warp, and what Warp says meanwhile."""
 
+import fcntl
 import shutil
 import subprocess
 import sys
+import threading
 
 import pytest
 import torch
@@ -42,7 +44,7 @@ def compiled(tmp_path, monkeypatch):
     kernel = kernels.build("acceleration", BODY.format(count=3))
     kernel.module.unload()
     kernels.load(kernel, torch.device("cpu"))
-    (folder,) = tmp_path.iterdir()
+    (folder,) = tmp_path.glob("wp_*")
     kernel.module.unload()
     return kernel, folder
 
@@ -103,3 +105,22 @@ def test_importing_the_engine_changes_nothing_of_warp():
     code = "import warp; level = warp.config.log_level; import rpo_lightning.sim; print(level == warp.config.log_level)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True)
     assert (done.stdout, done.stderr) == ("True\n", "")
+
+
+def test_one_process_compiles_and_the_others_wait(tmp_path, monkeypatch):
+    """A lock taken by another process is held until the kernel has been asked for."""
+    wp.init()  # before the folder is changed
+    monkeypatch.setattr(wp.config, "kernel_cache_dir", str(tmp_path))
+    order, asked, flock = [], threading.Event(), fcntl.flock
+    monkeypatch.setattr(wp, "load_module", lambda *given, **options: order.append("loaded"))
+    kernel = kernels.build("acceleration", BODY.format(count=2))
+    with (tmp_path / f"{kernel.module.name}.lock").open("w") as file:
+        flock(file, fcntl.LOCK_EX)
+        monkeypatch.setattr(fcntl, "flock", lambda *given: (asked.set(), flock(*given)))
+        waiting = threading.Thread(target=kernels.load, args=(kernel, torch.device("cpu")))
+        waiting.start()
+        assert asked.wait(60)
+        order.append("released")
+        flock(file, fcntl.LOCK_UN)
+        waiting.join(60)
+    assert order == ["released", "loaded"]

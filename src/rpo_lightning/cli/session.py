@@ -38,7 +38,7 @@ from rpo_lightning.cli.callbacks import Announcement, with_standard_ones
 from rpo_lightning.cli.fabric import fabric_driver
 from rpo_lightning.cli.help import help_text
 from rpo_lightning.cli.parser import FriendlyParser, load_yaml
-from rpo_lightning.cli.settings import TRAINER_DEFAULTS, adjusted, divide_cores
+from rpo_lightning.cli.settings import TRAINER_DEFAULTS, adjusted, divide_cores, multiply_in_float32
 from rpo_lightning.event_file import EventFile
 from rpo_lightning.interrupts import Interrupted, signals
 from rpo_lightning.loggers import in_run_folder
@@ -146,10 +146,14 @@ class RPOCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Check the Trainer's options and settle what the process computes with, before anything is built."""
-        self.adjusted = adjusted(self.config["trainer"])
+        data = self.config["data"]
+        env = data["env"]
+        task = env if isinstance(env, str) else env.get("name", env.get("class_path"))
+        self.adjusted = adjusted(self.config["trainer"], str(task), data["num_envs"])
         # they are built once the run folder is known
         self.configured_loggers, self.config["trainer"]["logger"] = self.config["trainer"]["logger"], None
         divide_cores({**self.config["trainer"], **self.adjusted}["devices"])
+        multiply_in_float32()
         if self.trains:
             keep_freed_memory()
 

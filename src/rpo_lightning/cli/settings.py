@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from rpo_lightning import console, processes
+from rpo_lightning import processes
+from rpo_lightning.cli import accelerator
 
-__all__ = ["TRAINER_DEFAULTS", "adjusted", "divide_cores"]
+__all__ = ["TRAINER_DEFAULTS", "adjusted", "divide_cores", "multiply_in_float32"]
 
 TRAINER_DEFAULTS = {
     "devices": 1,
@@ -24,15 +23,14 @@ TRAINER_DEFAULTS = {
 
 STRATEGIES = ("auto", "SingleDeviceStrategy", "DDPStrategy")
 
-GPU_RECORD = Path("results/benchmarks/gpu.json")
-"""What `make gpu` has found, in a working copy; an installed package has none."""
 
-GPU_PARTS = ("golden", "gradients", "updates", "equal", "resume")
-"""Parts of that record which say that a GPU computes what the CPU does."""
-
-
-def adjusted(configured: Mapping[str, Any]) -> dict[str, Any]:
+def adjusted(configured: Mapping[str, Any], task: str, num_envs: int) -> dict[str, Any]:
     """Return those of the Trainer's arguments that differ from the configured ones, which are checked.
+
+    Args:
+        configured: the Trainer's arguments.
+        task: name or class path of what is trained, for the choice of a device.
+        num_envs: environments per process, for the same.
 
     Raises:
         ValueError: for what would not train, or train something else.
@@ -64,32 +62,20 @@ def adjusted(configured: Mapping[str, Any]) -> dict[str, Any]:
     # null is "the default", and these are ours
     changed: dict[str, Any] = {name: value for name, value in TRAINER_DEFAULTS.items() if configured[name] is None}
     if configured["accelerator"] == "auto":
-        changed["accelerator"] = _accelerator()
+        changed["accelerator"], why = accelerator.chosen(task, num_envs)
+        if why is not None:
+            processes.say(why)
     return {**changed, **processes.torchrun_layout(configured["strategy"])}
 
 
-def _accelerator() -> str:
-    """Return what `auto` means: the CPU, until a GPU has been seen to compute the same."""
-    if not torch.cuda.is_available():
-        return "cpu"
-    record = Path(__file__).resolve().parents[3] / GPU_RECORD
-    missing = _not_passed(record)
-    if not missing:
-        return "auto"
-    if processes.is_first_process():
-        until = f"in {GPU_RECORD} passes {', '.join(missing)}" if record.is_file() else f"has written {GPU_RECORD}"
-        console.say(f"accelerator auto means the CPU until `make gpu` {until}; the GPU: --trainer.accelerator cuda")
-    return "cpu"
+def multiply_in_float32() -> None:
+    """Let matrix products and recurrent networks be those of float32 on every device, never TF32's ten bits.
 
-
-def _not_passed(record: Path) -> list[str]:
-    """Name the parts of a check of the GPU that have not passed; a file that is no record of one has passed none."""
-    try:
-        content = json.loads(record.read_text())
-        parts = content["parts"] if content["device"] == "cuda" else {}
-        return [name for name in GPU_PARTS if name not in parts or parts[name]["status"] != "passed"]
-    except (OSError, ValueError, LookupError, TypeError):
-        return list(GPU_PARTS)
+    Action-gradients pass through hundreds of substeps, and the importance weights compare the policy that collects with the
+    one that learns. `critic_precision: bf16` is what makes large products faster, where it does no harm.
+    """
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
 
 
 def divide_cores(devices: Any) -> None:

@@ -223,6 +223,10 @@ class ArticulatedEnv(BaseEnv):
 
     # ---- the environment's surface -------------------------------------------------------------------------------
 
+    def compile(self, gradients: bool = True) -> None:
+        """Compile now what steps, and with `gradients` their backward passes, need."""
+        self.simulator.compile(gradients)
+
     def privileged_table(self) -> list[Quantity]:
         """Return what each entry of what only the critic sees is, the parameters last."""
         shown = self.options["observe_parameters"]

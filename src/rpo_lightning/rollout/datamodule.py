@@ -136,6 +136,8 @@ class RolloutDataModule(LightningDataModule):
         env = self.make_env(self.num_envs, seeds.env)
         self.collector = Collector(env, self.horizon, seeds.exploration, self.random_progress)
         self.collector.check(self.agent)
+        if (compiles := getattr(env, "compile", None)) is not None:  # now, and not in the middle of the first window
+            compiles(self.agent.needs_action_grad)
         self.agent.facts = {
             "task": self.env_name,
             "seed": self.seed,

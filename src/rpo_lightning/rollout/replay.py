@@ -86,8 +86,8 @@ class ReplayBuffer:
         """
         length, num_envs = self._rows["reward"].shape
         device = self._rows["reward"].device
-        age = torch.randint(self._size, (size,), generator=generator, device=generator.device).to(device)
-        env = torch.randint(num_envs, (size,), generator=generator, device=generator.device).to(device)
+        age = torch.randint(self._size, (size,), generator=generator).to(device)
+        env = torch.randint(num_envs, (size,), generator=generator).to(device)
         oldest = self._head - self._size
         first = last = (oldest + age) % length
         reward = torch.zeros(size, dtype=self._rows["reward"].dtype, device=device)

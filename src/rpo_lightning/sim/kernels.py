@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import linecache
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -52,6 +54,8 @@ def build(name: str, source: str) -> wp.Kernel:
 def load(kernel: wp.Kernel, device: torch.device, cut: bool = False) -> None:
     """Compile a kernel or take its machine code from Warp's cache on disk; what is damaged there is made anew.
 
+    Of several processes that come at once one compiles, and the others wait for it.
+
     Args:
         kernel: of `build`.
         device: to compile for.
@@ -64,6 +68,11 @@ def load(kernel: wp.Kernel, device: torch.device, cut: bool = False) -> None:
     if cut and device.type == "cpu":
         kernel.module.options["optimization_level"] = 1
     block_dim = _CUDA_BLOCK if device.type == "cuda" else None
+    with _alone(Path(str(wp.config.kernel_cache_dir)), kernel.module.name):
+        _load(kernel, device, block_dim)
+
+
+def _load(kernel: wp.Kernel, device: torch.device, block_dim: int | None) -> None:
     cached = list(Path(str(wp.config.kernel_cache_dir)).glob(f"wp_{kernel.module.name}_???????"))
     try:
         wp.load_module(kernel.module, device=str(device), block_dim=block_dim)
@@ -76,6 +85,16 @@ def load(kernel: wp.Kernel, device: torch.device, cut: bool = False) -> None:
             wp.load_module(kernel.module, device=str(device), block_dim=block_dim)
         except Exception as error:
             raise RuntimeError(f"{damage}: damaged machine code; delete the folder {cached[0]} and start again") from error
+
+
+@contextmanager
+def _alone(cache: Path, name: str) -> Iterator[None]:
+    """Keep other processes that use the cache away from a module; not where the file system knows no locks."""
+    with ExitStack() as held:
+        with suppress(OSError):  # Warp says what is wrong with the folder
+            file = held.enter_context((cache / f"{name}.lock").open("w"))
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def launch(

@@ -11,9 +11,9 @@ import torch
 import warp as wp
 
 from rpo_lightning.sim import kernels, sensing
+from rpo_lightning.sim.devices import resolve_device
 from rpo_lightning.sim.model import Joint, Model
 from rpo_lightning.sim.prelude import LANES
-from rpo_lightning.sim.simulator import resolve_device
 
 __all__ = ["Sensors"]
 

@@ -16,37 +16,16 @@ import torch
 import warp as wp
 
 from rpo_lightning.sim import codegen, kernels
+from rpo_lightning.sim.devices import resolve_device
 from rpo_lightning.sim.model import Model
 from rpo_lightning.sim.parameters import Parameters
 from rpo_lightning.sim.pieces import is_cut
 from rpo_lightning.sim.prelude import LANES
 from rpo_lightning.sim.rebuilds import usual_interval
 
-__all__ = ["Simulator", "resolve_device"]
+__all__ = ["Simulator"]
 
 _Arguments: TypeAlias = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor | None]
-
-
-def resolve_device(device: str | torch.device) -> torch.device:
-    """Return the device a simulator can run on: the CPU, or a CUDA device with its index.
-
-    Raises:
-        ValueError: for anything else, or a CUDA device that is not there.
-    """
-    try:
-        found = torch.device(device)
-    except RuntimeError as error:
-        raise ValueError(f"device {device!r} does not exist; choose 'cpu' or 'cuda'") from error
-    if found.type == "cpu":
-        return found
-    if found.type != "cuda":
-        raise ValueError(f"device {device!r}: the simulator runs on 'cpu' and 'cuda'")
-    count = torch.cuda.device_count() if torch.cuda.is_available() and wp.is_cuda_available() else 0
-    index = found.index if found.index is not None else (torch.cuda.current_device() if count else 0)
-    if index >= count:
-        there = f"there are {count} CUDA devices" if count else "no usable CUDA device was found"
-        raise ValueError(f"device {device!r}: {there}; choose device='cpu'")
-    return torch.device("cuda", index)
 
 
 class Simulator:
@@ -142,6 +121,11 @@ class Simulator:
     ) -> torch.Tensor:
         """Return the rates' time derivative (N, nd) in a state, with a fresh mass matrix; arguments as of `step`."""
         return _Acceleration.apply(self, *self._inputs((q, qd, force, control, parameters)))
+
+    def compile(self, gradients: bool = True) -> None:
+        """Compile the kernel of `step` now and, with `gradients`, its adjoint; otherwise each is at its first use."""
+        for name in ("step", "step_adjoint") if gradients else ("step",):
+            self._kernel(name)
 
     def default_parameters(self) -> torch.Tensor:
         """Return the parameters (k,) as the robot has them."""
