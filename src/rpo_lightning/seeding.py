@@ -31,9 +31,9 @@ def run_seeds(seed: int, rank: int) -> RunSeeds:
 def normal(shape: Sequence[int], generator: torch.Generator | None, like: Tensor) -> Tensor:
     """Draw standard normal numbers on the generator's device, and return them on the device and in the dtype of `like`."""
     device = like.device if generator is None else generator.device
-    return torch.randn(tuple(shape), generator=generator, device=device, dtype=like.dtype).to(like.device)
+    return torch.randn(tuple(shape), generator=generator, device=device, dtype=like.dtype).to(like.device, non_blocking=True)
 
 
 def permutation(size: int, generator: torch.Generator, device: torch.device) -> Tensor:
     """Return the numbers 0 ... size - 1 (size,) in random order, drawn on the generator's device."""
-    return torch.randperm(size, generator=generator, device=generator.device).to(device)
+    return torch.randperm(size, generator=generator, device=generator.device).to(device, non_blocking=True)
