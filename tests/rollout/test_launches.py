@@ -38,15 +38,16 @@ def as_on_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def waits(task: str, algorithm: str = "RPO", callback: Any = None, **options: Any) -> list[Counter[str]]:
     """Return what the host waits for in each of some iterations; episodes end within all of them."""
-    env = rpo_lightning.make(task, N, episode_length=3, **options)
+    operators = Operators()
+    transfers = Transfers(operators)
+    with operators, transfers:
+        env = rpo_lightning.make(task, N, episode_length=3, **options)
     module: RLModule = getattr(algorithms, algorithm)(
         env.obs_dim, env.action_dim, 10_000, privileged_dim=env.privileged_dim, **SMALL[algorithm]
     )
     module.driver = PlainDriver(module)
     collector, found = Collector(env, HORIZON, seed=0, random_progress=True), []
     trainer = type("Trainer", (), {"datamodule": type("Data", (), {"collector": collector})})
-    operators = Operators()
-    transfers = Transfers(operators)
     for _ in range(6):  # so that the stores are filled on the way
         operators.waits.clear(), transfers.found.clear()
         with operators, transfers:
