@@ -38,6 +38,7 @@ def card(folder: Path) -> str:
         *(f"| return, {kind} | {_return(found)} |" for kind, found in evaluations.items()),
         *_validated(folder),
         *_walking(folder),
+        *_tracking(folder),
         f"| cost | {_spaced(summary['env_steps'])} steps, {minutes:.0f} min{_processors(summary)} on {summary['machine']} |",
         f"| commit | `{summary['commit']}` |",
         f"| trained by | `{summary['command']}` |",
@@ -90,6 +91,15 @@ def _walking(folder: Path) -> list[str]:
         f"| falls | {found['falls']} of {found['episodes']} episodes |",
         f"| feet slide, actions change | at {found['sliding']:.2f} m/s, by {found['action_change']:.2f} rad a step |",
     ]
+
+
+def _tracking(folder: Path) -> list[str]:
+    """Return a row of what `scripts/evaluate_tracking.py` has measured, if it has."""
+    if not (file := folder / "tracking.json").exists():
+        return []
+    found = json.loads(file.read_text())
+    kept = found["episodes"] - found["failed"]
+    return [f"| from its target | {1e3 * found['distance']:.0f} mm, the mean over {kept} of {found['episodes']} episodes |"]
 
 
 def _return(found: dict[str, Any]) -> str:

@@ -84,12 +84,16 @@ def test_constants_that_the_file_lacks_are_proposed_and_fit(folder, tmp_path):
 
 
 def test_motors_become_servos_for_walking_as_commanded(folder, tmp_path):
-    file = legs(tmp_path, '<motor joint="{j}" ctrlrange="-12 12" ctrllimited="true"/>', height=0.5)
+    file = legs(
+        tmp_path, '<motor name="the &quot;{j}&quot;  motor" joint="{j}" ctrlrange="-12 12" ctrllimited="true"/>', height=0.5
+    )
     text = "motors_to_servos(model, error=0.6)"
     assert not issubclass(new("my_plain", file), VelocityTask)
     robot = new("my_legs", file, "--kind", "velocity")
     assert text in (folder / "my_legs.py").read_text()
     env = robot(num_envs=1, stochastic_init=False)
+    written = importlib.import_module("test_my_legs")
+    assert [row.name for row in env.action_table()] == written.MOTORS
     servo = env.model.actuators[0]
     assert (servo.gain, servo.bias, servo.force_range) == (20.0, (0.0, -20.0, -0.5), (-12.0, 12.0))
     assert servo.control == pytest.approx((-1.0, 1.0))
@@ -148,6 +152,7 @@ def test_what_cannot_be_done_is_told_in_a_line(folder, tmp_path, capsys):
     line = refused(capsys, "new-task", "lambda", "--robot", "ant.xml")
     assert "'lambda' is none of a Python module" in line
     assert "no word of Python's own" in line
+    assert "'ant' is a task of this package, whose ant.yaml" in refused(capsys, "new-task", "ant", "--robot", "ant.xml")
     assert "'json' already" in refused(capsys, "new-task", "json", "--robot", "ant.xml")
     line = refused(capsys, "new-task", "points", "--robot", "arm.xml", "--kind", "reach")
     assert "would be called Points, a name that the task uses" in line

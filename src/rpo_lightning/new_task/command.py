@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rpo_lightning import robots
+from rpo_lightning import envs, robots
 from rpo_lightning.cli.parser import FriendlyParser
 from rpo_lightning.describe import as_text, overheard, task_tables
 from rpo_lightning.new_task.companions import config, tests
@@ -67,6 +67,8 @@ def _check_name(name: str) -> None:
         raise ValueError(
             f"the name {name!r} is none of a Python module: letters, digits and _, a letter first, no word of Python's own"
         )
+    if name in envs.names():
+        raise ValueError(f"{name!r} is a task of this package, whose {name}.yaml yours would hide; take another name")
     spec = importlib.util.find_spec(name)
     if spec is not None and spec.origin is not None and Path(spec.origin).parent != Path.cwd():
         raise ValueError(

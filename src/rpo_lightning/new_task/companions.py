@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import textwrap
+import json
+from collections.abc import Sequence
 
 from rpo_lightning.new_task.survey import Survey
 
@@ -97,8 +98,18 @@ def config(found: Survey, name: str, cls: str) -> str:
 
 def tests(found: Survey, name: str, cls: str, obs_dim: int) -> str:
     """Return the tests of a task."""
-    names = ", ".join(f'"{actuator.name}"' for actuator in found.model.actuators) + ","
-    motors = textwrap.fill(names, 120, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False)
+    motors = _list([actuator.name for actuator in found.model.actuators])
     quiet = ", noise=0.0, push=0.0" if found.kind == "velocity" else ""
     more = _STANDS if found.kind == "velocity" else ""
     return _TESTS.format(name=name, cls=cls, quiet=quiet, obs_dim=obs_dim, motors=motors, more=more)
+
+
+def _list(names: Sequence[str]) -> str:
+    """Return the lines of a list of names, in Python, as many names in a line as there is room for."""
+    lines = ["   "]
+    for name in names:
+        quoted = f" {json.dumps(name)},"
+        if len(lines[-1]) + len(quoted) > 120:
+            lines.append("   ")
+        lines[-1] += quoted
+    return "\n".join(lines)
