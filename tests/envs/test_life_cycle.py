@@ -302,6 +302,18 @@ def test_a_seed_gives_the_same_starts_in_the_same_order_however_they_are_asked_f
     assert torch.equal(other.q, rpo_lightning.make("hopper", num_envs=N, seed=3).q)
 
 
+def test_a_state_of_an_older_version_goes_on_with_other_starts(caplog):
+    env, other = (rpo_lightning.make("hopper", num_envs=N, seed=seed) for seed in (1, 2))
+    env.step(actions(env, 1)[0])
+    state = {key: value for key, value in env.state_dict().items() if key != "steps" and not key.startswith("starts.")}
+    older = {**state, "starts.q": env.q, "starts.qd": env.qd, "starts.used": torch.tensor(1)}
+    with caplog.at_level(logging.WARNING, "rpo_lightning"):
+        other.load_state_dict(older)
+    assert "hopper: the state is of an older version, so starts that were in store are drawn anew" in caplog.text
+    assert torch.equal(env.step(actions(env, 1, 1)[0]).final_obs, other.step(actions(env, 1, 1)[0]).final_obs)
+    assert other.reset().isfinite().all()
+
+
 # ---- the process's own generators ------------------------------------------------------------------------------------
 
 

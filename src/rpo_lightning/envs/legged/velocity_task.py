@@ -299,7 +299,8 @@ class VelocityTask(ArticulatedEnv):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue exactly where `state_dict` was taken, on this device or another."""
         super().load_state_dict(state)
-        self._unit_noise.load_state_dict(below("noise.", state))
+        if noise := below("noise.", state):  # older versions kept none
+            self._unit_noise.load_state_dict(noise)
         self._phase = state["phase"].to(self.device, copy=True)
 
     # ---- inside ---------------------------------------------------------------------------------------------------
