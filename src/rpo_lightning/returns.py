@@ -23,10 +23,12 @@ def lambda_return(reward: Tensor, next_value: Tensor, done: Tensor, discount: fl
     trace[-1] = 0.0
     bootstrapped = reward + discount * (1.0 - trace) * next_value
     carry = discount * trace
-    target = torch.empty_like(bootstrapped)
-    following = torch.zeros_like(bootstrapped[0])
-    for t in reversed(range(len(target))):
-        following = torch.addcmul(bootstrapped[t], carry[t], following, out=target[t])
+    # after k rounds each step knows the 2^k steps from it on: few operators for all of the window
+    target, ahead = bootstrapped, 1
+    while ahead < len(target):
+        target = torch.cat([torch.addcmul(target[:-ahead], carry[:-ahead], target[ahead:]), target[-ahead:]])
+        carry = torch.cat([carry[:-ahead] * carry[ahead:], carry[-ahead:]])  # which are 0, as the window ends
+        ahead *= 2
     return target
 
 

@@ -36,9 +36,9 @@ def normal(shape: Sequence[int], generator: torch.Generator | None, like: Tensor
         generator: of the CPU; None: torch's own of the CPU.
         like: a tensor on the device.
     """
-    return torch.randn(tuple(shape), generator=generator, dtype=like.dtype).to(like.device)
+    return torch.randn(tuple(shape), generator=generator, dtype=like.dtype).to(like.device, non_blocking=True)
 
 
 def permutation(size: int, generator: torch.Generator, device: torch.device) -> Tensor:
     """Return the numbers 0 ... size - 1 (size,) in random order, drawn on the CPU."""
-    return torch.randperm(size, generator=generator).to(device)
+    return torch.randperm(size, generator=generator).to(device, non_blocking=True)

@@ -60,9 +60,11 @@ def test_episodes_that_went_well_make_it_harder_and_others_easier():
     fell = [False, False, False, True, True, False, False, False]
     batch = window([first, [nan] * 6 + [12.0, nan]], [[10.0] * 8] * 2, [fell, [False] * 8])
     batch.episode_length[1] = torch.where(batch.episode_return[1].isnan(), nan, 10.0)
-    got, logged = after(Curriculum(up=1.0, down=0.5, step=0.25), batch, [0.5] * 6 + [0.25, 0.9])
+    callback, begun = Curriculum(up=1.0, down=0.5, step=0.25), [0.5] * 6 + [0.25, 0.9]
+    got, logged = after(callback, batch, begun)
     assert got == pytest.approx([0.75, 0.25, 0.5, 0.25, 0.5, 0.5, 0.75, 1.0])
-    assert logged == {"curriculum/difficulty": pytest.approx(sum(got) / 8)}
+    assert logged == {"curriculum/difficulty": pytest.approx(sum(begun) / 8)}  # with which the window was made
+    assert after(callback, batch, got)[1] == {"curriculum/difficulty": pytest.approx(sum(got) / 8)}
 
 
 def test_a_term_of_the_reward_can_be_what_counts():

@@ -237,20 +237,58 @@ def test_options_that_would_change_nothing_are_refused_by_name():
 # ---- starts ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_bank_hands_out_every_start_once():
-    drawn = iter(range(100))
-    bank = StartBank()
+def numbers():
+    """Return what draws 0, 1, 2, then 3, 4, 5, and so on."""
+    drawn = iter(range(1000))
+    return lambda: {"x": torch.tensor([[float(next(drawn))] for _ in range(3)]), "k": torch.tensor([[7]] * 3)}
 
-    def draw():
-        return {"x": torch.tensor([[float(next(drawn))] for _ in range(3)])}
 
-    assert [bank.take(count, draw)["x"][:, 0].tolist() for count in (2, 4, 1)] == [[0, 1], [2, 3, 4, 5], [6]]
-    state = bank.state_dict()
+def taken(bank, *mask):
+    """Return what a mask got of a bank."""
+    mask = torch.tensor(mask, dtype=torch.bool)
+    return bank.take(mask)["x"][mask, 0].tolist()
+
+
+def test_a_bank_hands_out_every_start_once_in_the_order_of_environments():
+    bank, draw = StartBank(draws=4), numbers()
+    bank.fill(draw)
+    assert taken(bank, 0, 1, 1) == [0, 1]
+    assert taken(bank, 0, 0, 0) == []
+    assert taken(bank, 1, 1, 1) == [2, 3, 4]
+    bank.fill(draw)  # which is told of them by the next one
+    assert taken(bank, 1, 0, 1) == [5, 6]
+    assert bank.take(torch.ones(3, dtype=torch.bool))["k"].tolist() == [[7]] * 3
     other = StartBank()
-    other.load_state_dict(state)
-    assert other.take(2, draw)["x"].tolist() == bank.take(2, draw)["x"].tolist() == [[7], [8]]
+    other.load_state_dict(bank.state_dict(), torch.device("cpu"))
+    for store, source in ((bank, draw), (other, again_from(12))):
+        seen = []
+        for step in range(12):
+            if step % 4 == 0:
+                store.fill(source)
+            seen += taken(store, step % 2, 1, 0)
+        assert seen == [float(i) for i in range(10, 28)]
+
+
+def again_from(first):
+    """Return what draws go on with from a number."""
+    draw = numbers()
+    for _ in range(first // 3):
+        draw()
+    return draw
+
+
+def test_a_bank_that_runs_out_begins_again_and_then_has_more_room():
+    bank, draw = StartBank(draws=2), numbers()
+    bank.fill(draw)
+    assert [x for _ in range(3) for x in taken(bank, 1, 1, 1)] == [0, 1, 2, 3, 4, 5, 0, 1, 2]
+    bank.fill(draw)
+    bank.fill(draw)
+    assert len(bank["x"]) >= 27
+    seen = [x for _ in range(9) for x in taken(bank, 1, 1, 1)]
+    assert len(set(seen)) == 27
     bank.clear()
-    assert bank.take(1, draw)["x"].tolist() == [[9]]
+    bank.fill(lambda: {"x": torch.full((3, 1), -1.0)})
+    assert taken(bank, 1, 0, 0) == [-1]
 
 
 def test_a_seed_gives_the_same_starts_in_the_same_order_however_they_are_asked_for():
@@ -262,6 +300,18 @@ def test_a_seed_gives_the_same_starts_in_the_same_order_however_they_are_asked_f
     other.reseed(3)
     other.reset()
     assert torch.equal(other.q, rpo_lightning.make("hopper", num_envs=N, seed=3).q)
+
+
+def test_a_state_of_an_older_version_goes_on_with_other_starts(caplog):
+    env, other = (rpo_lightning.make("hopper", num_envs=N, seed=seed) for seed in (1, 2))
+    env.step(actions(env, 1)[0])
+    state = {key: value for key, value in env.state_dict().items() if key != "steps" and not key.startswith("starts.")}
+    older = {**state, "starts.q": env.q, "starts.qd": env.qd, "starts.used": torch.tensor(1)}
+    with caplog.at_level(logging.WARNING, "rpo_lightning"):
+        other.load_state_dict(older)
+    assert "hopper: the state is of an older version, so starts that were in store are drawn anew" in caplog.text
+    assert torch.equal(env.step(actions(env, 1, 1)[0]).final_obs, other.step(actions(env, 1, 1)[0]).final_obs)
+    assert other.reset().isfinite().all()
 
 
 # ---- the process's own generators ------------------------------------------------------------------------------------

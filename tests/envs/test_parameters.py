@@ -99,7 +99,7 @@ def test_a_resumed_environment_draws_the_same():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "cartpole: the state lacks parameters.draws"),
+        ({}, "cartpole: the state lacks starts.quantiles, starts.values"),
         ({"randomize": {POLE: [1.0, 4.0]}}, r"cartpole: parameters must have shape \(6, 5\), got \(6, 1\)"),
     ],
 )
@@ -111,7 +111,7 @@ def test_a_state_of_other_parameters_is_refused(options, message):
 def test_another_range_counts_from_the_next_episode_on_after_a_resume():
     env, wider = make(randomize=DRAWN), make(randomize={**DRAWN, POLE: [11.0, 14.0]})
     env.reset(torch.arange(N) == 0)
-    left, kept = env._draws.state_dict()["draws"][1:], env.parameters.clone()
+    left, kept = env._bank["quantiles"], env.parameters.clone()
     wider.load_state_dict(env.state_dict())
     assert torch.equal(wider.parameters, kept)
     wider.reset(torch.arange(N) < 2)

@@ -290,10 +290,14 @@ class RLModule(LightningModule):
         metrics: dict[str, Tensor | float] = {} if skipped else self.update(batch)
         metrics |= window_metrics(batch)
         metrics["nan/skipped_updates"] = self.nonfinite_updates
-        values = [torch.as_tensor(value, dtype=torch.float32, device=self.device) for value in metrics.values()]
+        there = {name: value for name, value in metrics.items() if isinstance(value, Tensor)}
+        values = torch.stack([*(value.to(torch.float64) for value in there.values()), self.nonfinite_updates - refused])
+        episodes = self._episodes.sums(batch)
         # one wait of the host for all of them
-        *numbers, lately = torch.stack([*values, (self.nonfinite_updates - refused).float()]).tolist()
-        report: dict[str, float] = dict(zip(metrics, numbers, strict=True))
+        numbers = torch.cat([values, episodes]).tolist()
+        lately, sums = numbers[len(there)], numbers[len(there) + 1 :]
+        told = dict(zip(there, numbers, strict=False))
+        report = {name: told[name] if name in told else float(value) for name, value in metrics.items()}
 
         steps = batch.reward.numel() * world_size()
         for param in self.parameters():
@@ -302,7 +306,7 @@ class RLModule(LightningModule):
         self.iteration += 1
         self.env_steps += steps
         self.refused_in_a_row = self.refused_in_a_row + 1 if skipped or lately else 0
-        report |= self._episodes.metrics(batch)
+        report |= self._episodes.metrics(sums)
         report["time/rollout"] = batch.rollout_time
         report["time/update"] = perf_counter() - started
         report["time/steps_per_second"] = steps / (report["time/rollout"] + report["time/update"])

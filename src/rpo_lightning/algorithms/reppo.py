@@ -319,7 +319,7 @@ class REPPO(RLModule):
     def window_objective(self, window: Window) -> Tensor:
         """Sum over environments the discounted soft return of every segment, at its end the mean action's soft value."""
         weight = segment_discounts(window.done, self.discount)
-        ends = segment_ends(window.done) & window.alive
+        ends = (segment_ends(window.done) & window.alive).nonzero(as_tuple=True)
         policy = self.actor(self.normalizer(window.reached[ends]))
         y = self.critic_input(window.reached[ends], window.reached_privileged[ends])
         soft = self.critic(y, policy.mode) + self.temperature * policy.entropy(torch.zeros_like(policy.mean))

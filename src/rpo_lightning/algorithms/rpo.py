@@ -113,7 +113,7 @@ class RPO(FirstOrder):
         is not divided by their number. The mean over time and environments is taken once, in the surrogate.
         """
         weight = segment_discounts(window.done, self.discount)
-        ends = segment_ends(window.done) & window.alive
+        ends = (segment_ends(window.done) & window.alive).nonzero(as_tuple=True)
         future = weight[ends] * self.discount * self.critics.mean(self.end_state(window)[ends])
         return (weight * window.reward).sum() + future.sum()
 

@@ -86,7 +86,7 @@ class SAPO(FirstOrder):
     def window_objective(self, window: Window) -> Tensor:
         """Return the sum over environments of the segments' soft discounted returns, with the critics at their ends."""
         weight = segment_discounts(window.done, self.discount)
-        ends = segment_ends(window.done) & window.alive
+        ends = (segment_ends(window.done) & window.alive).nonzero(as_tuple=True)
         future = weight[ends] * self.discount * self.critics.mean(self.end_state(window)[ends])
         return (weight * window.reward).sum() + future.sum()
 

@@ -62,23 +62,26 @@ class RecentEpisodes:
         """Continue from what `state_dict` returned."""
         self.windows, self._ended = [list(window) for window in state["windows"]], EndedEpisodes(state["terms"])
 
-    def metrics(self, batch: RolloutBatch) -> dict[str, float]:
-        """Take in a window and return the means; empty before the first episode has ended."""
+    def sums(self, batch: RolloutBatch) -> Tensor:
+        """Return what `metrics` takes of a window, (3 + K,), on the device."""
         if tuple(batch.episode_terms) != self._ended.terms:  # the first window, or the task has changed
             self.windows, self._ended = [], EndedEpisodes([*batch.episode_terms])
         ended = self._ended.to(batch.reward.device)
         ended.reset()
         ended.update(batch.episode_return, batch.episode_length, batch.episode_terms)
-        sums = ended.compute().tolist()
+        return ended.compute()
+
+    def metrics(self, sums: Sequence[float]) -> dict[str, float]:
+        """Take in the sums of a window and return the means; empty before the first episode has ended."""
         if sums[2]:
-            self.windows.append(sums)
+            self.windows.append(list(sums))
         while sum(window[2] for window in self.windows[1:]) >= RECENT:
             del self.windows[0]
         if not self.windows:
             return {}
         returns, lengths, count, *terms = (sum(column) for column in zip(*self.windows, strict=True))
         means = {"train/return": returns / count, "train/episode_length": lengths / count}
-        return means | {f"reward/{name}": term / count for name, term in zip(ended.terms, terms, strict=True)}
+        return means | {f"reward/{name}": term / count for name, term in zip(self._ended.terms, terms, strict=True)}
 
 
 def window_metrics(batch: RolloutBatch) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from rpo_lightning.distributed import mean_over_ranks
+from rpo_lightning.transfers import Told
 
 
 class Curriculum(Callback):
@@ -17,7 +18,7 @@ class Curriculum(Callback):
     episode on, such as `quadruped_rough`. An episode that ended by its time limit with a mean reward per step of `up` or
     more makes its environment harder by `step`; one that failed, or had less than `down`, makes it easier by as much.
     Episodes whose beginning is unknown (`random_progress`) do not count. The difficulties are part of the environments'
-    state, so a run that is resumed goes on exactly; `curriculum/difficulty` is their mean.
+    state, so a run that is resumed goes on exactly; `curriculum/difficulty` is their mean in the window just learned from.
 
     Args:
         up: mean reward per step from which on it becomes harder.
@@ -31,6 +32,7 @@ class Curriculum(Callback):
         if not down <= up or not 0.0 < step <= 1.0:
             raise ValueError(f"Curriculum needs down <= up and 0 < step <= 1, not down={down}, up={up}, step={step}.")
         self.up, self.down, self.term, self.step = up, down, term, step
+        self._told: Told | None = None
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Check that the task has a difficulty to move.
@@ -48,10 +50,10 @@ class Curriculum(Callback):
             ValueError: if the reward has no term of that name.
         """
         env = _env(trainer)
-        moved = self._moved(batch)
-        if moved.any():
-            env.difficulty = (env.difficulty + self.step * moved).clamp(0.0, 1.0)
-        pl_module.report({"curriculum/difficulty": float(mean_over_ranks(env.difficulty.mean()))})
+        told = self._told or Told(mean_over_ranks(env.difficulty.mean()))
+        env.difficulty = (env.difficulty + self.step * self._moved(batch)).clamp(0.0, 1.0)
+        self._told = Told(mean_over_ranks(env.difficulty.mean()))  # asked for after the next window: nobody waits
+        pl_module.report({"curriculum/difficulty": float(told)})
 
     def _moved(self, batch: Any) -> Tensor:
         """Return by how many steps each environment becomes harder (N,)."""

@@ -16,6 +16,7 @@ from rpo_lightning.envs.ghosts import Ghost
 from rpo_lightning.envs.legged import terms
 from rpo_lightning.envs.points import Points
 from rpo_lightning.envs.tables import Quantity, action_rows, last_actions, positions, vector, velocities
+from rpo_lightning.transfers import sent
 
 __all__ = ["ArmReach"]
 
@@ -117,7 +118,7 @@ class ArmReach(ArticulatedEnv):
         home = self._drawing(self._home[None], torch.zeros(1, 7))[0].view(1, 1, 3).expand(1, self.num_envs, 3)
         tries, good = torch.cat([tries, home]), torch.cat([good, torch.ones_like(good[:1])])
         first = good.int().argmax(0)
-        return tries[first, torch.arange(self.num_envs)].to(self.device)
+        return sent(tries[first, torch.arange(self.num_envs)], self.device)
 
     def target_done(self, obs: Tensor) -> Tensor:
         """Return where a target's time is over."""

@@ -8,7 +8,7 @@ observations.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, ClassVar
@@ -25,6 +25,7 @@ from rpo_lightning.envs.randomization import Randomization, checked_names
 from rpo_lightning.envs.starts import StartBank, Starts
 from rpo_lightning.envs.tables import ActionRow, Quantity, action_rows, parameter_rows
 from rpo_lightning.sim import Model, Simulator, load_mjcf, parameter_width
+from rpo_lightning.transfers import sent
 
 __all__ = ["ArticulatedEnv"]
 
@@ -83,19 +84,25 @@ class ArticulatedEnv(BaseEnv):
             fields, self.parameters_of(self.options),
         )  # fmt: skip
         self._randomization = Randomization(self.name, self.options["randomize"], self.simulator.parameters)
-        self._draws = StartBank()
+        self._drawn = self._randomization.columns.to(self.device)
         self._own = self.simulator.default_parameters()
         self._parameters = self._own.repeat(num_envs, 1)
         self.parameter_units = self._units()
         self._drive = Drive(self.model, self.simulator.controls, self.action_scale, self.device)
         self.start_q = torch.tensor(self.model.start, dtype=torch.float32, device=self.device).expand(num_envs, -1)
         self.q, self.qd = self.start_q, self.start_q.new_zeros(num_envs, self.model.nd)
-        self._slots = self.start_q.new_zeros(num_envs, self.action_dim)
+        self._slots = self._no_action = self.start_q.new_zeros(num_envs, self.action_dim)
         delays = self.options["action_delay"], self.options["action_delay_substeps"]
         self._latency = None if delays == (0, 0) else Latency(self.name, *delays, self.substeps, self._slots)
         self.target = self.start_q.new_zeros(num_envs, self.target_dim)
         self.targets_drawn = torch.zeros(num_envs, dtype=torch.int64, device=self.device)
-        self._targets = StartBank()
+        self._bank, self._targets = StartBank(), StartBank()  # of episodes, and of targets within them
+        own = type(self)
+        self._aims_anew = bool(self.target_dim) and own.target_done is not ArticulatedEnv.target_done
+        # whether what is seen of a start is known when it is drawn
+        everything_drawn = len(self._drawn) == self.simulator.parameters.size
+        self._foreseen = everything_drawn and own.placed is ArticulatedEnv.placed
+        self._never = torch.zeros_like(self.invalid)
         self._judged_on: tuple[Tensor, ...] = ()  # what the reward was computed from
         self._calls: list[Tensor] = []  # q after each part of the step
         self.prepare()
@@ -167,15 +174,18 @@ class ArticulatedEnv(BaseEnv):
 
     def failed(self, obs: Tensor) -> Tensor:
         """Return (N,) bool: which environments fail in the state just reached; `obs` as in `reward`."""
-        return torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
+        return self._never
 
     def random_start(self) -> tuple[Tensor, Tensor]:
         """Draw a start (q, qd) for every environment, with `self.uniform` or another draw from `self.generator`."""
         return self.start_q, self.start_q.new_zeros(self.num_envs, self.model.nd)
 
-    def placed(self, rows: Tensor, q: Tensor, qd: Tensor) -> tuple[Tensor, Tensor]:
-        """Return starts (q, qd), (M, ...), where the episodes in `rows` (M,) begin, whose parameters are already drawn."""
-        return q, qd
+    def placed(self, q: Tensor, qd: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return starts and parameters, (N, ...) each, moved to where an episode of each environment would begin now.
+
+        Also of those that go on, to which it means nothing. For what depends on the environment, or on the time.
+        """
+        return q, qd, parameters
 
     def random_target(self) -> Tensor:
         """Draw a target (N, target_dim) for every environment, as `random_start` does."""
@@ -194,12 +204,12 @@ class ArticulatedEnv(BaseEnv):
 
         The observation and the reward of the step just made are still of the old one.
         """
-        return torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
+        return self._never
 
     def uniform(self, low: float, high: float, width: int) -> Tensor:
         """Draw (N, width) numbers within [low, high)."""
         draws = torch.rand(self.num_envs, width, generator=self.generator)
-        return (low + (high - low) * draws).to(self.device)
+        return sent(low + (high - low) * draws, self.device)
 
     def uniform_start(self, spread: float, rate_spread: float) -> tuple[Tensor, Tensor]:
         """Draw (q, qd) uniformly, coordinates within `spread` of the start pose and rates within `rate_spread` of zero.
@@ -276,14 +286,6 @@ class ArticulatedEnv(BaseEnv):
             self._latency.detach()
         return super().detach()
 
-    def reseed(self, seed: int) -> None:
-        """Let the starts, targets and parameters from here on be those of another seed."""
-        super().reseed(seed)
-        self._targets.clear()
-        self._draws.clear()
-        if self._latency is not None:
-            self._latency.clear()
-
     def set_state(self, q: Tensor, qd: Tensor, progress: Tensor | None = None, target: Tensor | None = None) -> Tensor:
         """Continue from (q, qd), keeping their graph; return the observation. Parameters are kept, action slots zeroed.
 
@@ -311,13 +313,10 @@ class ArticulatedEnv(BaseEnv):
         return self.q, self.qd, self._progress
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything the future depends on; draws not yet used and the random generator included."""
+        """Return everything the future depends on; what is drawn and not yet used and the random generator included."""
         parts = {"q": self.q, "qd": self.qd, "action": self._slots, "target": self.target, "parameters": self._parameters}
-        banked = {f"targets.{key}": value for key, value in self._targets.state_dict().items()}
-        banked |= {f"parameters.{key}": value for key, value in self._draws.state_dict().items()}
-        if self._latency is not None:
-            banked |= {f"latency.{key}": value for key, value in self._latency.state_dict().items()}
-        return {**{name: part.detach().clone() for name, part in parts.items()}, **banked, **super().state_dict()}
+        late = {} if self._latency is None else {f"latency.{key}": each for key, each in self._latency.state_dict().items()}
+        return {**{name: part.detach().clone() for name, part in parts.items()}, **late, **super().state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue exactly where `state_dict` was taken, on this device or another.
@@ -326,13 +325,13 @@ class ArticulatedEnv(BaseEnv):
             ValueError: if the state is of another task or number of environments.
         """
         super().load_state_dict(state)
-        self._targets.load_state_dict(below("targets.", state))
-        self._draws.load_state_dict(below("parameters.", state))
         if self._latency is not None:
             self._latency.load_state_dict(below("latency.", state))
         self.q, self.qd, self._slots, self.target, self._parameters = (
             state[key].to(self.device, copy=True) for key in ("q", "qd", "action", "target", "parameters")
         )
+        if len(self._drawn):  # a run that is resumed with other distributions draws from those at once
+            self._bank.replace("values", self._randomization.values(self._bank["quantiles"].cpu()).to(self.device))
 
     def control_map(self) -> dict[str, list[float]]:
         """Return scale, offset, low and high (A,): an action a is the control clamp(scale * a + offset, low, high).
@@ -352,16 +351,16 @@ class ArticulatedEnv(BaseEnv):
         for driving, substeps in [(clipped, self.substeps)] if self._latency is None else self._latency(clipped):
             self.q, self.qd = self.simulator.step(self.q, self.qd, *self._drive(driving), self._parameters, substeps)
             self._calls.append(self.q)
-        self._slots = clipped if self.options["observe_action"] else torch.zeros_like(clipped)
+        self._slots = clipped if self.options["observe_action"] else self._no_action
         obs, privileged = self._observations()
         reached = self._all_seen(obs, privileged)
         reward = self.reward(before if self.options["reward_from"] == "previous" else reached, clipped)
         failed = self.failed(reached)
         if not self.options.get("early_termination", True):
-            failed = torch.zeros_like(failed)
-        if self.target_dim:
+            failed = self._never
+        if self._aims_anew:
             with torch.no_grad():
-                self._aim(self.target_done(reached).nonzero()[:, 0])
+                self._aim(self.target_done(reached))
         return Reached((self.q, self.qd), obs, privileged, reward, failed)
 
     def _observations(self) -> tuple[Tensor, Tensor]:
@@ -384,6 +383,14 @@ class ArticulatedEnv(BaseEnv):
 
     def _contain(self) -> None:
         rows = self.invalid[:, None]
+        self.q = torch.where(rows, self.start_q, self.q)
+        self.qd = self.qd.masked_fill(rows, 0.0)
+        self._slots = self._slots.masked_fill(rows, 0.0)
+        if self._latency is not None:
+            self._latency.blank(self.invalid)
+
+    def _cut(self) -> None:
+        rows = self.invalid[:, None]
         for q in self._calls:
             if q.grad_fn is not None:
                 # the simulator's adjoint meets infinities of its own in those environments, even for a zero cotangent
@@ -391,27 +398,36 @@ class ArticulatedEnv(BaseEnv):
         for part in self._judged_on:
             if part.requires_grad:
                 part.register_hook(lambda grad: grad.masked_fill(rows, 0.0))
-        self.q = torch.where(rows, self.start_q, self.q)
-        self.qd = self.qd.masked_fill(rows, 0.0)
-        self._slots = self._slots.masked_fill(rows, 0.0)
-        if self._latency is not None:
-            self._latency.blank(self.invalid)
 
-    def _begin(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        if self.options.get("stochastic_init"):
-            starts = self._bank.take(len(rows), self._draw)
-            q, qd = starts["q"].to(self.device), starts["qd"].to(self.device)
-        else:
-            q, qd = self.start_q[: len(rows)], self.start_q.new_zeros(len(rows), self.model.nd)
+    def _begin(self, mask: Tensor) -> tuple[Tensor, Tensor]:
+        starts = self._bank.take(mask)
+        for name, fresh in self._as_begun(starts).items():
+            now = getattr(self, name)
+            setattr(self, name, torch.where(mask.view(-1, *(1 for _ in now.shape[1:])), fresh, now))
         if self._latency is not None:
-            self._latency.begin(rows, self._draw_delays)
-        self._draw_anew(rows)
-        q, qd = self.placed(rows, q, qd)
-        self.q, self.qd = self.q.index_copy(0, rows, q), self.qd.index_copy(0, rows, qd)
-        self._slots = self._slots.index_fill(0, rows, 0.0)
-        self._aim(rows)
+            self._latency.begin(mask, starts["late"])
+        if self.target_dim:
+            self.targets_drawn = self.targets_drawn + mask
         with torch.no_grad():
-            return self._observations()
+            if self._foreseen:
+                return starts["obs"], self._with_parameters(starts["privileged"])
+            return self._shown(*self._observations(), mask)
+
+    def _as_begun(self, starts: Starts) -> dict[str, Tensor]:
+        """Return with what an episode of each environment would begin, by the attributes that hold it, (N, ...) each."""
+        q, qd, parameters = starts["q"], starts["qd"], self._parameters
+        if len(self._drawn):
+            every = len(self._drawn) == parameters.shape[1]
+            parameters = starts["values"] if every else parameters.index_copy(1, self._drawn, starts["values"])
+        q, qd, parameters = self.placed(q, qd, parameters)
+        begun = {"q": q, "qd": qd}
+        if self.target_dim:
+            begun["target"] = starts["target"]
+        if parameters is not self._parameters:
+            begun["_parameters"] = parameters
+        if self.options["observe_action"]:
+            begun["_slots"] = self._no_action
+        return begun
 
     def _units(self) -> Tensor:
         units = torch.ones_like(self._own)
@@ -421,38 +437,51 @@ class ArticulatedEnv(BaseEnv):
                 units[columns] = size
         return units
 
-    def _draw_anew(self, rows: Tensor) -> None:
-        """Give the environments in `rows` (M,) fresh parameters, where any are drawn."""
-        columns = self._randomization.columns
-        if len(columns):
-            draws = self._draws.take(len(rows), self._draw_parameters)["draws"]
-            fresh = self._randomization.values(draws).to(self.device)
-            changed = self._parameters[rows].index_copy(1, columns.to(self.device), fresh)
-            self._parameters = self._parameters.index_copy(0, rows, changed)
+    def _aim(self, mask: Tensor) -> None:
+        """Give the environments in `mask` (N,) fresh targets."""
+        if self._looks and not mask.any():
+            return
+        self.target = torch.where(mask[:, None], self._targets.take(mask)["target"], self.target)
+        self.targets_drawn = self.targets_drawn + mask
 
-    def _aim(self, rows: Tensor) -> None:
-        """Give the environments in `rows` (M,) fresh targets."""
-        if self.target_dim and len(rows):
-            fresh = self._targets.take(len(rows), self._draw_targets)["target"].to(self.device)
-            self.target = self.target.index_copy(0, rows, fresh)
-            self.targets_drawn = self.targets_drawn.index_add(0, rows, torch.ones_like(rows))
-
-    def _draw_parameters(self) -> Starts:
-        # quantiles, not values: a run that is resumed with other distributions draws from those at once
-        return {"draws": torch.rand(self.num_envs, len(self._randomization.columns), generator=self.generator)}
-
-    def _draw_delays(self) -> Starts:
-        assert self._latency is not None
-        return self._latency.draws(self.generator)
+    def _stores(self) -> dict[str, tuple[StartBank, Callable[[], Starts]]]:
+        targets = {"targets": (self._targets, self._draw_targets)} if self._aims_anew else {}
+        return {"starts": (self._bank, self._draw), **targets}
 
     def _draw_targets(self) -> Starts:
         target = self.random_target()
         self._check_returned("random_target", target, self.target_dim)
         return {"target": target}
 
+    @torch.no_grad()
     def _draw(self) -> Starts:
-        q, qd = self.random_start()
-        return {"q": q, "qd": qd}
+        """Draw what episodes begin with, and add what is seen of that, where it is known."""
+        q, qd = self.start_q, self.start_q.new_zeros(self.num_envs, self.model.nd)
+        if self.options.get("stochastic_init"):
+            q, qd = self.random_start()
+        starts = {"q": q, "qd": qd}
+        if self._latency is not None:
+            starts |= self._latency.draws(self.generator)
+        if len(self._drawn):
+            # quantiles, too: see `load_state_dict`
+            quantiles = torch.rand(self.num_envs, len(self._drawn), generator=self.generator)
+            starts["quantiles"] = sent(quantiles, self.device)
+            starts["values"] = sent(self._randomization.values(quantiles), self.device)
+        if self.target_dim:
+            starts |= self._draw_targets()
+        return {**starts, **self._foresee(starts)} if self._foreseen else starts
+
+    def _foresee(self, starts: Starts) -> Starts:
+        """Return what is seen of starts, parameters apart; all is as it was afterwards."""
+        begun = self._as_begun(starts)
+        present = {name: getattr(self, name) for name in begun}
+        vars(self).update(begun)
+        obs, privileged = self.observe(self.q, self.qd, self._no_action), self._privileged[:, :0]
+        if type(self).privileged_dim:
+            privileged = self.observe_privileged(self.q, self.qd, self._no_action)
+        vars(self).update(present)
+        obs, privileged = self._shown(obs, privileged, torch.ones_like(self.invalid))
+        return {"obs": obs, "privileged": privileged}
 
     def _check_task(self) -> None:
         """Catch a task whose methods do not fit its own attributes, before it trains on nonsense."""

@@ -6,9 +6,7 @@ and `vector_adapter` (vector environments of gymnasium). A task is a subclass of
 
 from __future__ import annotations
 
-import functools
 import logging
-import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
@@ -27,7 +25,7 @@ from rpo_lightning.envs.arguments import (
 from rpo_lightning.envs.ghosts import Ghost
 from rpo_lightning.envs.history import History, aged
 from rpo_lightning.envs.protocol import STATE_LIMIT, Step
-from rpo_lightning.envs.starts import StartBank
+from rpo_lightning.envs.starts import StartBank, Starts
 from rpo_lightning.envs.tables import ActionRow, Quantity, named, numbered_actions
 from rpo_lightning.sim import resolve_device
 
@@ -40,6 +38,7 @@ Reward = Tensor | Terms | tuple[Tensor, Terms]
 """A reward (N,), or its named terms, which are added, or a reward with what it is made of where that is no sum."""
 
 log = logging.getLogger("rpo_lightning")
+_FILLING = 32  # steps between two fillings of the stores of what is drawn
 _SAID: set[tuple[str, str]] = set()  # task and quantity whose breaking has been explained in this process
 
 
@@ -64,7 +63,9 @@ class BaseEnv(ABC):
 
     What breaks (a state, observation, action or reward that is not finite or beyond 1e6) ends alone: `invalid`, terminated,
     with reward 0, observation 0 and gradient 0; the first reward or observation of a task that does is named in the log.
-    Random starts come from a bank that the CPU's generator fills, N at a time, on every device.
+    Random starts come from a bank on the device that the CPU's generator fills ahead. A step on a GPU asks for nothing that
+    is there: all is done by masks, and what only a few environments need is done for all. On a CPU, where to look costs
+    nothing, it is left out where nobody needs it.
 
     With the option `history` k what is observed are the last k observations, newest first; before an episode's start lies
     its first one. `obs_dim` of an environment is the width of all, that of a task's class the width of one, which is what
@@ -102,7 +103,8 @@ class BaseEnv(ABC):
         self.privileged_dim = self.privileged_width(options)
         self.max_episode_steps: int = self.options["episode_length"] or self.episode_length
         self.generator = torch.Generator().manual_seed(seed)  # of the CPU: the same starts on every device
-        self._bank = StartBank()
+        self._looks = self.device.type == "cpu"  # whether to look at a value waits for nothing
+        self._steps = 0  # since the stores were filled
         self.invalid = self.invalid_reward = torch.zeros(num_envs, dtype=torch.bool, device=self.device)
         self._progress = torch.zeros(num_envs, dtype=torch.int64, device=self.device)
         self._obs = torch.zeros(num_envs, self._width, device=self.device)
@@ -134,11 +136,21 @@ class BaseEnv(ABC):
         """Move by one step under `action` (N, action_dim), which may be broken or beyond [-1, 1]."""
 
     @abstractmethod
-    def _begin(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Begin new episodes in `rows` (M,), cutting their graph; return (obs, privileged) of all N, without a graph."""
+    def _begin(self, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Begin new episodes where `mask` (N,), cutting their graph; return (obs, privileged) of all N, without a graph.
+
+        Only those of the episodes that begin count; they are sound, as `_shown` makes them.
+        """
+
+    def _stores(self) -> dict[str, tuple[StartBank, Callable[[], Starts]]]:
+        """Return what is drawn ahead, by names for the state, each with what draws it for all environments."""
+        return {}
 
     def _contain(self) -> None:  # noqa: B027 (not every backend has a state of its own)
-        """Give the environments in `invalid` a harmless state and gradient 0, without touching the others."""
+        """Give the environments in `invalid` a harmless state, without touching the others."""
+
+    def _cut(self) -> None:  # noqa: B027 (not every backend has a graph)
+        """Let no gradient go back through the environments in `invalid`."""
 
     @abstractmethod
     def get_state(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -201,28 +213,38 @@ class BaseEnv(ABC):
         chosen = checked_mask(mask, self.num_envs, self.device)
         if mask is None:
             self.detach()
+        self._fill(now=True)
         self._restart(chosen)
+        self._fill(now=True)
         return self._history.of(self._obs)
 
     def step(self, action: Tensor) -> Step:
         """Apply `action` (N, action_dim), clipped to [-1, 1], for one step."""
         check_tensor(self.name, "action", action, (self.num_envs, self.action_dim), self.device)
+        self._steps += 1
+        if self._steps == _FILLING:
+            self._fill()
         before = self._obs
         reached = self._advance(action)
         self._history.add(before)
         obs, privileged = reached.obs, reached.privileged
-        reward, terms = _added(reached.reward)
+        reward, names, terms = _added(reached.reward)
         with torch.no_grad():
-            self.invalid = ~sound(*reached.state, obs, privileged, action, reward[:, None])
-        if self.device.type != "cpu" or self.invalid.any():
-            self._find_cause(reached, action)
-            self._contain()
-            obs, privileged = (part.masked_fill(self.invalid[:, None], 0.0) for part in (obs, privileged))
+            parts = (*reached.state, obs, privileged, action, reward[:, None])
+            whole = torch.cat(parts, dim=1).abs() <= STATE_LIMIT
+            self.invalid = ~whole.all(dim=1)
+        self.invalid_reward = self.invalid
+        auto_reset = self.options.get("auto_reset", True)
+        if not self._looks or self.invalid.any():
+            self.invalid_reward = whole[:, :-1].all(dim=1) & self.invalid
+            if self._looks:
+                self._explain(reached, action)
+            self._cut()
+            if not auto_reset:
+                self._contain()
+            obs, privileged = (_blank(part, self.invalid[:, None]) for part in (obs, privileged))
             self._history.blank(self.invalid)
-            reward, *parts = (part.masked_fill(self.invalid, 0.0) for part in (reward, *terms.values()))
-            terms = dict(zip(terms, parts, strict=True))
-        else:
-            self.invalid_reward = self.invalid
+            reward, terms = reward.masked_fill(self.invalid, 0.0), _blank(terms, self.invalid)
         self._obs, self._privileged = obs, privileged
         final_obs = self._history.of(obs)
         self._progress = self._progress + 1
@@ -230,10 +252,11 @@ class BaseEnv(ABC):
         truncated = self._progress >= self.max_episode_steps if self._keeps_time else torch.zeros_like(terminated)
         if reached.cut is not None:
             truncated = truncated | reached.cut
-        if self.options.get("auto_reset", True):
+        if auto_reset:
             self._restart(terminated | truncated)
         seen = final_obs if self._obs is obs else self._history.of(self._obs)
-        return Step(seen, reward, terminated, truncated, final_obs, self._privileged, privileged, terms or None)
+        named_terms = dict(zip(names, terms.unbind(), strict=True)) if names else None
+        return Step(seen, reward, terminated, truncated, final_obs, self._privileged, privileged, named_terms)
 
     def detach(self) -> Tensor:
         """Cut the graph at the present state; return its observation (N, obs_dim)."""
@@ -246,14 +269,16 @@ class BaseEnv(ABC):
         return []
 
     def reseed(self, seed: int) -> None:
-        """Let the starts from here on be those of another seed."""
+        """Let all that is drawn from here on be of another seed."""
         self.generator.manual_seed(seed)
-        self._bank.clear()
+        self._draw_anew()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything the future depends on, the starts not yet used and the random generator included."""
+        """Return everything the future depends on, what is drawn and not yet used and the random generator included."""
+        stores = {name: bank.state_dict() for name, (bank, _) in self._stores().items()}
         return {
-            **{f"starts.{key}": value for key, value in self._bank.state_dict().items()},
+            **{f"{name}.{key}": value for name, state in stores.items() for key, value in state.items()},
+            "steps": torch.tensor(self._steps),
             "progress": self._progress.clone(),
             "obs": self._obs.detach().clone(),
             **({"past": self._history.past.detach().clone()} if self.history > 1 else {}),
@@ -267,19 +292,31 @@ class BaseEnv(ABC):
         Raises:
             ValueError: if the state is of another task or number of environments.
         """
-        own = self.state_dict()
+        own, stores = self.state_dict(), self._stores()
+        older = "steps" not in state and any(f"{name}.used" in state for name in stores)
+        if older:
+            state = {**own, **state}
         if missing := own.keys() - state.keys():
             raise ValueError(f"{self.name}: the state lacks {', '.join(sorted(missing))}")
         for key, value in own.items():
-            if state[key].shape != value.shape:
+            # there may be more or fewer rows in store
+            first = int(key.partition(".")[0] in stores)
+            if state[key].shape[first:] != value.shape[first:]:
                 raise ValueError(f"{self.name}: {key} must have shape {tuple(value.shape)}, got {tuple(state[key].shape)}")
-        self._bank.load_state_dict(below("starts.", state))
         self._progress, self._obs, self._privileged = (
             state[key].to(self.device, copy=True) for key in ("progress", "obs", "privileged")
         )
         if self.history > 1:
             self._history.past = state["past"].to(self.device, copy=True)
         self.generator.set_state(state["generator"].cpu())
+        self._steps = int(state["steps"])
+        if older:
+            self._draw_anew()
+            log.warning(f"{self.name}: the state is of an older version, so starts that were in store are drawn anew.")
+            return
+        for name, (bank, _) in stores.items():
+            kept = {key.removeprefix(f"{name}."): state[key] for key in own if key.startswith(f"{name}.")}
+            bank.load_state_dict(kept, self.device)
 
     def close(self) -> None:  # noqa: B027 (not every backend holds something)
         """Give back threads, processes and memory; once is enough, more does no harm."""
@@ -292,35 +329,45 @@ class BaseEnv(ABC):
         self._history.begin(obs)
         return self._history.of(obs)
 
+    def _fill(self, now: bool = False) -> None:
+        """Draw ahead what has been used, of which the host may wait to be told `now`."""
+        self._steps = 0
+        for bank, draw in self._stores().values():
+            bank.fill(draw, now)
+
+    def _draw_anew(self) -> None:
+        """Forget what is drawn ahead, and draw it with the generator as it is."""
+        for bank, _ in self._stores().values():
+            bank.clear()
+        self._fill(now=True)
+
     def _restart(self, mask: Tensor) -> None:
         """Begin new episodes where `mask` (N,)."""
-        rows = mask.nonzero()[:, 0]
-        if not len(rows):
+        if self._looks and not mask.any():
             return
-        obs, privileged = self._shown(*self._begin(rows), mask)
+        obs, privileged = self._begin(mask)
         here = mask[:, None]
         self._history.begin(obs, mask)
         self._obs = torch.where(here, obs, self._obs)
-        self._privileged = torch.where(here, privileged, self._privileged)
+        if self.privileged_dim:
+            self._privileged = torch.where(here, privileged, self._privileged)
         self._progress = self._progress.masked_fill(mask, 0)
 
     def _shown(self, obs: Tensor, privileged: Tensor, begun: Tensor) -> tuple[Tensor, Tensor]:
         """Return what is seen of starts: zeros where something is broken, which is said once of those `begun` (N,)."""
         whole = sound(obs, privileged)
-        if self.device.type == "cpu" and not whole[begun].all():
+        if self._looks and not whole[begun].all():
             for what, values in {"observation": obs, "privileged observation": privileged}.items():
                 self._say_once(f"first {what}", values, begun, ". Zeros are seen in place of such a start.")
         return torch.where(whole[:, None], obs, 0.0), torch.where(whole[:, None], privileged, 0.0)
 
     @torch.no_grad()
-    def _find_cause(self, reached: Reached, action: Tensor) -> None:
-        """Tell where the reward alone is to blame, and say once what of a task breaks by itself."""
-        reward, terms = _added(reached.reward)
+    def _explain(self, reached: Reached, action: Tensor) -> None:
+        """Say once what of a task breaks by itself."""
+        reward, names, stacked = _added(reached.reward)
         moved = sound(*reached.state, action)
-        self.invalid_reward = moved & sound(reached.obs, reached.privileged) & self.invalid
-        if self.device.type != "cpu":
-            return  # to look would be to wait for the device
-        parts = {f"reward {name!r}": part[:, None] for name, part in terms.items()} or {"reward": reward[:, None]}
+        parts = {f"reward {name!r}": part[:, None] for name, part in zip(names, stacked, strict=True)}
+        parts = parts or {"reward": reward[:, None]}
         for what, values in ({"observation": reached.obs, "privileged observation": reached.privileged} | parts).items():
             sequel = "Each time this ends the episode, with reward 0; nan/invalid_envs counts how often."
             self._say_once(what, values, moved, f", though the state is sound. {sequel}")
@@ -362,12 +409,18 @@ class BaseEnv(ABC):
             check_returned(self.name, method, value, shape, dtype)
 
 
-def _added(reward: Reward) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return a reward (N,), the sum of its terms if it is one, and the terms without their graph."""
+def _added(reward: Reward) -> tuple[Tensor, list[str], Tensor]:
+    """Return a reward (N,), the sum of its K terms if it is one, their names, and the terms (K, N) without their graph."""
     if isinstance(reward, Tensor):
-        return reward, {}
-    total, terms = reward if isinstance(reward, tuple) else (functools.reduce(operator.add, reward.values()), reward)
-    return total, {name: term.detach() for name, term in terms.items()}
+        return reward, [], reward.new_zeros(0, len(reward))
+    total, terms = reward if isinstance(reward, tuple) else (None, reward)
+    stacked = torch.stack(list(terms.values()))
+    return stacked.sum(0) if total is None else total, list(terms), stacked.detach()
+
+
+def _blank(part: Tensor, mask: Tensor) -> Tensor:
+    """Return a part with zeros, without a gradient, where a mask says so."""
+    return part.masked_fill(mask, 0.0) if part.numel() else part
 
 
 def sound(*parts: Tensor) -> Tensor:

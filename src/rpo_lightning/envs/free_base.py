@@ -41,7 +41,7 @@ class FreeBaseEnv(ReferenceTask):
             raise ValueError(f"{self.name}: the robot {self.robot} has no free joint as its first")
         start = torch.tensor(self.model.start)
         self._pointer = _pointer(start[3:7]).to(self.device, torch.float32)
-        self._unit = torch.tensor([1.0, 1.0, 0.0], device=self.device)
+        self._unit = torch.tensor([-1.0, -1.0, 0.0], device=self.device)
         self._goal = (torch.tensor(self.destination, dtype=torch.float64) + start[:3]).to(self.device, torch.float32)
 
     def observe(self, q: torch.Tensor, qd: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
@@ -49,12 +49,12 @@ class FreeBaseEnv(ReferenceTask):
         position, quat, w = q[:, :3], q[:, 3:7], qd[:, :3]
         velocity = velocity_at(w, qd[:, 3:6], position)
         products = (quat[:, :, None] * quat[:, None, :]).flatten(1)
-        up_y, heading_x, heading_z = ((products[:, :, None] * self._pointer).sum(1) - self._unit).unbind(1)
+        up, ahead = torch.addmm(self._unit, products, self._pointer).split([1, 2], dim=1)
         away = self._goal[::2] - position[:, ::2]
-        heading = (heading_x * away[:, 0] + heading_z * away[:, 1]) / away.norm(dim=1).clamp(min=1e-9)
+        heading = (ahead * away).sum(1, keepdim=True) / away.norm(dim=1, keepdim=True).clamp(min=1e-9)
         parts = [
             position[:, 1:2], quat, velocity, w, q[:, 7:], self.joint_rate_scale * qd[:, 6:],
-            up_y[:, None], heading[:, None], action,
+            up, heading, action,
         ]  # fmt: skip
         return torch.cat(parts, dim=1)
 

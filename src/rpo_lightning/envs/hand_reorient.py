@@ -175,8 +175,12 @@ class HandReorient(ArticulatedEnv):
 
     def _restart(self, mask: Tensor) -> None:
         super()._restart(mask)
-        if self._cut_together and mask.any():
-            self.detach()
+        if self._cut_together and torch.is_grad_enabled():
+            begun = mask.any()
+            for name in ("q", "qd", "_slots", "_obs"):
+                value = getattr(self, name)
+                setattr(self, name, torch.where(begun, value.detach(), value))
+            self._history.past = torch.where(begun, self._history.past.detach(), self._history.past)
 
     def _random_turn(self) -> Tensor:
         half = self.uniform(-0.5 * math.pi, 0.5 * math.pi, 2)

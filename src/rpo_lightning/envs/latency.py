@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from rpo_lightning.envs.starts import StartBank, Starts
+from rpo_lightning.envs.starts import Starts
+from rpo_lightning.transfers import sent
 
 __all__ = ["Latency"]
 
@@ -42,7 +42,6 @@ class Latency:
         self._recent = actions.expand(kept, *actions.shape)
         self._late = torch.zeros(2, len(actions), dtype=torch.int64, device=actions.device)
         self._rows = torch.arange(len(actions), device=actions.device)
-        self._bank = StartBank()
 
     def __call__(self, action: Tensor) -> list[tuple[Tensor, int]]:
         """Take the action (N, A) that is given now; return those in effect (N, A), each with its number of substeps."""
@@ -50,17 +49,16 @@ class Latency:
         late, within = self._late
         return [(self._recent[late + (first < within), self._rows], last - first) for first, last in self._parts]
 
-    def begin(self, rows: Tensor, draw: Callable[[], Starts]) -> None:
-        """Forget the actions in `rows` (M,), and draw their delays with `draw`, a method that returns `draws`."""
-        self._recent = self._recent.index_fill(1, rows, 0.0)
-        late = self._bank.take(len(rows), draw)["late"].T.to(self._late)
-        self._late = self._late.index_copy(1, rows, late)
+    def begin(self, mask: Tensor, late: Tensor) -> None:
+        """Forget the actions where `mask` (N,) bool, and take the delays (N, 2) of the episodes that begin there."""
+        self.blank(mask)
+        self._late = torch.where(mask, late.T, self._late)
 
     def draws(self, generator: torch.Generator) -> Starts:
         """Return delays for all environments, (N, 2): steps and substeps."""
         ranges = self._steps, self._substeps
         drawn = [torch.randint(low, high + 1, self._rows.shape, generator=generator) for low, high in ranges]
-        return {"late": torch.stack(drawn, dim=1)}
+        return {"late": sent(torch.stack(drawn, dim=1), self._rows.device)}
 
     def blank(self, mask: Tensor) -> None:
         """Put zeros, without a gradient, where `mask` (N,) bool."""
@@ -74,18 +72,12 @@ class Latency:
         """Cut the graph."""
         self._recent = self._recent.detach()
 
-    def clear(self) -> None:
-        """Forget the delays that are drawn and not used."""
-        self._bank.clear()
-
     def state_dict(self) -> dict[str, Tensor]:
-        """Return actions, delays, and the delays not yet used."""
-        bank = {f"bank.{key}": value for key, value in self._bank.state_dict().items()}
-        return {"recent": self._recent.detach().clone(), "late": self._late.clone(), **bank}
+        """Return actions and delays."""
+        return {"recent": self._recent.detach().clone(), "late": self._late.clone()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Continue with what `state_dict` returned."""
-        self._bank.load_state_dict({key[5:]: value for key, value in state.items() if key.startswith("bank.")})
         self._recent = state["recent"].to(self._recent.device, copy=True)
         self._late = state["late"].to(self._late.device, copy=True)
 

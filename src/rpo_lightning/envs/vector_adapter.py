@@ -72,7 +72,7 @@ class VectorAdapter(BaseEnv):
         low, high = torch.tensor(space.low), torch.tensor(space.high)
         # in the space's own precision: a bound of float64 may lie below its float32
         self._bounds: tuple[Tensor, ...] = (low, high, high / 2 + low / 2, high / 2 - low / 2)
-        self.seed, self._steps = seed, 0
+        self.seed, self._made = seed, 0
         self._nothing = torch.zeros(self.num_envs, 0, device=self.device)
         self._start(seed)
         # also at the interpreter's end, before multiprocessing ends the processes that would have to answer
@@ -121,7 +121,7 @@ class VectorAdapter(BaseEnv):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the seed and the number of steps, which set the episodes that `load_state_dict` begins."""
-        return {"num_envs": self.num_envs, "seed": self.seed, "steps": self._steps}
+        return {"num_envs": self.num_envs, "seed": self.seed, "steps": self._made}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Begin new episodes, other ones than at the run's start but the same each time this state is loaded.
@@ -131,10 +131,10 @@ class VectorAdapter(BaseEnv):
         """
         if state.keys() != self.state_dict().keys() or state["num_envs"] != self.num_envs:
             raise ValueError(f"{self.name}: the state is not of {self.num_envs} environments of this kind")
-        self.seed, self._steps = state["seed"], state["steps"]
-        if self._steps:
+        self.seed, self._made = state["seed"], state["steps"]
+        if self._made:
             log.warning(f"{self.name}: a foreign simulator cannot be restored, so all environments begin new episodes.")
-        self._start(self.seed if not self._steps else int(_seeds((self.seed, self._steps), 1)[0]))
+        self._start(self.seed if not self._made else int(_seeds((self.seed, self._made), 1)[0]))
 
     def close(self) -> None:
         """Close the vector environment, with the processes it may have."""
@@ -169,11 +169,12 @@ class VectorAdapter(BaseEnv):
         self._fresh = itself if self._same_step else torch.zeros_like(itself)
         self._first = self._obs
         obs = self._final_obs(self._obs, itself, given[4]) if self._fresh.any() else self._obs
-        self._steps += 1
+        self._made += 1
         return Reached((), obs, self._nothing, reward, terminated, truncated)
 
-    def _begin(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        mask = torch.zeros_like(self.invalid).index_fill(0, rows, True)
+    def _begin(self, mask: Tensor) -> tuple[Tensor, Tensor]:
+        if not mask.any():  # a foreign simulator has to be told
+            return self._obs, self._nothing
         due = mask & ~self._fresh
         obs = torch.where(self._fresh[:, None], self._first, self._obs)
         if due.all():
@@ -181,7 +182,7 @@ class VectorAdapter(BaseEnv):
         elif self._masked and due.any():  # without a mask one that cannot be started runs on
             obs = torch.where(due[:, None], self._floats(self.reset_some(due)), obs)
         self._fresh = torch.zeros_like(self._fresh)
-        return obs, self._nothing
+        return self._shown(obs, self._nothing, mask)
 
     def _final_obs(self, obs: Tensor, ended: Tensor, info: dict[str, Any]) -> Tensor:
         """Return `obs` with the states that the `ended` ones reached, as gymnasium or older libraries report them."""

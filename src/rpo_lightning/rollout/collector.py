@@ -14,6 +14,7 @@ from rpo_lightning.envs.protocol import STATE_LIMIT, Env
 from rpo_lightning.nn import Gaussian
 from rpo_lightning.rollout.batch import RolloutBatch
 from rpo_lightning.seeding import normal
+from rpo_lightning.transfers import sent
 
 __all__ = ["Agent", "Collector", "Env", "Window"]
 
@@ -86,7 +87,7 @@ class Collector:
         self._policy_state: Tensor | None = None
         self.random_progress = random_progress
         self._spread_progress()
-        self._length = torch.zeros(env.num_envs, device=env.device)
+        self._length = torch.zeros(env.num_envs, dtype=torch.float64, device=env.device)
         self._sums: dict[str, Tensor] = {"return": torch.zeros_like(self._length)}
         """Of the running episodes, (N,) each: what the return is, and after the first window the reward's terms."""
         self._match_episodes()
@@ -143,7 +144,8 @@ class Collector:
             steps.append(step)
             broken.append((env.invalid.clone(), getattr(env, "invalid_reward", untold).clone()))
             obs, privileged = step.obs, _present(step.privileged, step.obs)
-            state = state.masked_fill((step.terminated | step.truncated)[:, None], 0.0)
+            if agent.state_size:
+                state = state.masked_fill((step.terminated | step.truncated)[:, None], 0.0)
         self._policy_state = state.detach()
 
         policy = type(policy)(*_stacked(policies))
@@ -205,15 +207,17 @@ class Collector:
         if parts.keys() != self._sums.keys():  # the first window, or a task that is paid for other things than before
             known = torch.where(self._length > 0, torch.nan, self._sums["return"])
             self._sums = {"return": known, **dict.fromkeys(list(parts)[1:], known)}
-        added = torch.stack([*parts.values(), torch.ones_like(parts["return"])], -1)
-        running = torch.stack([*(self._sums[name] for name in parts), self._length], -1).to(added.dtype)
-        ended, zero = torch.full_like(added, torch.nan), torch.zeros_like(running)
-        for t, (added_t, done_t) in enumerate(zip(added, done[..., None], strict=True)):
-            running = running + added_t
-            ended[t] = torch.where(done_t, running, ended[t])
-            running = torch.where(done_t, zero, running)
+        # in double precision, in which differences of sums over the window keep the digits of each episode's
+        added = torch.stack([*parts.values(), torch.ones_like(parts["return"])], -1).double()
+        before = torch.stack([*(self._sums[name] for name in parts), self._length], -1).double()
+        total = torch.cat([-before[None], added.cumsum(0)])  # what to take off, where no episode has ended in the window
+        time = torch.arange(1, len(done) + 1, device=done.device)[:, None]
+        ends = torch.where(done, time, 0).cummax(0).values  # how many steps up to the last end
+        begun = torch.cat([torch.zeros_like(ends[:1]), ends])[..., None].expand(-1, -1, total.shape[-1])
+        since = total[1:] - total.gather(0, begun[:-1])
+        ended = torch.where(done[..., None], since, torch.nan).to(parts["return"].dtype)
         *sums, length = ended.unbind(-1)
-        *carried, self._length = running.unbind(-1)
+        *carried, self._length = (total[-1] - total.gather(0, begun[-1:])[0]).unbind(-1)
         self._sums = dict(zip(parts, carried, strict=True))
         return length, dict(zip(parts, sums, strict=True))
 
@@ -250,7 +254,8 @@ class Collector:
         """Let the environments be at random steps of their episodes, if that was asked for."""
         if self.random_progress:
             env = self.env
-            env.progress = torch.randint(env.max_episode_steps, (env.num_envs,), generator=self.generator).to(env.device)
+            steps = torch.randint(env.max_episode_steps, (env.num_envs,), generator=self.generator)
+            env.progress = sent(steps, env.device)
 
     def _match_episodes(self) -> None:
         """Begin to count where the environments are; sums whose beginning is unknown become NaN until the next reset."""

@@ -81,6 +81,7 @@ class Simulator:
         self.parameters = Parameters(model, parameters)
         self.controls = self.parameters.controls
         self._robot = copy.deepcopy(model)  # traced at the first use of a kernel, when the caller's may have changed
+        self._no_control = torch.zeros(num_envs, self.controls, device=self.device)
         self._kernels: dict[str, wp.Kernel] = {}
         width = LANES[self.device.type]
         self._blocks = math.ceil(num_envs / width)
@@ -135,7 +136,7 @@ class Simulator:
         """Return the arguments of `step`, checked, with the robot's own where there are none."""
         q, qd, force, control, parameters = given
         if control is None:
-            control = force.new_zeros(self.num_envs, self.controls)
+            control = self._no_control
         if parameters is None:
             parameters = self.default_parameters()
         if parameters.ndim == 1:

@@ -57,8 +57,13 @@ def both(model, device="cpu", substeps=2, settling=60):
     sensed = engine.sense(*moved, np.zeros((N, model.nu)))
     start = Worlds(*(torch.from_numpy(part.copy()) for part in (*moved, sensed)), torch.zeros(N, 0))
     for backend in (one, other):
-        backend.put(torch.arange(N, device=place(device) if backend is other else "cpu"), start)
+        there = place(device) if backend is other else "cpu"
+        backend.put(torch.ones(N, dtype=torch.bool, device=there), moved_to(start, there))
     return one, other
+
+
+def moved_to(worlds, device):
+    return Worlds(*(part.to(device) for part in worlds.parts().values()))
 
 
 def controls(model, count, seed=1):
@@ -107,12 +112,13 @@ def test_put_leaves_the_others_alone(device):
     run(whole, 3)
     random = torch.Generator().manual_seed(3)
     widths = {name: values.shape[1] for name, values in touched.state_dict().items()}
-    worlds = Worlds(*(torch.rand(2, width, generator=random).double() for width in widths.values()), torch.zeros(2, 0))
-    touched.put(torch.tensor([4, 1], device=touched.device), worlds)
+    worlds = Worlds(*(torch.rand(N, width, generator=random).double() for width in widths.values()), torch.zeros(N, 0))
+    chosen = torch.tensor([False, True, False, False, True, False])
+    touched.put(chosen.to(touched.device), moved_to(worlds, touched.device))
     state, parts, rest = touched.state_dict(), worlds.parts(), torch.tensor([0, 2, 3, 5])
     bound = {"rtol": 0.0, "atol": 0.0} if device == "cpu" else {"rtol": 1e-3, "atol": 1e-3}  # see `WarpPhysics`
     for name, values in whole.state_dict().items():
-        assert torch.equal(state[name][[4, 1]].cpu(), parts[name].float())
+        assert torch.equal(state[name].cpu()[chosen], parts[name].float()[chosen])
         torch.testing.assert_close(state[name].cpu()[rest], values.cpu()[rest], **bound)
     for own, other in zip(run(touched, 3, seed=2), run(whole, 3, seed=2), strict=True):
         torch.testing.assert_close(own.cpu()[rest], other.cpu()[rest], **bound)
@@ -167,7 +173,7 @@ def test_a_broken_world_stays_alone_and_can_be_replaced(bad):
     for own, other in zip(run(broken, 4), run(whole, 4), strict=True):
         assert torch.equal(own[rest], other[rest])
     for backend in (broken, whole):
-        backend.put(torch.arange(N), good)
+        backend.put(torch.ones(N, dtype=torch.bool), good)
     assert same(run(broken, 4), run(whole, 4))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any, ClassVar
 
 import mujoco
@@ -22,8 +23,9 @@ from rpo_lightning.envs.dmc.physics import CpuEngine, make_physics
 from rpo_lightning.envs.dmc.worlds import State, Worlds
 from rpo_lightning.envs.model_files import beside
 from rpo_lightning.envs.protocol import STATE_LIMIT
-from rpo_lightning.envs.starts import Starts
+from rpo_lightning.envs.starts import StartBank, Starts
 from rpo_lightning.envs.tables import ActionRow, action_rows
+from rpo_lightning.transfers import sent
 
 __all__ = ["ControlTask", "Start"]
 
@@ -73,8 +75,9 @@ class ControlTask(BaseEnv):
         first, size = self.model.sensor_adr.tolist(), self.model.sensor_dim.tolist()
         self._addresses = {name: slice(first[i], first[i] + size[i]) for i, name in enumerate(self.sensors)}
         self.target = torch.zeros(num_envs, self.target_dim, device=self.device)
+        self._bank = StartBank(draws=2)  # settling them takes its time
         self.prepare()
-        self._fixed = Worlds(**self._settled(self.fixed_start()))
+        self._fixed = self._sent(self._settled(self.fixed_start()))
         self.reset()
         self._check_task()
 
@@ -170,8 +173,7 @@ class ControlTask(BaseEnv):
             check_tensor(self.name, name, tensor, (self.num_envs, width), self.device)
         self._progress = checked_progress(self.name, progress, self.num_envs, self.device)
         qpos, qvel, aim = (part.detach().cpu().double() for part in (q, qd, target))
-        worlds = self._sensed(qpos, qvel, torch.zeros_like(qvel), aim)
-        self._place(torch.arange(self.num_envs, device=self.device), Worlds(**worlds))
+        self._place(torch.ones_like(self.invalid), self._sent(self._sensed(qpos, qvel, torch.zeros_like(qvel), aim)))
         return self._continue_with(*self._look())
 
     def action_table(self) -> list[ActionRow]:
@@ -221,28 +223,40 @@ class ControlTask(BaseEnv):
         return Reached(moved, self.observe(state), self.observe_privileged(state), self.reward(state, clipped), failed)
 
     def _contain(self) -> None:
-        rows = self.invalid.nonzero()[:, 0]
-        self._place(rows, self._fixed.rows(rows.cpu()))
+        self._place(self.invalid, self._fixed)
 
     @torch.no_grad()
-    def _begin(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        drawn = self.options.get("stochastic_init")
-        worlds = Worlds(**self._bank.take(len(rows), self._draw)) if drawn else self._fixed.rows(rows.cpu())
-        self._place(rows, worlds)
-        return self._look()
+    def _begin(self, mask: Tensor) -> tuple[Tensor, Tensor]:
+        starts = self._bank.take(mask)
+        self._place(mask, starts)
+        return starts["obs"], starts["privileged"]
+
+    def _place(self, mask: Tensor, starts: Starts) -> None:
+        """Put the environments in `mask` (N,) bool into their rows of `starts`."""
+        worlds = Worlds(*(starts[part.name] for part in fields(Worlds)))
+        self.physics.put(mask, worlds)
+        self.target = torch.where(mask[:, None], worlds.target.float(), self.target)
+        self.q, self.qd, _ = self.physics.view()
+
+    def _sent(self, starts: Starts) -> Starts:
+        return {name: sent(part, self.device) for name, part in starts.items()}
 
     def _look(self) -> tuple[Tensor, Tensor]:
         state = self._state()
         return self.observe(state), self.observe_privileged(state)
 
-    def _place(self, rows: Tensor, worlds: Worlds) -> None:
-        """Put the environments `rows`, in order, into the states `worlds`."""
-        self.physics.put(rows, worlds)
-        self.target = self.target.index_copy(0, rows, worlds.target.to(self.target))
-        self.q, self.qd, _ = self.physics.view()
+    def _stores(self) -> dict[str, tuple[StartBank, Callable[[], Starts]]]:
+        return {"starts": (self._bank, self._draw)}
 
+    @torch.no_grad()
     def _draw(self) -> Starts:
-        return self._settled(self.random_start())
+        """Draw what episodes begin with, and add what is seen of that."""
+        drawn = self.options.get("stochastic_init")
+        starts = self._sent(self._settled(self.random_start())) if drawn else self._fixed
+        qpos, qvel, target, sensordata = (starts[name].float() for name in ("qpos", "qvel", "target", "sensordata"))
+        state = State(qpos, qvel, target, sensordata, self._addresses)
+        seen = self._shown(self.observe(state), self.observe_privileged(state), torch.ones_like(self.invalid))
+        return {**starts, **dict(zip(("obs", "privileged"), seen, strict=True))}
 
     def _settled(self, start: Start) -> Starts:
         """Let starts come to rest and read their sensors; where all are the same, one does for all."""

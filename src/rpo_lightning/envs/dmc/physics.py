@@ -144,11 +144,11 @@ class CpuPhysics:
         )
         return qpos, qvel, sensordata
 
-    def put(self, rows: Tensor, worlds: Worlds) -> None:
-        """Overwrite the worlds `rows` (M,)."""
-        given = worlds.parts()
+    def put(self, mask: Tensor, worlds: Worlds) -> None:
+        """Overwrite the worlds in `mask` (N,)."""
+        given, rows = worlds.parts(), mask.numpy()
         for name, values in self._worlds.items():
-            values[rows.numpy()] = given[name].numpy()
+            values[rows] = given[name].numpy()[rows]
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return copies of everything."""

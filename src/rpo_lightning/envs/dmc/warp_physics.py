@@ -63,6 +63,7 @@ class WarpPhysics:
         self.num_worlds, self.substeps, self.device = num_worlds, substeps, device
         self._model = copy.copy(model)
         self._model.opt.disableflags &= ~int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)  # Warp never does, and refuses the flag
+        wp.init()
         self._warp_device = wp.device_from_torch(device)
         self._steps = 0
         kinds = {mujoco.mjtSensor(kind).name.removeprefix("mjSENS_").lower() for kind in model.sensor_type}
@@ -92,13 +93,11 @@ class WarpPhysics:
         """Return (qpos, qvel, sensordata), copies."""
         return self._worlds["qpos"].clone(), self._worlds["qvel"].clone(), self._worlds["sensordata"].clone()
 
-    def put(self, rows: Tensor, worlds: Worlds) -> None:
-        """Overwrite the worlds `rows` (M,)."""
+    def put(self, mask: Tensor, worlds: Worlds) -> None:
+        """Overwrite the worlds in `mask` (N,)."""
         given = worlds.parts()
-        widths = [values.shape[1] for values in self._worlds.values()]
-        packed = torch.cat([given[name].float() for name in self._worlds], dim=1).to(self.device)  # one transfer, not four
-        for values, part in zip(self._worlds.values(), packed.split(widths, dim=1), strict=True):
-            values.index_copy_(0, rows, part)
+        for name, values in self._worlds.items():
+            torch.where(mask[:, None], given[name].float(), values, out=values)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return copies of everything, by the names that `CpuPhysics` uses: either continues from the other's state."""

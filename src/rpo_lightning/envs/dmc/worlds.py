@@ -33,7 +33,7 @@ class State:
 
 @dataclass(frozen=True)
 class Worlds:
-    """The exact state of M worlds: (M, ...) float64 tensors on the CPU.
+    """The exact state of M worlds: (M, ...) float64 tensors.
 
     Attributes:
         qpos: (M, nq). qvel: (M, nv). warmstart: (M, nv) accelerations that the constraint solver begins with.
@@ -45,10 +45,6 @@ class Worlds:
     warmstart: Tensor
     sensordata: Tensor
     target: Tensor
-
-    def rows(self, rows: slice | Tensor) -> Worlds:
-        """Return some of the worlds."""
-        return Worlds(*(part[rows] for part in self.parts().values()))
 
     def parts(self) -> dict[str, Tensor]:
         """Return the tensors by name."""
@@ -66,8 +62,8 @@ class Physics(Protocol):
         """Return (qpos, qvel, sensordata) in float32; no later step changes them."""
         ...
 
-    def put(self, rows: Tensor, worlds: Worlds) -> None:
-        """Overwrite the worlds `rows` (M,) int64, in order; the others are left alone."""
+    def put(self, mask: Tensor, worlds: Worlds) -> None:
+        """Overwrite the worlds in `mask` (N,) bool by theirs of N worlds; the others are left alone."""
         ...
 
     def state_dict(self) -> dict[str, Tensor]:

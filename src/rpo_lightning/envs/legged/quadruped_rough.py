@@ -75,7 +75,8 @@ class QuadrupedRough(Quadruped):
         self._difficulty = low + (high - low) * rows / max(1, int(rows.max()))
         ahead, aside = torch.meshgrid(torch.tensor(_AHEAD), torch.tensor(_ASIDE), indexing="ij")
         self._around = torch.stack([ahead.flatten(), aside.flatten()], 1).to(self.device)
-        self._column = self.simulator.parameters.columns["terrain"].start
+        self._column = torch.tensor([self.simulator.parameters.columns["terrain"].start], device=self.device)
+        self._first_level = torch.arange(self.num_envs, device=self.device) % len(self.kinds) * _LEVELS
         super().prepare()
 
     @property
@@ -115,13 +116,13 @@ class QuadrupedRough(Quadruped):
         """Draw starts as of `VelocityTask`, within 1.5 m of the middle along x and y."""
         return _moved(*super().random_start(), torch.nn.functional.pad(self.uniform(-1.5, 1.5, 2), (0, 1)))
 
-    def placed(self, rows: Tensor, q: Tensor, qd: Tensor) -> tuple[Tensor, Tensor]:
-        """Choose the ground of the episodes in `rows` (M,), and lift starts by as much as it is under the highest foot."""
-        level = (self._difficulty[rows] * (_LEVELS - 1)).round()
-        field = rows % len(self.kinds) * _LEVELS + level.long()
-        self._parameters = self._parameters.index_put((rows, torch.full_like(rows, self._column)), field.float())
+    def placed(self, q: Tensor, qd: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Choose the ground by the difficulty, and lift starts by as much as it is under the highest foot."""
+        level = (self._difficulty * (_LEVELS - 1)).round()
+        field = self._first_level + level.long()
+        parameters = parameters.index_copy(1, self._column, field.float()[:, None])
         lift = self._ground.height(self._points(q, qd)[0], field).amax(1)
-        return _moved(q, qd, lift[:, None] * self.base.up)
+        return *_moved(q, qd, lift[:, None] * self.base.up), parameters
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything the future depends on."""

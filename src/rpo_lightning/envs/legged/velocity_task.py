@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,10 +16,12 @@ from rpo_lightning.envs.base import Reached, below
 from rpo_lightning.envs.base_pose import BasePose
 from rpo_lightning.envs.legged import terms
 from rpo_lightning.envs.legged.feet import leg
+from rpo_lightning.envs.legged.noise import Noise
 from rpo_lightning.envs.points import Points
 from rpo_lightning.envs.starts import StartBank, Starts
 from rpo_lightning.envs.tables import Quantity, action_rows, angle, last_actions, positions, vector, velocities
 from rpo_lightning.sim import Actuator, Joint
+from rpo_lightning.transfers import sent
 
 __all__ = ["VelocityTask"]
 
@@ -131,6 +133,7 @@ class VelocityTask(ArticulatedEnv):
         self._phase = self.start_q.new_zeros(self.num_envs)
         self._read_options()
         self._pushes = StartBank()
+        self._unit_noise = Noise(self.num_envs, len(self._noise), self.device)
 
     def _read_options(self) -> None:
         """Turn options into numbers.
@@ -178,7 +181,7 @@ class VelocityTask(ArticulatedEnv):
         measured = self._measured(q, qd, action)
         if not self.options["noise"]:
             return measured
-        return measured + self._noise * (2.0 * torch.rand(measured.shape, generator=self.generator) - 1.0).to(self.device)
+        return measured + self._noise * self._unit_noise.numbers
 
     def observe_privileged(self, q: Tensor, qd: Tensor, action: Tensor) -> Tensor:
         """Return what the critic sees besides (N, 13 + 3 A + 5 F or 2 more), see the class."""
@@ -266,7 +269,7 @@ class VelocityTask(ArticulatedEnv):
         low, high = self._commands
         command = low + (high - low) * torch.rand(self.num_envs, 3, generator=self.generator)
         still = torch.rand(self.num_envs, 1, generator=self.generator) < self.options["standing"]
-        return command.masked_fill(still, 0.0).to(self.device)
+        return sent(command.masked_fill(still, 0.0), self.device)
 
     def target_quantities(self) -> list[Quantity]:
         """Name what a command is."""
@@ -291,42 +294,52 @@ class VelocityTask(ArticulatedEnv):
 
     def reseed(self, seed: int) -> None:
         """Let all that is drawn from here on be of another seed."""
+        self._unit_noise.clear()
         super().reseed(seed)
-        self._pushes.clear()
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything the future depends on."""
-        pushes = {f"pushes.{key}": value for key, value in self._pushes.state_dict().items()}
-        return {**super().state_dict(), **pushes, "phase": self._phase.clone()}
+        noise = {f"noise.{key}": value for key, value in self._unit_noise.state_dict().items()}
+        return {**super().state_dict(), **noise, "phase": self._phase.clone()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue exactly where `state_dict` was taken, on this device or another."""
-        self._pushes = StartBank()  # of which the state may have none yet
         super().load_state_dict(state)
-        self._pushes.load_state_dict(below("pushes.", state))
+        if noise := below("noise.", state):  # older versions kept none
+            self._unit_noise.load_state_dict(noise)
         self._phase = state["phase"].to(self.device, copy=True)
 
     # ---- inside ---------------------------------------------------------------------------------------------------
 
     def _advance(self, action: Tensor) -> Reached:
         if self.options["push"]:
-            self._push(((self.progress + 1) % self._push_steps == 0).nonzero()[:, 0])
-        self._phase = (self._phase + self.stride * self.dt) % 1.0
+            self._push((self.progress + 1) % self._push_steps == 0)
+        if self.phases:
+            self._phase = (self._phase + self.stride * self.dt) % 1.0
+        self._unit_noise.renew(self.generator)
         return super()._advance(action)
 
-    def _begin(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        self._phase = self._phase.index_fill(0, rows, 0.0)
-        return super()._begin(rows)
+    def _as_begun(self, starts: Starts) -> dict[str, Tensor]:
+        clock = {"_phase": torch.zeros_like(self._phase)} if self.phases else {}
+        return {**super()._as_begun(starts), **clock}
 
-    def _push(self, rows: Tensor) -> None:
-        """Change the base's velocity in `rows` (M,), in any horizontal direction."""
-        if len(rows):
-            change = self._pushes.take(len(rows), self._draw_pushes)["velocity"].to(self.device)
-            self.qd = self.qd.index_add(0, rows, torch.nn.functional.pad(change, (3, self.model.nd - 6)))
+    def _draw(self) -> Starts:
+        self._unit_noise.renew(self.generator)
+        return super()._draw()
+
+    def _stores(self) -> dict[str, tuple[StartBank, Callable[[], Starts]]]:
+        pushes = {"pushes": (self._pushes, self._draw_pushes)} if self.options["push"] else {}
+        return {**super()._stores(), **pushes}
+
+    def _push(self, mask: Tensor) -> None:
+        """Change the base's velocity where `mask` (N,), in any horizontal direction."""
+        if not self._looks or mask.any():
+            change = self._pushes.take(mask)["change"]
+            self.qd = self.qd + torch.where(mask[:, None], change, 0.0)
 
     def _draw_pushes(self) -> Starts:
-        velocity = self.base.horizontal(self.uniform(-1.0, 1.0, 3))
-        return {"velocity": self.options["push"] * velocity}
+        velocity = self.options["push"] * self.base.horizontal(self.uniform(-1.0, 1.0, 3))
+        return {"change": torch.nn.functional.pad(velocity, (3, self.model.nd - 6))}
 
     def _measured(self, q: Tensor, qd: Tensor, action: Tensor) -> Tensor:
         """Return what a robot measures (N, 9 + 3 A), without noise, and its clock."""
