@@ -46,6 +46,8 @@ def test_common_options_are_checked_in_every_algorithm(name: str, option: str, v
         ("rpo", "bootstrap_state", "nxt", "one of next, current, not 'nxt'"),
         ("rpo", "clip_low", 2, r"within \[0, 1\], not 2"),
         ("rpo", "kl_coef", -0.1, "at least 0"),
+        ("rpo", "kl_coef", math.inf, "a number, not inf"),
+        ("rpo", "clip_high", math.nan, "a number, not nan"),
         ("rpo", "soft_value", 1, "true or false, not 1"),
         ("shac", "td_lambda", -1.0, r"within \[0, 1\]"),
         ("shac", "critic_epochs", 0, "at least 1"),
@@ -63,6 +65,10 @@ def test_common_options_are_checked_in_every_algorithm(name: str, option: str, v
 def test_an_algorithm_s_own_options_are_checked(name: str, option: str, value: Any, message: str) -> None:
     with pytest.raises(ValueError, match=f"{option} must be {message}"):
         make_algorithm(name, **{option: value})
+
+
+def test_rpo_without_an_upper_clip_is_told_by_infinity() -> None:
+    assert make_algorithm("rpo", clip_high=math.inf).clip_high == math.inf
 
 
 def test_an_exponential_schedule_needs_an_end_above_zero() -> None:

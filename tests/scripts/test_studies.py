@@ -4,6 +4,7 @@ import contextlib
 import io
 import math
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 import yaml
@@ -25,6 +26,7 @@ from study.studies import (
 from study.variants import DMC_TASKS
 
 from rpo_lightning import discovery
+from rpo_lightning.algorithms.options import check_options
 from rpo_lightning.callbacks.evidence import COLUMNS
 from rpo_lightning.cli import main
 
@@ -55,6 +57,7 @@ def test_command_of_every_variant_means_what_it_says(name, task):
     assert config["trainer"]["default_root_dir"] == f"runs/{task}/{name}/seed_3"
     name = config["model"]["class_path"].rsplit(".", 1)[-1].removesuffix("Ablation")
     assert name.lower() == variant.algorithm
+    check_options(resolve_name(config["model"]["class_path"]), config["model"]["init_args"])
     assert config["model"]["init_args"]["total_env_steps"] == full * variant.budget_scale
     callbacks = {
         entry["class_path"].rsplit(".", 1)[-1]: entry.get("init_args", {}) for entry in config["trainer"]["callbacks"]

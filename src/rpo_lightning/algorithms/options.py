@@ -15,12 +15,13 @@ __all__ = ["Range", "above", "at_least", "check_options", "within"]
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from `low` to `high`, both included unless open."""
+    """Numbers from `low` to `high`, both included unless open; infinite ones only if told."""
 
     low: float = -math.inf
     high: float = math.inf
     low_open: bool = False
     high_open: bool = False
+    infinite: bool = False
 
     def __contains__(self, value: float) -> bool:
         above_low = value > self.low if self.low_open else value >= self.low
@@ -33,9 +34,9 @@ class Range:
         return f"within {'(' if self.low_open else '['}{self.low:g}, {self.high:g}{')' if self.high_open else ']'}"
 
 
-def at_least(low: float) -> Range:
-    """Return the numbers from `low` on."""
-    return Range(low)
+def at_least(low: float, infinite: bool = False) -> Range:
+    """Return the numbers from `low` on; with `infinite` infinity too, where that switches a bound off."""
+    return Range(low, infinite=infinite)
 
 
 def above(low: float) -> Range:
@@ -51,7 +52,7 @@ def within(low: float, high: float, low_open: bool = False, high_open: bool = Fa
 def check_options(cls: type, given: Mapping[str, Any]) -> None:
     """Check the values of a class's constructor by their annotations and by `ranges` of the class and its bases.
 
-    Literals name their choices, numbers must be finite, None stands only where the annotation has it.
+    Literals name their choices, numbers must be finite unless their range says otherwise, None stands only where the annotation has it.
 
     Raises:
         ValueError: for a value that cannot be used, naming class, option and what is possible.
@@ -99,6 +100,7 @@ def _fault(value: Any, kind: Any, allowed: Range | None) -> str | None:
 
 def _number_fault(value: Any, kind: type, allowed: Range | None) -> str | None:
     kinds = numbers.Integral if kind is int else numbers.Real  # NumPy's scalars are numbers too
-    if not isinstance(value, kinds) or isinstance(value, bool) or not math.isfinite(value):
+    finite_only = allowed is None or not allowed.infinite
+    if not isinstance(value, kinds) or isinstance(value, bool) or math.isnan(value) or (finite_only and math.isinf(value)):
         return "a whole number" if kind is int else "a number"
     return None if allowed is None or float(value) in allowed else str(allowed)

@@ -44,7 +44,7 @@ class RPO(FirstOrder):
         soft_value: whether the bonus is part of the return and of the critic's targets.
         discounted_regularizers: whether entropy and KL terms are weighted by gamma^t as the surrogate is.
         clip_low: samples with a ratio below 1 - clip_low are left out.
-        clip_high: samples with a ratio above 1 + clip_high are left out.
+        clip_high: samples with a ratio above 1 + clip_high are left out; infinity leaves none out.
         regenerate_actions: False: the rollout's noise stays, and only the ratio accounts for the new policy.
         options: those of FirstOrder and RLModule.
     """
@@ -56,7 +56,7 @@ class RPO(FirstOrder):
         "entropy_coef": at_least(0.0),
         "target_entropy_per_dim": above(0.0),
         "clip_low": within(0.0, 1.0),
-        "clip_high": at_least(0.0),
+        "clip_high": at_least(0.0, infinite=True),
     }
     moved_by_training: ClassVar[dict[str, str]] = {"kl_coef": "kl_coef"}
     kl_coef: Tensor
