@@ -17,6 +17,7 @@ from rpo_lightning.callbacks.evaluation import evaluate
 from rpo_lightning.checkpoints import CheckpointFiles
 from rpo_lightning.envs import names
 from rpo_lightning.envs.dmc import control_task, physics
+from rpo_lightning.envs.dmc.worlds import Worlds
 from rpo_lightning.fabric import FabricDriver
 from rpo_lightning.files import on_cpu
 from rpo_lightning.seeding import normal, permutation
@@ -105,8 +106,8 @@ class PlacedPhysics(physics.CpuPhysics):
     def view(self) -> Any:
         return tuple(part.to(DEVICE) for part in super().view())
 
-    def put(self, rows: torch.Tensor, worlds: Any) -> None:
-        super().put(rows.cpu(), worlds)
+    def put(self, mask: torch.Tensor, worlds: Any) -> None:
+        super().put(mask.cpu(), Worlds(**{name: part.cpu() for name, part in worlds.parts().items()}))
 
 
 OPTIONS = {
