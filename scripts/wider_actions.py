@@ -1,6 +1,7 @@
-"""Make of a policy one for a task whose actions reach further, to begin training with: the controls stay nearly the same.
+r"""Make of a policy one for a task whose actions reach further, to begin training with: the controls stay nearly the same.
 
-python scripts/wider_actions.py results/quadruped/rpo-one_observation/seed_0/policy.pt --task quadruped_rough --output flat.pt
+python scripts/wider_actions.py results/quadruped/rpo-one_observation/seed_0/policy.pt \
+    --task quadruped_rough --output flat.pt
 
 An action that is to be a share s of what tanh(u) was needs u' = atanh(s tanh(u)), and a spread by which the control is
 spread as before. The actor's last layer is fitted to these by least squares over what the policy meets on its own task, and

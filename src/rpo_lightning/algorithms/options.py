@@ -52,7 +52,8 @@ def within(low: float, high: float, low_open: bool = False, high_open: bool = Fa
 def check_options(cls: type, given: Mapping[str, Any]) -> None:
     """Check the values of a class's constructor by their annotations and by `ranges` of the class and its bases.
 
-    Literals name their choices, numbers must be finite unless their range says otherwise, None stands only where the annotation has it.
+    Literals name their choices, numbers must be finite unless their range says otherwise, None stands only where the
+    annotation has it.
 
     Raises:
         ValueError: for a value that cannot be used, naming class, option and what is possible.
