@@ -17,12 +17,19 @@ from typing import Any
 import torch
 from measured_policies import measure_policies
 
+from rpo_lightning.envs.legged.velocity_task import VelocityTask
 from rpo_lightning.trained_policy import Policy
 
 
 @torch.no_grad()
 def measure(policy: Policy, env: Any) -> dict[str, float]:
-    """Return the figures of one episode in each environment, which must not reset by itself."""
+    """Return the figures of one episode in each environment, which must not reset by itself.
+
+    Raises:
+        SystemExit: for a task that hears no commands.
+    """
+    if not isinstance(env, VelocityTask):
+        raise SystemExit(f"{env.name} walks by no commands; evaluate_tracking.py measures arm_reach and quadrotor.")
     names = [row.name for row in env.privileged_table()]
     own, sole = names.index("velocity x"), names.index(f"{env.feet[0]} height")
     moving, feet = names.index(f"{env.feet[0]} velocity x"), len(env.feet)

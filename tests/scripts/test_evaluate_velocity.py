@@ -28,3 +28,8 @@ def test_what_has_fallen_counts_no_more():
     assert figures["action_change"] > 0.0
     short = make("quadruped", 8, threads=1, auto_reset=False, episode_length=60, noise=0.0, push=0.0, stochastic_init=False)
     assert evaluate_velocity.measure(folding, short)["velocity_error"] == pytest.approx(figures["velocity_error"], abs=1e-4)
+
+
+def test_a_task_without_commands_is_refused():
+    with pytest.raises(SystemExit, match="cartpole walks by no commands"):
+        evaluate_velocity.measure(SimpleNamespace(), make("cartpole", 2, threads=1))

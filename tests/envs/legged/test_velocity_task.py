@@ -149,6 +149,17 @@ def test_a_clock_is_seen_and_feet_are_paid_to_follow_it():
     assert env.reset()[0, 45:].tolist() == [0.0, 1.0]
 
 
+def test_a_state_that_is_set_has_the_clock_of_its_progress():
+    env = Trotter(2, threads=1, stochastic_init=False, **QUIET)
+    for _ in range(7):
+        seen = env.step(torch.zeros(2, 12)).obs
+    q, qd, progress = env.get_state()
+    for _ in range(3):
+        env.step(torch.zeros(2, 12))
+    torch.testing.assert_close(env.set_state(q, qd, progress)[:, 45:], seen[:, 45:], rtol=0.0, atol=1e-5)
+    assert env.set_state(q, qd)[:, 45].abs().max() < 1e-6
+
+
 def test_joints_near_their_limits_and_power_are_paid_for():
     env = Trotter(2, threads=1, stochastic_init=False, **QUIET)
     q, qd = env.q.clone(), env.qd.clone()

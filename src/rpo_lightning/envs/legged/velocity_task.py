@@ -297,6 +297,13 @@ class VelocityTask(ArticulatedEnv):
         self._unit_noise.clear()
         super().reseed(seed)
 
+    def set_state(self, q: Tensor, qd: Tensor, progress: Tensor | None = None, target: Tensor | None = None) -> Tensor:
+        """Continue from (q, qd), see `ArticulatedEnv.set_state`; a gait is where `progress` steps bring it."""
+        if self.phases:
+            steps = torch.zeros_like(self._phase) if progress is None else progress
+            self._phase = self.stride * self.dt * steps % 1.0
+        return super().set_state(q, qd, progress, target)
+
     def state_dict(self) -> dict[str, Any]:
         """Return everything the future depends on."""
         noise = {f"noise.{key}": value for key, value in self._unit_noise.state_dict().items()}
