@@ -23,7 +23,7 @@ data:
     init_args:{options}
   num_envs: {envs}
   horizon: 32
-  iterations_per_epoch: 50
+  iterations_per_epoch: {iterations}
   random_progress: true
 trainer:
   check_val_every_n_epoch: 4
@@ -33,7 +33,8 @@ trainer:
         episodes: 64
 """
 
-_RANDOMIZED = """
+_WALKING = """
+      history: 3
       randomize:  # drawn anew in every episode; what your robot may differ by
         "mass:{base}": {{scale: [0.8, 1.3]}}
         "friction": {{scale: [0.6, 1.2]}}"""
@@ -85,13 +86,14 @@ def test_it_stands_with_actions_of_zero(env):
 def config(found: Survey, name: str, cls: str) -> str:
     """Return the configuration of a training."""
     walks = found.kind == "velocity"
-    options = _RANDOMIZED.format(base=found.model.links[0].name) if walks else " {}"
+    options = _WALKING.format(base=found.model.links[0].name) if walks else " {}"
     return _CONFIG.format(
         name=name,
         cls=cls,
         steps="1_000_000" if walks else "500_000",
         entropy=0.1 if walks else 0.02,
-        envs=128 if walks else 64,
+        envs=32 if walks else 64,
+        iterations=200 if walks else 50,
         options=options,
     )
 
