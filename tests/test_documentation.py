@@ -29,7 +29,7 @@ MINE = ("walker.", "push.", "gentle.", "reach.", "my_robot.")
 """The tasks and the algorithm that pages show, each in a folder of its own; here all are in one."""
 FEW = ["--num_envs=8", "--horizon=4"]
 STILL = ["--seconds=0.1", "--size=[32,32]"]
-BRIEF = ["--data.num_envs=16", '--data.env={"name": "my_robot.MyRobot", "init_args": {"episode_length": 20}}']
+BRIEF = ["--data.num_envs=16", '--data.env={"name": "my_robot.MyRobot", "init_args": {"history": 3, "episode_length": 20}}']
 SHORT = ["--model.init_args.total_env_steps=512", "--model.init_args.critic_epochs=1", "--data.num_envs=16"]
 
 

@@ -149,7 +149,7 @@ def test_pretrained_policies_act_in_their_tasks(name):
     policy = load_policy(name)
     told = policy.metadata
     found = rpo_lightning.envs.env_class(told["env"]["name"])
-    assert (found.name, found.obs_dim, found.action_dim) == (name, policy.obs_dim, policy.action_dim)
+    assert (found.name, found.obs_dim * policy.history, found.action_dim) == (name, policy.obs_dim, policy.action_dim)
     assert len(told["observations"]) == policy.obs_dim
     assert len(told["actions"]) == policy.action_dim == len(told["control"]["scale"])
     assert told["dt"] == pytest.approx(found.dt)
