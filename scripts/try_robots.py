@@ -149,7 +149,13 @@ def page(content: dict[str, Any]) -> str:
             f"{found['compile_s']:.0f}", f"{found['steps_per_s']:,}", stands,
         ]  # fmt: skip
         rows.append(f"| {' | '.join(cells)} |")
-    intro = HEAD.format(code=content["commit"][:8], machine=content["machine"])
+    commits: dict[str, list[str]] = {}
+    for name, found in content["robots"].items():
+        commits.setdefault(found["commit"][:8], []).append(f"`{name}`")
+    # the one of most robots needs no list of them
+    first, *others = sorted(commits, key=lambda commit: -len(commits[commit]))
+    code = first + "".join(f", {', '.join(commits[commit])} with {commit}" for commit in others)
+    intro = HEAD.format(code=code, machine=content["machine"])
     return intro + "\n".join(rows) + "\n" + GO1 + "\n## Where they come from\n\n" + "\n".join(sources) + "\n"
 
 
@@ -165,9 +171,9 @@ def main() -> None:
         return
     content = json.loads(args.output.read_text()) if args.output.is_file() else {"robots": {}}
     if not args.page:
-        content |= {"machine": machine(torch.device("cpu")), "commit": code_version()}
+        content |= {"machine": machine(torch.device("cpu"))}
         for name in args.robots:
-            content["robots"][name] = tried(name)
+            content["robots"][name] = tried(name) | {"commit": code_version()}
             print(name, content["robots"][name], flush=True)
             args.output.parent.mkdir(parents=True, exist_ok=True)
             args.output.write_text(json.dumps(content, indent=1) + "\n")
