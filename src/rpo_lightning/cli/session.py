@@ -42,7 +42,7 @@ from rpo_lightning.cli.settings import TRAINER_DEFAULTS, adjusted, divide_cores,
 from rpo_lightning.event_file import EventFile
 from rpo_lightning.interrupts import Interrupted, signals
 from rpo_lightning.loggers import in_run_folder
-from rpo_lightning.rollout import RolloutDataModule, with_options
+from rpo_lightning.rollout import RolloutDataModule, env_and_options, with_options
 
 __all__ = ["RPOCLI", "main"]
 
@@ -147,8 +147,7 @@ class RPOCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Check the Trainer's options and settle what the process computes with, before anything is built."""
         data = self.config["data"]
-        env = data["env"]
-        task = env if isinstance(env, str) else env.get("name", env.get("class_path"))
+        task, _ = env_and_options(data["env"])
         self.adjusted = adjusted(self.config["trainer"], str(task), data["num_envs"])
         # they are built once the run folder is known
         self.configured_loggers, self.config["trainer"]["logger"] = self.config["trainer"]["logger"], None

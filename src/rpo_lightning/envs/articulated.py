@@ -100,8 +100,8 @@ class ArticulatedEnv(BaseEnv):
         own = type(self)
         self._aims_anew = bool(self.target_dim) and own.target_done is not ArticulatedEnv.target_done
         # whether what is seen of a start is known when it is drawn
-        everything_drawn = len(self._drawn) == self.simulator.parameters.size
-        self._foreseen = everything_drawn and own.placed is ArticulatedEnv.placed
+        self._all_drawn = len(self._drawn) == self.simulator.parameters.size
+        self._foreseen = self._all_drawn and own.placed is ArticulatedEnv.placed
         self._never = torch.zeros_like(self.invalid)
         self._judged_on: tuple[Tensor, ...] = ()  # what the reward was computed from
         self._calls: list[Tensor] = []  # q after each part of the step
@@ -417,8 +417,8 @@ class ArticulatedEnv(BaseEnv):
         """Return with what an episode of each environment would begin, by the attributes that hold it, (N, ...) each."""
         q, qd, parameters = starts["q"], starts["qd"], self._parameters
         if len(self._drawn):
-            every = len(self._drawn) == parameters.shape[1]
-            parameters = starts["values"] if every else parameters.index_copy(1, self._drawn, starts["values"])
+            values = starts["values"]
+            parameters = values if self._all_drawn else parameters.index_copy(1, self._drawn, values)
         q, qd, parameters = self.placed(q, qd, parameters)
         begun = {"q": q, "qd": qd}
         if self.target_dim:

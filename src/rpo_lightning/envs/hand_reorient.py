@@ -177,6 +177,8 @@ class HandReorient(ArticulatedEnv):
         super()._restart(mask)
         if self._cut_together and torch.is_grad_enabled():
             begun = mask.any()
+            if self._looks and not begun:
+                return
             for name in ("q", "qd", "_slots", "_obs"):
                 value = getattr(self, name)
                 setattr(self, name, torch.where(begun, value.detach(), value))

@@ -3,7 +3,7 @@
 from rpo_lightning.envs.protocol import Env
 from rpo_lightning.rollout.batch import RolloutBatch
 from rpo_lightning.rollout.collector import Agent, Collector, Window
-from rpo_lightning.rollout.datamodule import RolloutDataModule, RolloutLoader, with_options
+from rpo_lightning.rollout.datamodule import RolloutDataModule, RolloutLoader, env_and_options, with_options
 from rpo_lightning.rollout.replay import ReplayBuffer, Transitions
 
 __all__ = [
@@ -16,5 +16,6 @@ __all__ = [
     "RolloutLoader",
     "Transitions",
     "Window",
+    "env_and_options",
     "with_options",
 ]

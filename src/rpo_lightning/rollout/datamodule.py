@@ -18,7 +18,7 @@ from rpo_lightning.rollout.batch import RolloutBatch
 from rpo_lightning.rollout.collector import Agent, Collector
 from rpo_lightning.seeding import run_seeds
 
-__all__ = ["RolloutDataModule", "RolloutLoader", "with_options"]
+__all__ = ["RolloutDataModule", "RolloutLoader", "env_and_options", "with_options"]
 
 
 class RolloutLoader:
@@ -88,13 +88,13 @@ class RolloutDataModule(LightningDataModule):
     @property
     def obs_dim(self) -> int:
         """Observation dimension D, known without building the simulator."""
-        found, (_, options) = self._env_class(), _env_and_options(self.env)
+        found, (_, options) = self._env_class(), env_and_options(self.env)
         return found.observation_width(options) if hasattr(found, "observation_width") else found.obs_dim
 
     @property
     def privileged_dim(self) -> int:
         """Dimension P of what only critics see, 0 where there is nothing of the kind."""
-        found, (_, options) = self._env_class(), _env_and_options(self.env)
+        found, (_, options) = self._env_class(), env_and_options(self.env)
         return found.privileged_width(options) if hasattr(found, "privileged_width") else getattr(found, "privileged_dim", 0)
 
     @property
@@ -113,7 +113,7 @@ class RolloutDataModule(LightningDataModule):
         device = self._device()
         from rpo_lightning import make
 
-        env, options = _env_and_options(self.env)
+        env, options = env_and_options(self.env)
         return make(env, num_envs=num_envs, device=device, seed=seed, **{**options, **overrides})
 
     def attach(self, module: Any) -> RolloutDataModule:
@@ -224,7 +224,7 @@ class RolloutDataModule(LightningDataModule):
         return {
             "horizon": self.horizon,
             "iterations_per_epoch": self.iterations_per_epoch,
-            "env.init_args": {key: str(value) for key, value in _env_and_options(self.env)[1].items()},
+            "env.init_args": {key: str(value) for key, value in env_and_options(self.env)[1].items()},
         }
 
     def _device(self) -> torch.device:
@@ -234,11 +234,16 @@ class RolloutDataModule(LightningDataModule):
     def _env_class(self) -> Any:
         from rpo_lightning.envs import env_class
 
-        env, _ = _env_and_options(self.env)
+        env, _ = env_and_options(self.env)
         return env_class(env) if isinstance(env, str) else env
 
 
-def _env_and_options(env: str | dict[str, Any] | Callable[..., Any]) -> tuple[Any, dict[str, Any]]:
+def env_and_options(env: str | dict[str, Any] | Callable[..., Any]) -> tuple[Any, dict[str, Any]]:
+    """Return the task that `data.env` says, a name, a class path or what makes one, and its options.
+
+    Raises:
+        ValueError: for a mapping that names no task, or has other keys.
+    """
     if not isinstance(env, dict):
         return env, {}
     name = env.get("name", env.get("class_path"))
@@ -251,14 +256,14 @@ def _env_and_options(env: str | dict[str, Any] | Callable[..., Any]) -> tuple[An
 
 def _named(env: str | dict[str, Any] | Callable[..., Any]) -> dict[str, Any]:
     """Return what `data.env` says as text and plain options: a task's name or class path, and `init_args`."""
-    name, options = _env_and_options(env)
+    name, options = env_and_options(env)
     name = name if isinstance(name, str) else f"{name.__module__}.{name.__qualname__}"
     return {"name": name, "init_args": {key: plain(value) for key, value in options.items()}}
 
 
 def with_options(env: str | dict[str, Any] | Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
     """Return what `data.env` says with further options of the task."""
-    name, given = _env_and_options(env)
+    name, given = env_and_options(env)
     return {"name": name, "init_args": {**given, **options}}
 
 
