@@ -30,17 +30,19 @@ def observe(
 def run(policy: str, robot: str, cone: str = "pyramidal") -> str:
     """Return what became of 16 episodes of 20 s, each of one command: 0.4 to 0.8 m/s, turning by up to 0.3 rad/s."""
     session, rng = onnxruntime.InferenceSession(policy), np.random.default_rng(0)
-    told = {name: json.loads(session.get_modelmeta().custom_metadata_map[name]) for name in ("dt", "start")}
+    told = {name: json.loads(session.get_modelmeta().custom_metadata_map[name]) for name in ("dt", "start", "history")}
     model, stand = mujoco.MjModel.from_xml_path(robot), np.array(told["start"])[7:]
     model.opt.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     model.opt.cone = getattr(mujoco.mjtCone, f"mjCONE_{cone.upper()}")
     data, measured, falls = mujoco.MjData(model), [], 0
     for _ in range(EPISODES):
         mujoco.mj_resetDataKeyframe(model, data, 0)
-        action, command = np.zeros(12, np.float32), np.array([rng.uniform(0.4, 0.8), 0.0, rng.uniform(-0.3, 0.3)])
+        action, seen = np.zeros(12, np.float32), np.zeros(0, np.float32)
+        command = np.array([rng.uniform(0.4, 0.8), 0.0, rng.uniform(-0.3, 0.3)])
         for step in range(round(SECONDS / told["dt"])):
             obs = observe(data.qpos, data.qvel, stand, command, action, step * told["dt"])
-            action, control = (out[0] for out in session.run(["action", "control"], {"obs": obs[None]}))
+            seen = np.tile(obs, told["history"]) if step == 0 else np.concatenate([obs, seen])[: len(seen)]
+            action, control = (out[0] for out in session.run(["action", "control"], {"obs": seen[None]}))
             data.ctrl[:] = control
             mujoco.mj_step(model, data, round(told["dt"] / model.opt.timestep))
             velocity = inward(data.qpos[3:7], data.qvel[:3])[:2]
