@@ -3,9 +3,10 @@
     python scripts/gradient_signal.py ant                                    # the policy of the package
     python scripts/gradient_signal.py my_robot.MyRobot --ckpt_path runs/mine/checkpoints/last.ckpt   # and its critics
 
-From states that the policy visits it acts on K times, each time with other noise but the same first sample u. The gradient of the
-discounted return of h steps by u differs between these continuations: only their mean is a slope of the policy's return, the rest is
-noise that a window averages over. The share of signal is |E g|^2 / E|g|^2, both summed over states.
+From states that the policy visits it acts on K times, each time with other noise but the same first sample u. The
+gradient of the discounted return of h steps by u differs between these continuations: only their mean is a slope of the
+policy's return, the rest is noise that a window averages over. The share of signal is |E g|^2 / E|g|^2, both summed over
+states.
 """
 
 from __future__ import annotations
@@ -38,13 +39,11 @@ class Rollout(NamedTuple):
 
 
 def signal_share(grads: Tensor) -> float:
-    """Return |E g|^2 / E|g|^2 of gradients (S, K, A), without the bias that a mean of K has; both are summed over states."""
+    """Return |E g|^2 / E|g|^2 of gradients (S, K, A), without the bias of a mean of K; NaN where all are 0."""
     count = grads.shape[1]
     power = grads.square().sum(-1).mean(1)
     of_mean = grads.mean(1).square().sum(-1)
-    return (
-        ((count * of_mean - power) / (count - 1)).sum() / power.sum()
-    ).item()  # NaN where the return does not depend on u
+    return (((count * of_mean - power) / (count - 1)).sum() / power.sum()).item()
 
 
 def shortened(grads: Tensor) -> Tensor:
@@ -130,9 +129,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("task", help="a task, or a class path")
-    parser.add_argument(
-        "--ckpt_path", help="a policy.pt, a checkpoint (with critics), or a policy of the package (default: the task's)"
-    )
+    parser.add_argument("--ckpt_path", help="policy.pt, checkpoint (with critics), or a name (default: the task's)")
     parser.add_argument("--horizons", default="1,4,8,16,32", help="steps, separated by commas")
     parser.add_argument("--states", type=int, default=48)
     parser.add_argument("--continuations", type=int, default=16)
