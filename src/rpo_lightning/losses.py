@@ -1,5 +1,7 @@
 """Loss terms of the actor: pure functions of tensors with leading dimensions (H, N)."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -12,6 +14,7 @@ __all__ = [
     "importance_ratio",
     "inside_clip",
     "regenerate",
+    "shortened",
     "weighted_mean",
 ]
 
@@ -70,6 +73,20 @@ def entropy_bonus(entropy: Tensor, target: float, offset: bool = True) -> Tensor
         offset: False: b = h / target.
     """
     return (entropy + target) / (2.0 * target) if offset else entropy / target
+
+
+def shortened(grads: Tensor, limit: float) -> tuple[Tensor, Tensor]:
+    """Shorten gradients (..., A) longer than `limit` times the median length of those that are not 0.
+
+    Returns:
+        The gradients, and the share () that was shortened.
+    """
+    if math.isinf(limit):
+        return grads, grads.new_zeros(())
+    length = grads.norm(dim=-1, keepdim=True)
+    longest = limit * length.masked_fill(length == 0.0, torch.nan).nanmedian()
+    longest = torch.where(longest.isnan(), torch.inf, longest)
+    return grads * (longest / length.clamp(min=1e-30)).clamp(max=1.0), (length > longest).to(grads.dtype).mean()
 
 
 def weighted_mean(values: Tensor, weight: Tensor | None) -> Tensor:

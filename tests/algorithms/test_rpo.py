@@ -13,7 +13,7 @@ from torch import Tensor
 from rpo_lightning.algorithms import RPO
 from rpo_lightning.losses import gaussian_kl
 from rpo_lightning.returns import segment_discounts
-from rpo_lightning.rollout import Collector, RolloutBatch
+from rpo_lightning.rollout import Collector, RolloutBatch, Window
 from tests.algorithms.captured import H, N, assert_gradients_equal, captured, direct_gradient, restless
 from tests.algorithms.drivers import (
     Record,
@@ -122,6 +122,44 @@ def test_samples_are_regenerated_or_keep_the_noise_of_the_rollout(regenerate: bo
     # in the first epoch there is no difference
     other = captured(RPO, actor_epochs=1, kl_coef=0.0, entropy_coef=0.0, regenerate_actions=not regenerate)
     assert_gradients_equal(actor_gradients(other, Collector(restless(), H, seed=1).collect(other))[0], first)
+
+
+@pytest.mark.parametrize("lam", [1.0, 0.8])
+def test_action_gradients_are_those_of_every_step_s_own_lambda_return(lam: float) -> None:
+    module = captured(RPO, entropy_coef=0.3, gradient_lambda=lam)
+    batch = Collector(restless(), H, seed=1).collect(module)
+    assert batch.done.any()
+    found, cut = module.action_gradients(batch)
+    assert cut == 0.0
+    for step in range(H):
+
+        def objective(window: Window, step: int = step) -> Tensor:
+            value = torch.where(window.alive, module.critics.mean(module.end_state(window)), 0.0)
+            after = value[-1]
+            for t in range(H - 1, step - 1, -1):
+                own = value[t]
+                goes_on = torch.where(window.done[t], own, (1.0 - lam) * own + lam * after) if t < H - 1 else own
+                after = window.reward[t] + module.discount * goes_on
+            return after.sum()
+
+        alone = captured(RPO, entropy_coef=0.3)
+        alone.window_objective = objective
+        own = Collector(restless(), H, seed=1).collect(alone).action_grad[step]
+        weight = segment_discounts(batch.done, module.discount)[step][:, None]
+        torch.testing.assert_close(found[step], weight * own)
+
+
+def test_long_action_gradients_are_shortened_and_counted() -> None:
+    module = captured(RPO, gradient_limit=3.0)
+    batch = Collector(restless(), H, seed=1).collect(module)
+    whole = torch.ones_like(batch.action_grad)
+    whole[0], whole[1, 0] = 0.0, 40.0
+    found, cut = module.action_gradients(dataclasses.replace(batch, action_grad=whole))
+    assert found[1, 0].tolist() == [3.0]
+    assert torch.equal(found.sum(), (H - 1) * N + 2.0 + torch.zeros(()))
+    assert float(cut) == pytest.approx(1 / (H * N))
+    zeros = torch.zeros_like(whole)
+    assert torch.equal(module.action_gradients(dataclasses.replace(batch, action_grad=zeros))[0], zeros)
 
 
 def test_critic_regresses_on_soft_lambda_returns_in_consecutive_minibatches() -> None:

@@ -39,9 +39,9 @@ def at_least(low: float, infinite: bool = False) -> Range:
     return Range(low, infinite=infinite)
 
 
-def above(low: float) -> Range:
-    """Return the numbers beyond `low`."""
-    return Range(low, low_open=True)
+def above(low: float, infinite: bool = False) -> Range:
+    """Return the numbers beyond `low`; infinity as in `at_least`."""
+    return Range(low, low_open=True, infinite=infinite)
 
 
 def within(low: float, high: float, low_open: bool = False, high_open: bool = False) -> Range:

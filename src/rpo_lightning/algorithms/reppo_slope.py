@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from rpo_lightning.losses import shortened
 from rpo_lightning.returns import segment_discounts
 from rpo_lightning.rollout import RolloutBatch
 
@@ -37,9 +38,7 @@ def slope_error(slope: Tensor, known: Tensor) -> Tensor:
     """
     finite = known.isfinite().all(-1)
     slope, known = slope[finite], known[finite]
-    length = known.norm(dim=-1, keepdim=True)
-    if not (length > 0.0).any():
+    if not (known != 0.0).any():
         return slope.new_zeros(())
-    limit = GRADIENT_LIMIT * length[length > 0.0].median()
-    known = known * (limit / length.clamp(min=1e-12)).clamp(max=1.0)
+    known, _ = shortened(known, GRADIENT_LIMIT)
     return (slope - known).square().mean() / known.square().mean()

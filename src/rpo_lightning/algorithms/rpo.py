@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -17,6 +18,7 @@ from rpo_lightning.losses import (
     importance_ratio,
     inside_clip,
     regenerate,
+    shortened,
     weighted_mean,
 )
 from rpo_lightning.nn import SquashedGaussian
@@ -46,6 +48,9 @@ class RPO(FirstOrder):
         clip_low: samples with a ratio below 1 - clip_low are left out.
         clip_high: samples with a ratio above 1 + clip_high are left out; infinity leaves none out.
         regenerate_actions: False: the rollout's noise stays, and only the ratio accounts for the new policy.
+        gradient_lambda: not in the paper: below 1 an action-gradient is that of the step's lambda-return, so that the critics'
+            slope joins at every step, with weight 1 - gradient_lambda, and what is far away counts less.
+        gradient_limit: not in the paper: action-gradients longer than so many medians of their window are shortened to that.
         options: those of FirstOrder and RLModule.
     """
 
@@ -57,6 +62,8 @@ class RPO(FirstOrder):
         "target_entropy_per_dim": above(0.0),
         "clip_low": within(0.0, 1.0),
         "clip_high": at_least(0.0, infinite=True),
+        "gradient_lambda": within(0.0, 1.0, low_open=True),
+        "gradient_limit": above(0.0, infinite=True),
     }
     moved_by_training: ClassVar[dict[str, str]] = {"kl_coef": "kl_coef"}
     kl_coef: Tensor
@@ -77,6 +84,8 @@ class RPO(FirstOrder):
         clip_low: float = 0.8,
         clip_high: float = 1.0,
         regenerate_actions: bool = True,
+        gradient_lambda: float = 1.0,
+        gradient_limit: float = math.inf,
         lr_schedule: LRSchedule = "exponential",
         target_reduction: Literal["mean", "min"] = "mean",
         **options: Any,
@@ -99,6 +108,8 @@ class RPO(FirstOrder):
         self.clip_low = clip_low
         self.clip_high = clip_high
         self.regenerate_actions = regenerate_actions
+        self.gradient_lambda = gradient_lambda
+        self.gradient_limit = gradient_limit
         self.register_buffer("kl_coef", torch.tensor(kl_coef))
 
     # Rollout: the collector samples u from the policy, takes the value of the states reached, and caches the
@@ -111,11 +122,22 @@ class RPO(FirstOrder):
         critics' value of the state at its end, weighted likewise, where that state has a future. Environments do not touch
         each other, so that the gradient of their sum with respect to a sample is that of its own environment's return: it
         is not divided by their number. The mean over time and environments is taken once, in the surrogate.
+
+        With `gradient_lambda` l the sum has (l gamma)^k r_k, and a share 1 - l of the value at every step: the lambda-return
+        of the segment's first step. Of this sum the gradient by the sample of step k is (l gamma)^k times that of its own
+        lambda-return, all of which one backward pass hence knows.
         """
-        weight = segment_discounts(window.done, self.discount)
-        ends = (segment_ends(window.done) & window.alive).nonzero(as_tuple=True)
-        future = weight[ends] * self.discount * self.critics.mean(self.end_state(window)[ends])
+        weight = segment_discounts(window.done, self.discount * self.gradient_lambda)
+        share = segment_ends(window.done).to(weight.dtype).clamp(min=1.0 - self.gradient_lambda)
+        joins = ((share > 0.0) & window.alive).nonzero(as_tuple=True)
+        future = (weight * share)[joins] * self.discount * self.critics.mean(self.end_state(window)[joins])
         return (weight * window.reward).sum() + future.sum()
+
+    def action_gradients(self, batch: RolloutBatch) -> tuple[Tensor, Tensor]:
+        """Return the cached gradients (H, N, A), discounted from a segment's start by gamma alone, and the share () cut."""
+        assert batch.action_grad is not None
+        grad = batch.action_grad / segment_discounts(batch.done, self.gradient_lambda)[..., None]
+        return shortened(grad, self.gradient_limit)
 
     def reward_bonus(self, policy: SquashedGaussian, generator: torch.Generator) -> Tensor:
         """Return the entropy bonus alpha * b (...,) that belongs to the reward.
@@ -144,8 +166,8 @@ class RPO(FirstOrder):
         self, batch: RolloutBatch, optimizer: torch.optim.Optimizer, generator: torch.Generator
     ) -> dict[str, Tensor | float]:
         """Take M full-batch steps on the overall objective: surrogate, KL and entropy (eq. 14)."""
-        assert batch.action_grad is not None
         params = list(self.actor.parameters())
+        grad, cut = self.action_gradients(batch)
         weight = segment_discounts(batch.done, self.discount) if self.discounted_regularizers else None
         x = self.normalizer(batch.obs)
         new = self.over_window(x, batch)
@@ -157,7 +179,7 @@ class RPO(FirstOrder):
             keep = inside_clip(ratio, self.clip_low, self.clip_high)
             # eq. 11: cached dR/du times the regenerated sample (eq. 10), weighted by rho, 0 outside the clip.
             sample = regenerate(new, batch.sample, source=new if self.regenerate_actions else old)
-            surrogate = (keep * ratio * (batch.action_grad * sample).sum(-1)).mean()
+            surrogate = (keep * ratio * (grad * sample).sum(-1)).mean()
             kl = gaussian_kl(old, new)
             entropy = self.sampled_entropy(new, generator)
             loss = -(
@@ -185,6 +207,7 @@ class RPO(FirstOrder):
             "actor/max_ratio": top,
             "actor/grad_norm": norm,
             "actor/entropy": nats,
+            "actor/cut_gradients": mean_over_ranks(cut),
         }
 
     def _bonus(self, entropy: Tensor) -> Tensor:
