@@ -7,6 +7,10 @@ From states that the policy visits it acts on K times, each time with other nois
 gradient of the discounted return of h steps by u differs between these continuations: only their mean is a slope of the
 policy's return, the rest is noise that a window averages over. The share of signal is |E g|^2 / E|g|^2, both summed over
 states.
+
+With critics it says too how many robots a window needs: by the gradients that each robot alone would move the policy by, the
+number whose mean has as much noise as signal (the simple noise scale of arXiv 1812.06162, eq. 2.9, in robots). Several times
+as many robots make a step little better, and steps rarer.
 """
 
 from __future__ import annotations
@@ -20,9 +24,13 @@ from torch.utils._pytree import tree_map
 
 import rpo_lightning
 from rpo_lightning.checkpoints import read_file
+from rpo_lightning.losses import regenerate
 from rpo_lightning.pretrained import find
+from rpo_lightning.rollout import Collector
 from rpo_lightning.seeding import normal
 
+ROBOTS = 64
+"""So many show how far the gradients of single ones lie apart."""
 CUT = 10.0
 """Gradients longer than so many medians are shortened to that, for the second column."""
 
@@ -125,6 +133,23 @@ def measure(
     return rows
 
 
+def noise_scale(grads: Tensor) -> float:
+    """Return E|g - E g|^2 / |E g|^2 of gradients (N, P), without the bias of a mean of N."""
+    count, power, of_mean = len(grads), grads.square().sum(1).mean(), grads.mean(0).square().sum()
+    signal = (count * of_mean - power) / (count - 1)
+    return ((power - signal) / signal).item()
+
+
+def policy_gradients(env: Any, module: Any, horizon: int, seed: int) -> Tensor:
+    """Return by what each of N robots alone would move the policy (N, P), from a window of H steps."""
+    batch = Collector(env, horizon, seed).collect(module)
+    policy = module.over_window(module.normalizer(batch.obs), batch)
+    surrogate = (batch.action_grad * regenerate(policy, batch.sample)).sum(-1).mean(0)
+    params = list(module.actor.parameters())
+    rows = [torch.autograd.grad(robot, params, retain_graph=True) for robot in surrogate]
+    return torch.stack([torch.cat([part.flatten() for part in row]) for row in rows])
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -153,6 +178,12 @@ def main(arguments: list[str] | None = None) -> None:
     for row in rows:
         slope = f"{row['slope']:36.2f}" if critics else ""
         print(f"{row['horizon']:7d}  {row['length']:13.3g}  {row['signal']:6.2f}  {row['signal_cut']:18.2f}{slope}")
+    if critics and module.needs_action_grad:
+        module.actor.requires_grad_(True)
+        robots = rpo_lightning.make(given.task, num_envs=ROBOTS, seed=given.seed)
+        visit(robots, module, robots.max_episode_steps // 4, 1, torch.Generator().manual_seed(given.seed))
+        needed = noise_scale(policy_gradients(robots, module, horizons[-1], given.seed))
+        print(f"a window of {horizons[-1]} steps: noise equals signal with {needed:.2g} robots")
 
 
 if __name__ == "__main__":

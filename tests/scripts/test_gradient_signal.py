@@ -1,13 +1,17 @@
 """scripts/gradient_signal.py: shares of signal against closed forms, gradients against differences of what was rolled out."""
 
 import math
+import re
+from functools import partial
 
 import gradient_signal
 import pytest
 import torch
 
 import rpo_lightning
-from rpo_lightning.pretrained import find
+from rpo_lightning.algorithms import RPO
+from rpo_lightning.rollout import Collector, RolloutDataModule
+from tests.algorithms.drivers import make_trainer
 
 
 def test_signal_is_what_the_mean_over_continuations_holds():
@@ -24,6 +28,29 @@ def test_long_gradients_are_shortened_to_ten_medians():
     grads = torch.ones(1, 5, 1)
     grads[0, 0] = 1000.0
     assert gradient_signal.shortened(grads).flatten().tolist() == [10.0, 1.0, 1.0, 1.0, 1.0]
+
+
+def test_noise_is_told_in_robots():
+    generator = torch.Generator().manual_seed(0)
+    signal = torch.randn(1, 50, generator=generator)
+    noise = torch.randn(400, 50, generator=generator)
+    robots = 3.0 * noise.square().sum(1).mean() / signal.square().sum()
+    assert gradient_signal.noise_scale(signal + math.sqrt(3.0) * noise) == pytest.approx(float(robots), rel=0.1)
+    assert gradient_signal.noise_scale(signal.expand(5, -1)) == pytest.approx(0.0, abs=1e-4)
+
+
+def test_gradients_of_single_robots_make_that_of_the_first_epoch():
+    torch.manual_seed(0)
+    module = RPO(5, 1, 4096, hidden=(16, 16), kl_coef=0.0, entropy_coef=0.0, actor_epochs=1)
+    make = partial(rpo_lightning.make, "cartpole", num_envs=4, seed=1)
+    alone = gradient_signal.policy_gradients(make(), module, 8, 0)
+    taken: list = []
+    module.apply_gradients = lambda optimizer, params, loss, norm: (
+        taken.append(torch.autograd.grad(loss, params)) or torch.zeros(())
+    )
+    module.improve_actor(Collector(make(), 8, 0).collect(module), None, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(-alone.mean(0), torch.cat([part.flatten() for part in taken[0]]), rtol=1e-4, atol=1e-5)
+    assert taken[0][0].abs().max() > 0.0
 
 
 @pytest.fixture(scope="module")
@@ -66,11 +93,33 @@ def test_gradients_are_slopes_of_the_return(cartpole, monkeypatch):
     torch.testing.assert_close(grads, measured, rtol=0.02, atol=0.02)
 
 
-def test_the_table_is_printed_and_critics_are_asked_where_there_are_any(capsys):
+def test_the_table_is_printed_and_critics_are_asked_where_there_are_any(capsys, tmp_path):
     gradient_signal.main(["cartpole", "--horizons", "2,4", "--states", "2", "--continuations", "3"])
     lines = capsys.readouterr().out.splitlines()
     assert lines[-4].endswith("2 states, 3 continuations each")
     assert "slope" not in lines[-3]
     assert [line.split()[0] for line in lines[-2:]] == ["2", "4"]
     assert all(0.0 < float(line.split()[2]) <= 1.001 for line in lines[-2:])
-    assert find("cartpole").is_file()
+
+
+def test_a_checkpoint_s_critics_are_asked_and_robots_counted(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(gradient_signal, "ROBOTS", 3)
+    data = RolloutDataModule("cartpole", num_envs=2, horizon=4, iterations_per_epoch=1)
+    module = RPO(5, 1, 8, hidden=(16, 16))
+    trainer = make_trainer(tmp_path)
+    trainer.fit(module, data)
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    command = [
+        "cartpole",
+        "--ckpt_path",
+        str(tmp_path / "last.ckpt"),
+        "--horizons",
+        "2,4",
+        "--states=2",
+        "--continuations=3",
+    ]
+    gradient_signal.main(command)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-4].endswith("cosine of the critics' slope beyond")
+    assert all(-1.0 <= float(line.split()[4]) <= 1.0 for line in lines[-3:-1])
+    assert re.fullmatch(r"a window of 4 steps: noise equals signal with \S+ robots", lines[-1])

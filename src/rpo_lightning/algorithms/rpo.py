@@ -48,8 +48,8 @@ class RPO(FirstOrder):
         clip_low: samples with a ratio below 1 - clip_low are left out.
         clip_high: samples with a ratio above 1 + clip_high are left out; infinity leaves none out.
         regenerate_actions: False: the rollout's noise stays, and only the ratio accounts for the new policy.
-        gradient_lambda: not in the paper: below 1 an action-gradient is that of the step's lambda-return, so that the critics'
-            slope joins at every step, with weight 1 - gradient_lambda, and what is far away counts less.
+        gradient_lambda: not in the paper: below 1 an action-gradient is that of the step's lambda-return, so that the
+            critics' slope joins at every step, with weight 1 - gradient_lambda, and what is far away counts less.
         gradient_limit: not in the paper: action-gradients longer than so many medians of their window are shortened to that.
         options: those of FirstOrder and RLModule.
     """
