@@ -16,6 +16,7 @@ import torch
 from measured_policies import measure_policies
 from torch import Tensor
 
+from rpo_lightning.envs.quadrotor import Quadrotor
 from rpo_lightning.trained_policy import Policy
 
 EIGHT = {"figure_length": (2.0, 2.0), "figure_height": (0.0, 0.0), "figure_seconds": (6.0, 6.0), "hovering": 0.0}
@@ -73,7 +74,7 @@ def measure(policy: Policy, env: Any) -> dict[str, float]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    measure_policies(__doc__, measure, "tracking.json", {"quadrotor": EIGHT}, arguments)
+    measure_policies(__doc__, measure, "tracking.json", lambda cls: EIGHT if cls is Quadrotor else {}, arguments)
 
 
 if __name__ == "__main__":

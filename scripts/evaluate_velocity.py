@@ -3,7 +3,7 @@
     python scripts/evaluate_velocity.py results/quadruped/rpo/seed_0/policy.pt ...
 
 128 episodes with the mode of the policy, on the robots, pushes and noise that it was trained with, from starts of a seed
-that no training has. The quadruped hears a command every 5 s. The error of a step is the distance of the base's horizontal
+that no training has. A command is in force for 5 s. The error of a step is the distance of the base's horizontal
 velocity, in its own axes, from the command in force [m/s], and that of its rate of turning [rad/s]; means are over all steps
 before a fall, the change from one command to the next included, and, settled, without the first second of each. Sliding is
 the speed of soles at or below the ground, the change of action the root mean square of a joint's, from one step to the
@@ -20,6 +20,11 @@ from measured_policies import measure_policies
 
 from rpo_lightning.envs.legged.velocity_task import VelocityTask
 from rpo_lightning.trained_policy import Policy
+
+
+def asked(task: type) -> dict[str, float]:
+    """Return the options that replace those of the training: a command is in force for 5 s, whatever it was there."""
+    return {"command_seconds": 5.0} if issubclass(task, VelocityTask) else {}
 
 
 @torch.no_grad()
@@ -65,7 +70,7 @@ def measure(policy: Policy, env: Any) -> dict[str, float]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    measure_policies(__doc__, measure, "walking.json", {"quadruped": {"command_seconds": 5.0}}, arguments)
+    measure_policies(__doc__, measure, "walking.json", asked, arguments)
 
 
 if __name__ == "__main__":

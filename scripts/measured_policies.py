@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rpo_lightning import make
+from rpo_lightning import envs, make
 from rpo_lightning.callbacks.evaluation import EVALUATION_SEED
 from rpo_lightning.files import write_json
 from rpo_lightning.provenance import code_version
@@ -17,8 +17,12 @@ Measure = Callable[[Policy, Any], dict[str, float]]
 """Of a policy and environments that do not reset by themselves, the figures."""
 
 
+Options = Callable[[type], Mapping[str, Any]]
+"""Of a class of environments, what replaces options of the training."""
+
+
 def measure_policies(
-    description: str | None, measure: Measure, file: str, options: Mapping[str, Any], arguments: Sequence[str] | None
+    description: str | None, measure: Measure, file: str, options: Options, arguments: Sequence[str] | None
 ) -> None:
     """Measure each policy of a command line, from starts of a seed that no training has.
 
@@ -26,7 +30,7 @@ def measure_policies(
         description: of the command.
         measure: see above.
         file: name of what is written beside the policy: the commit, and the figures.
-        options: task -> options that replace those of the training.
+        options: see above.
         arguments: of the command line; None: those of this process.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -36,7 +40,7 @@ def measure_policies(
     for path in given.policies:
         policy = load_policy(path)
         task = policy.metadata["env"]
-        replaced = {**task["init_args"], **options.get(task["name"], {}), "auto_reset": False}
+        replaced = {**task["init_args"], **options(envs.env_class(task["name"])), "auto_reset": False}
         figures = measure(policy, make(task["name"], given.episodes, seed=EVALUATION_SEED, **replaced))
         figures = {name: round(value, 4) for name, value in figures.items()}
         write_json(path.with_name(file), {"commit": code_version(), **figures})

@@ -1,12 +1,15 @@
 """What scripts/evaluate_velocity.py measures of motions that are known."""
 
+import json
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import evaluate_velocity
 import pytest
 import torch
 
-from rpo_lightning import make
+from rpo_lightning import load_policy, make
 
 
 def test_figures_of_robots_that_stand_are_their_commands():
@@ -33,3 +36,20 @@ def test_what_has_fallen_counts_no_more():
 def test_a_task_without_commands_is_refused():
     with pytest.raises(SystemExit, match="cartpole walks by no commands"):
         evaluate_velocity.measure(SimpleNamespace(), make("cartpole", 2, threads=1))
+
+
+def test_commands_change_every_five_seconds_whatever_the_training_had(tmp_path, monkeypatch, capsys):
+    policy = tmp_path / "policy.pt"
+    policy.write_bytes((Path(__file__).parents[2] / "results/quadruped/rpo/seed_0/policy.pt").read_bytes())
+    trained = load_policy(policy).metadata["env"]["init_args"]["command_seconds"]
+    looked_at: list[tuple[float, float]] = []
+
+    def look(policy: Any, env: Any) -> dict[str, float]:
+        looked_at.append((env.options["command_seconds"], env.options["history"]))
+        return {}
+
+    monkeypatch.setattr(evaluate_velocity, "measure", look)
+    evaluate_velocity.main([str(policy), "--episodes=2"])
+    assert looked_at == [(5.0, 3)]
+    assert trained == 2.5
+    assert json.loads((tmp_path / "walking.json").read_text()).keys() == {"commit"}

@@ -35,6 +35,7 @@ trainer:
 
 _WALKING = """
       history: 3
+      command_seconds: 2.5  # who has often had to turn round does not fall of it
       randomize:  # drawn anew in every episode; what your robot may differ by
         "mass:{base}": {{scale: [0.8, 1.3]}}
         "friction": {{scale: [0.6, 1.2]}}"""
