@@ -48,8 +48,8 @@ def evaluate(
 
     Returns:
         mean and std (over episodes) of the undiscounted return and the mean length [steps], of the episodes that did not
-        break, NaN where all did; the number of episodes; how many of them are broken: ended by the environment because of
-        something not finite.
+        break, NaN where all did, or of all where the environment says that it `may_break` by itself; the number of
+        episodes; how many of them are broken: ended by the environment because of something not finite.
     """
     ((result, _),) = evaluate_each(module, make_env, [deterministic], episodes, seed)
     return result
@@ -103,8 +103,9 @@ def _play(module: Any, env: Any, deterministic: bool, seed: int) -> tuple[dict[s
         if not running.any():
             break
         obs = step.obs
-    returns, length = returns[~broken], length[~broken]
-    means = {name: total[~broken].mean().item() for name, total in terms.items()}
+    counted = torch.ones_like(broken) if getattr(env, "may_break", False) else ~broken
+    returns, length = returns[counted], length[counted]
+    means = {name: total[counted].mean().item() for name, total in terms.items()}
     return {
         "mean": returns.mean().item(),
         "std": returns.std(correction=0).item() if len(returns) else math.nan,
