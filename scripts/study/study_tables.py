@@ -28,6 +28,9 @@ def notes(section: Section) -> list[Block]:
             "hatched), averaged only with runs that stopped at the same step, and left out of aggregates."
         )
         blocks.append(Note(text))
+    if len(commits := sorted({run.short_commit for group in section.groups for run in group.runs})) > 1:
+        text = f"The runs ended on different commits, {', '.join(commits)}: which one on which is under Provenance."
+        blocks.append(Note(text))
     if len({run.machine for group in section.groups for run in group.runs}) > 1:
         blocks.append(Note("The runs come from different machines: their times do not compare."))
     return blocks

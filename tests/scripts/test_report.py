@@ -16,7 +16,7 @@ from study.statistics_of_runs import (
 from study.studies import PAPER, STUDIES
 
 from tests.command_line import REPOSITORY
-from tests.scripts.report_runs import cells, make, refused, write_run
+from tests.scripts.report_runs import COMMIT, cells, make, refused, write_run
 
 # --- runs
 
@@ -213,6 +213,21 @@ def test_other_machines_are_warned_of(results):
     markdown, _ = make(results, "fig5")
     assert "different machines" in markdown
     assert "Machine: 2 cores; 64 cores." in markdown
+
+
+def test_runs_of_several_folders_and_commits_stand_side_by_side(results):
+    whole = results.parent / "whole"
+    write_run(whole, "ant", "rpo", 0, 8900, steps=10_000_000)
+    write_run(whole, "quadruped", "rpo", 0, 900)  # of no study
+    write_run(whole, "quadruped", "ppo", 0, 800)
+    summary = whole / "ant/rpo/seed_0/summary.json"
+    summary.write_text(summary.read_text().replace(COMMIT, COMMIT[::-1]))
+    text, _ = make(results, "table1", f"--results={whole}")
+    rows = [row[:3] for row in cells(text, "ant", "RPO")]
+    assert rows == [["10 M", "0", "8900 (one seed)"], ["2 M", "0, 1", "7100 +- 141"]]
+    assert "The runs ended on different commits, 0123456, 7654321: which one on which is under Provenance." in text
+    assert "quadruped" not in text
+    assert "different commits" not in make(results, "table1")[0]
 
 
 def test_text_is_escaped():
