@@ -70,7 +70,8 @@ def watched(task: str, exact: bool) -> type:
 def measure(path: Path, episodes: int) -> dict[str, Any]:
     """Return for each physics what `validate` prints, and quantiles of where its episodes end, [step] and [m]."""
     policy = load_policy(path)
-    task, found = policy.metadata["env"], {}
+    task = policy.metadata["env"]
+    found: dict[str, Any] = {}
     for name, options in OPTIONS.items():
         found[name] = {}
         for kind in ("sampled", "deterministic"):

@@ -37,7 +37,8 @@ def world_mass_matrix(model: Model, frames: Sequence[Frame]) -> Matrix:
             continue
         shift = _skew(frame.position + frame.rotation @ vector(link.com))
         about_origin = frame.rotation @ link.inertia.astype(object) @ frame.rotation.T + link.mass * (shift @ shift.T)
-        columns, ancestor = {}, index
+        columns: dict[int, tuple[Vector, Vector]] = {}
+        ancestor = index
         while ancestor >= 0:
             columns.update(enumerate(frames[ancestor].columns, model.qd_start[ancestor]))
             ancestor = model.links[ancestor].parent
