@@ -19,6 +19,7 @@ from pathlib import Path
 from study.aggregates import aggregates
 from study.figures import assign_styles
 from study.measured import MEASURED, find_record
+from study.milestones import milestones
 from study.page import Block, Heading, Note, Text, markdown_table, to_html, to_markdown
 from study.recorded_runs import Group, group, read_runs
 from study.studies import BUDGET, STUDIES, find_study
@@ -58,7 +59,9 @@ def section_blocks(section: Section, groups: Sequence[Group], folder: Path) -> l
     blocks = [*head(section), *notes(section), *figures(section, folder)]
     blocks.append(results_table(section))
     if study.metric.startswith("eval"):
-        blocks += aggregates(section, groups, folder)
+        blocks += [*milestones(section), *aggregates(section, groups, folder)]
+    elif study.metric == "wall_clock":
+        blocks += milestones(section)
     elif study.metric in MEASURES:
         blocks += extremes(section)
     return [*blocks, provenance(section)]
@@ -125,15 +128,15 @@ def readme_table(groups: Sequence[Group]) -> str:
     return f"{markdown_table(head, table)}\n\nMachine: {'; '.join(machines)}."
 
 
-def put_between_markers(text: str, table: str) -> str:
+def put_between_markers(text: str, table: str, begin: str = BEGIN, end: str = END) -> str:
     """Return `text` with what stands between the markers replaced by `table`.
 
     Raises:
         ValueError: unless each marker is there once, in order.
     """
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise ValueError(f"There must be one {BEGIN} and after it one {END}.")
-    return re.sub(f"{BEGIN}.*{END}", lambda _: f"{BEGIN}\n{table}\n{END}", text, flags=re.DOTALL)
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise ValueError(f"There must be one {begin} and after it one {end}.")
+    return re.sub(f"{begin}.*{end}", lambda _: f"{begin}\n{table}\n{end}", text, flags=re.DOTALL)
 
 
 def positive(text: str) -> int:
