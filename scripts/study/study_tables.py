@@ -32,8 +32,8 @@ def notes(section: Section) -> list[Block]:
         blocks.append(Note(text))
     if far := [task for task in FAR if section.of(task)]:
         text = (
-            f"Ours and the paper's returns do not compare on {' and '.join(far)}: the paper's simulator breaks down where the "
-            "robot is far from the origin, and its episodes end there; ours does so only with reference_point: world. "
+            f"Ours and the paper's returns do not compare on {' and '.join(far)}: the paper's simulator breaks down where "
+            "the robot is far from the origin, and its episodes end there; ours does so only with reference_point: world. "
             "docs/results.md has the same policies under both."
         )
         blocks.append(Note(text))
