@@ -46,7 +46,7 @@ def watched(task: str, exact: bool) -> type:
     class Watched(base):
         def prepare(self) -> None:
             super().prepare()
-            self.going = torch.ones(self.num_envs, dtype=torch.bool)
+            self.going, self.broken = (torch.full((self.num_envs,), begun) for begun in (True, False))
             self.ends = {"steps": torch.zeros(self.num_envs), "forward": torch.zeros(self.num_envs)}
 
         def edit(self, model: Model) -> None:
@@ -61,6 +61,7 @@ def watched(task: str, exact: bool) -> type:
                 "forward": torch.where(self.going, self.q[:, 0], ends["forward"]),
             }
             taken = super().step(action)
+            self.broken = self.broken | (self.going & self.invalid)
             self.going = self.going & ~(taken.terminated | taken.truncated)
             return taken
 
@@ -78,7 +79,7 @@ def measure(path: Path, episodes: int) -> dict[str, Any]:
             given = {**task["init_args"], **options}
             env = make(watched(task["name"], name == "exact"), episodes, seed=EVALUATION_SEED, **given)
             result = evaluate(policy.module, lambda env=env, **_: env, episodes, kind == "deterministic")
-            result = {key: round(value, 2) for key, value in result.items()}
+            result = {key: round(value, 2) for key, value in result.items()} | {"broken": int(env.broken.sum())}
             found[name][kind] = {**result, **{key: _quantiles(value) for key, value in env.ends.items()}}
             print(path, name, kind, found[name][kind], flush=True)
     return found

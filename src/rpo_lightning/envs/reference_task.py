@@ -33,7 +33,7 @@ class ReferenceTask(ArticulatedEnv):
 
     @property
     def may_break(self) -> bool:
-        """Whether the simulator breaks down by itself: what was paid until then counts, where episodes are evaluated."""
+        """Whether the simulator breaks down by itself, so that evaluations count what was paid until then."""
         return self.options["reference_point"] == "world"
 
     def edit(self, model: Model) -> None:
