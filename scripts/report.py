@@ -25,6 +25,7 @@ from study.recorded_runs import Group, group, read_runs
 from study.studies import BUDGET, STUDIES, find_study
 from study.study_figures import MEASURES, Section, figures
 from study.study_tables import RESULT_CELLS, extremes, notes, paper_cells, provenance, result_cells, results_table
+from study.task_page import write_task_pages
 
 RESULTS = Path("results/studies/budget_0.2")
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
@@ -159,12 +160,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--output", type=Path, default=Path("report"), help="folder to write to")
     parser.add_argument("--smooth", type=positive, default=3, metavar="N", help="rows of a training curve to average over")
+    parser.add_argument("--pages", action="store_true", help="also write a page of every task with all of its runs")
     parser.add_argument("--readme", type=Path, help=f"file with {BEGIN} and {END}, between which the table goes")
     options = parser.parse_args(arguments)
     try:
         if options.readme is not None:
             put_between_markers(options.readme.read_text(), "")  # before any work
         groups = report(options.results or [RESULTS], options.studies, options.output, options.smooth)
+        if options.pages:
+            write_task_pages(groups, INTRODUCTION, options.output, options.smooth)
         if options.readme is not None:
             options.readme.write_text(put_between_markers(options.readme.read_text(), readme_table(groups)))
     except (ValueError, OSError) as error:

@@ -113,6 +113,23 @@ def test_when_shares_of_the_papers_return_are_reached(results):
     ]
 
 
+def test_every_task_has_a_page_of_all_its_runs(results):
+    write_run(results, "ant", "rpo-own_idea", 0, 6500)
+    make(results, "fig3", "--pages")
+    output = results.parent / "report"
+    assert {path.name for path in output.glob("task_*.html")} == {"task_ant.html", "task_anymal.html"}
+    text = (output / "task_ant.md").read_text()
+    assert text.startswith("# rpo-lightning: ant\n")
+    assert [cells(text, "ant", label)[0][:3] for label in ("RPO", "rpo-own_idea", "SHAC")] == [
+        ["2 M", "0, 1", "7100 +- 141"],
+        ["2 M", "0", "6500 (one seed)"],
+        ["2 M", "0, 1", "5150 +- 212"],
+    ]
+    assert "Steps and minutes to the paper's return" in text
+    assert "task_ant_eval_return.png" in text
+    assert "| anymal |" not in text
+
+
 def test_reliability_of_the_page(results):
     write_run(results, "ant", "sapo", 0, 8500)
     write_run(results, "ant", "sapo", 1, 9500)  # better than the paper: the threshold follows our mean, 9000
