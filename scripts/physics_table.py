@@ -7,47 +7,42 @@ from __future__ import annotations
 
 import argparse
 import json
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from report import put_between_markers
 from study.page import markdown_table
 from study.recorded_runs import millions
-from study.studies import PAPER
+from study.studies import PAPER, STUDIES
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "results.md"
 BEGIN, END = "<!-- physics:begin -->", "<!-- physics:end -->"
 TASKS = ("hopper", "ant", "anymal", "humanoid")
 TABLES = {"sampled": "table1", "deterministic": "table6"}
+FOLDERS = (".", "studies/budget_0.2")
+"""Of results/, which have runs."""
 HEAD = (
-    *("RPO", "actions", "as trained", "vectors about the world's origin", "where those episodes end"),
+    *("", "actions", "as trained", "vectors about the world's origin", "where those episodes end"),
     *("exact physics", "paper (10 M; Hopper 20 M)"),
 )
 
 
 def table(results: Path) -> str:
-    """Return the rows of every policy that was measured, seed by seed, as Markdown."""
+    """Return the rows of every policy of Table 1 that was measured, seed by seed, as Markdown."""
     rows = []
-    for task in TASKS:
-        for path in sorted((results / task / "rpo").glob("seed_*/physics.json")):
+    for task, variant, folder in product(TASKS, STUDIES["table1"].variants, FOLDERS):
+        for path in sorted((results / folder / task / variant.name).glob("seed_*/physics.json")):
             found = json.loads(path.read_text())["eval"]
             summary = json.loads(path.with_name("summary.json").read_text())
-            name = f"{task}, seed {summary['seed']}, {millions(summary['env_steps'])} M steps"
+            name = f"{task}, {variant.label}, seed {summary['seed']}, {millions(summary['env_steps'])} M steps"
             for kind, published in TABLES.items():
-                mean, deviation = PAPER[published][task]["rpo"]
-                world = found["world"][kind]
-                returns = [_return(found[physics][kind]) for physics in ("near", "world", "exact")]
-                rows.append(
-                    [
-                        name if kind == "sampled" else "",
-                        kind,
-                        *returns[:2],
-                        _end(world),
-                        returns[2],
-                        f"{mean:.0f} +- {deviation:.0f}",
-                    ]
-                )
+                mean, deviation = PAPER[published][task][variant.name]
+                near, world, exact = (found[physics][kind] for physics in ("near", "world", "exact"))
+                first = [name if kind == "sampled" else "", kind]
+                paper = f"{mean:.0f} +- {deviation:.0f}"
+                rows.append([*first, _return(near), _return(world), _end(world), _return(exact), paper])
     return markdown_table(HEAD, rows)
 
 

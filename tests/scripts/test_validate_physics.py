@@ -81,7 +81,7 @@ def test_a_row_says_where_episodes_end(tmp_path):
     (run / "physics.json").write_text(json.dumps({"eval": figures}))
     rows = physics_table.table(tmp_path).splitlines()[2:]
     assert rows[0] == (
-        "| humanoid, seed 3, 3.69 M steps | sampled | 9000 (10) | 7000 (10) | step 600, 110 m (90 to 120); 100 of 128 break down "
+        "| humanoid, RPO, seed 3, 3.69 M steps | sampled | 9000 (10) | 7000 (10) | step 600, 110 m (90 to 120); 100 of 128 break down "
         "| 9000 (10) | 8638 +- 422 |"
     )
     assert "| the 1000th step, 180 m | 9000 (10) | 8806 +- 362 |" in rows[1]
