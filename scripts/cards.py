@@ -37,6 +37,7 @@ def card(folder: Path) -> str:
     rows = [
         *(f"| return, {kind} | {_return(found)} |" for kind, found in evaluations.items()),
         *_validated(folder),
+        *_physics(folder),
         *_walking(folder),
         *_tracking(folder),
         f"| cost | {_spaced(summary['env_steps'])} steps, {minutes:.0f} min{_processors(summary)} on {summary['machine']} |",
@@ -77,6 +78,19 @@ def _validated(folder: Path) -> list[str]:
     later = json.loads(file.read_text())
     code = later["commit"][:7]
     return [f"| return, {kind}, with the code of `{code}` | {_return(found)} |" for kind, found in later["eval"].items()]
+
+
+def _physics(folder: Path) -> list[str]:
+    """Return rows of what `scripts/validate_physics.py` has found under other physics than the training's, if it has."""
+    if not (file := folder / "physics.json").exists():
+        return []
+    names = {"world": "with the reference's vectors about the world's origin", "exact": "under exact physics"}
+    found = json.loads(file.read_text())["eval"]
+    return [
+        f"| return, {kind}, {text} | {_return(evaluation)} |"
+        for name, text in names.items()
+        for kind, evaluation in found[name].items()
+    ]
 
 
 def _walking(folder: Path) -> list[str]:

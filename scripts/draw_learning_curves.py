@@ -17,6 +17,7 @@ from matplotlib import pyplot as plt
 from study.figures import BLUE, ORANGE, SKY, tidy
 from study.recorded_runs import RecordedRun, read_run
 from study.studies import BUDGET, published
+from study.study_tables import FAR
 
 ROOT = Path(__file__).resolve().parents[1]
 TASKS = {"hand_reorient": "Hand Reorient", "hopper": "Hopper", "ant": "Ant", "anymal": "Anymal", "humanoid": "Humanoid"}
@@ -54,7 +55,7 @@ def draw(found: Mapping[str, Sequence[RecordedRun]], path: Path) -> None:
             last = np.append(np.diff(steps) > 0.01 * steps[-1], True)  # an evaluation just before the final one is left out
             steps, returns = steps[last], returns[last]
             ax.plot(steps / 1e6, returns, color=colour, linewidth=1.7)
-        ax.set_title(TASKS[task], fontsize=12)
+        ax.set_title(TASKS[task] + ("*" if task in FAR else ""), fontsize=12)
         ax.set_xlim(0, BUDGET[task] / 1e6)
         ax.set_ylim(bottom=0)
         ax.locator_params(nbins=5)
@@ -66,6 +67,7 @@ def draw(found: Mapping[str, Sequence[RecordedRun]], path: Path) -> None:
     key.plot([], [], color=BLUE, linewidth=1.7, label="this repository, one seed")
     key.plot([], [], color=SKY, linewidth=1.7, label="further seeds, shorter runs")
     key.plot([], [], color=ORANGE, linestyle=(0, (5, 3)), label="paper, final mean\nand standard deviation")
+    key.plot([], [], " ", label="* the paper's simulator breaks down\nfar from the origin, and episodes end")
     key.legend(loc="center left", frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)

@@ -89,17 +89,31 @@ class Cell:
             *self.extra,
         ]
 
+    @property
+    def elsewhere(self) -> Path:
+        """The folder of a run that was trained without a study, beside the studies' results."""
+        return self.results.parent / str(self)
+
     def summary(self) -> dict[str, Any]:
-        """Return the summary that lies among the results, or nothing."""
-        try:
-            return dict(json.loads((self.record / "summary.json").read_text()))
-        except (OSError, ValueError):
-            return {}
+        """Return the summary that lies among the results, or that of the same run `elsewhere`, or nothing."""
+        return _summary(self.record) or self._same_run()
 
     @property
     def finished(self) -> bool:
         """Whether the results hold this run with its whole budget."""
         return self.summary().get("env_steps", 0) >= self.env_steps
+
+    def _same_run(self) -> dict[str, Any]:
+        """Return the summary of `elsewhere`, if its weights are those after the last window of this budget and schedule."""
+        try:
+            summary = _summary(self.elsewhere)
+            config = yaml.safe_load((self.elsewhere / "config.yaml").read_text())
+            window = config["data"]["num_envs"] * config["data"]["horizon"]
+            same = (self.task, self.variant.name, self.seed) == tuple(summary[key] for key in ("task", "algorithm", "seed"))
+            same &= config["model"]["init_args"]["total_env_steps"] == self.schedule
+            return summary if same and 0 <= summary["env_steps"] - self.env_steps < window else {}
+        except (OSError, KeyError, TypeError):
+            return {}
 
     @property
     def running(self) -> bool:
@@ -172,6 +186,14 @@ class Cell:
         for name in EVIDENCE:
             if (self.folder / name).exists():
                 shutil.copyfile(self.folder / name, target / name)
+
+
+def _summary(folder: Path) -> dict[str, Any]:
+    """Return the summary in a folder, or nothing."""
+    try:
+        return dict(json.loads((folder / "summary.json").read_text()))
+    except (OSError, ValueError):
+        return {}
 
 
 def _lock(log: TextIO) -> bool:

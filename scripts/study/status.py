@@ -26,6 +26,8 @@ def status(cells: Sequence[Cell], results: Path) -> list[str]:
             summary = cell.summary()
             sampled = summary.get("eval", {}).get("sampled")
             state = f"done, return {sampled['mean']:.5g}" if sampled else "done, no evaluation"
+            if not (cell.record / "summary.json").exists():
+                state += f", in {cell.elsewhere}"
             if (commit := str(summary.get("commit", "unknown"))) != present:
                 state += f"; of another commit, {commit[:7]}"
             lines.append(f"{cell}: {state}")

@@ -10,6 +10,8 @@ from study.statistics_of_runs import mean_and_deviation, moving_average
 from study.studies import BUDGET, DMC, PAPER_RUNS, published
 from study.study_figures import MEASURES, Section, count
 
+FAR = ("humanoid", "anymal")
+"""Tasks whose robots come as far as the paper's simulator breaks down."""
 RESULT_CELLS = ("environment steps", "seeds", "return, sampled", "return, deterministic")
 
 
@@ -27,6 +29,16 @@ def notes(section: Section) -> list[Block]:
             "Some runs stopped before their budget was used up. They are marked incomplete, drawn dotted (bars: "
             "hatched), averaged only with runs that stopped at the same step, and left out of aggregates."
         )
+        blocks.append(Note(text))
+    if far := [task for task in FAR if section.of(task)]:
+        text = (
+            f"Ours and the paper's returns do not compare on {' and '.join(far)}: the paper's simulator breaks down where "
+            "the robot is far from the origin, and its episodes end there; ours does so only with reference_point: world. "
+            "docs/results.md has the same policies under both."
+        )
+        blocks.append(Note(text))
+    if len(commits := sorted({run.short_commit for group in section.groups for run in group.runs})) > 1:
+        text = f"The runs ended on different commits, {', '.join(commits)}: which one on which is under Provenance."
         blocks.append(Note(text))
     if len({run.machine for group in section.groups for run in group.runs}) > 1:
         blocks.append(Note("The runs come from different machines: their times do not compare."))

@@ -87,6 +87,18 @@ def test_a_broken_episode_is_counted_and_no_part_of_the_figures():
     result = evaluate(module, Breaking, episodes=5)
     assert result == {"mean": 2.0, "std": pytest.approx((2 / 3) ** 0.5), "episodes": 5, "length": 2.0, "broken": 2}
 
+    class Known(Breaking):
+        """What is paid before an end that the simulator is known for counts: 2 of the episode of 4 steps, 3 of the one of 5."""
+
+        may_break = True
+
+        def step(self, action):
+            step = super().step(action)
+            return step._replace(reward=step.reward.nan_to_num(1.0))
+
+    result = evaluate(module, Known, episodes=5)
+    assert (result["mean"], result["length"], result["broken"]) == (pytest.approx(13 / 5), pytest.approx(13 / 5), 0)
+
 
 def test_an_evaluation_builds_one_environment_resets_it_once_and_closes_it():
     envs = []

@@ -26,6 +26,8 @@ def test_a_card_says_what_the_record_does():
     for words in ("# rpo on ant, seed 0", "| return, deterministic | 8917.1 ± 19.7 over 128 episodes of 1000 steps |",
                   "| cost | 10 002 432 steps, 73 min on 2 cores AMD EPYC |", 'load_policy("ant")'):  # fmt: skip
         assert words in text
+    row = "| return, sampled, with the reference's vectors about the world's origin | 7215.6 ± 1.87e+03 over 128 episodes of 622 steps |"
+    assert row in card(ROOT / "results/humanoid/rpo/seed_0")
     assert "(walker.Walker)" in card(ROOT / "results/walker/rpo/seed_0")
 
 

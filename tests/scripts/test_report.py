@@ -16,7 +16,7 @@ from study.statistics_of_runs import (
 from study.studies import PAPER, STUDIES
 
 from tests.command_line import REPOSITORY
-from tests.scripts.report_runs import cells, make, refused, write_run
+from tests.scripts.report_runs import COMMIT, cells, make, refused, write_run
 
 # --- runs
 
@@ -96,6 +96,38 @@ def test_interquartile_mean_of_the_page(results):
     assert f"| RPO | 0.2 | {np.mean(sorted(scores)[1:3]):.3f} | {low:.3f} to {high:.3f} | ant 2, anymal 2 |" in markdown
     write_run(results, "hopper", "rpo", 0, 5000, steps=4_000_000)
     assert "| none: one seed of a task shows no spread | hopper 1, ant 2, anymal 2 |" in make(results, "table1")[0]
+
+
+def test_when_shares_of_the_papers_return_are_reached(results):
+    """Evaluations after 0.4, 0.8 ... 2 M steps and 2, 4 ... 10 minutes; the paper's RPO has 8891 on Ant, 15674 on Anymal."""
+    write_run(results, "ant", "sapo", 0, 9000)
+    text, _ = make(results, "table1")
+    part = text.partition("### Steps and minutes to the paper's return")[2].partition("###")[0]
+    rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in part.splitlines() if line.startswith("| a")]
+    assert rows == [
+        ["ant", "RPO", "1 of 2: 1.6 M, 8 min", "0 of 2", "0 of 2"],
+        ["ant", "SAPO", "0.8 M, 4 min", "1.2 M, 6 min", "1.6 M, 8 min"],
+        ["ant", "SHAC", "0 of 2", "0 of 2", "0 of 2"],
+        ["anymal", "RPO", "2 of 2: 1.2 M (1.2 to 1.2), 6 min", "1 of 2: 1.6 M, 8 min", "0 of 2"],
+        ["anymal", "SHAC", "0 of 2", "0 of 2", "0 of 2"],
+    ]
+
+
+def test_every_task_has_a_page_of_all_its_runs(results):
+    write_run(results, "ant", "rpo-own_idea", 0, 6500)
+    make(results, "fig3", "--pages")
+    output = results.parent / "report"
+    assert {path.name for path in output.glob("task_*.html")} == {"task_ant.html", "task_anymal.html"}
+    text = (output / "task_ant.md").read_text()
+    assert text.startswith("# rpo-lightning: ant\n")
+    assert [cells(text, "ant", label)[0][:3] for label in ("RPO", "rpo-own_idea", "SHAC")] == [
+        ["2 M", "0, 1", "7100 +- 141"],
+        ["2 M", "0", "6500 (one seed)"],
+        ["2 M", "0, 1", "5150 +- 212"],
+    ]
+    assert "Steps and minutes to the paper's return" in text
+    assert "task_ant_eval_return.png" in text
+    assert "| anymal |" not in text
 
 
 def test_reliability_of_the_page(results):
@@ -213,6 +245,22 @@ def test_other_machines_are_warned_of(results):
     markdown, _ = make(results, "fig5")
     assert "different machines" in markdown
     assert "Machine: 2 cores; 64 cores." in markdown
+
+
+def test_runs_of_several_folders_and_commits_stand_side_by_side(results):
+    whole = results.parent / "whole"
+    write_run(whole, "ant", "rpo", 0, 8900, steps=10_000_000)
+    write_run(whole, "quadruped", "rpo", 0, 900)  # of no study
+    write_run(whole, "quadruped", "ppo", 0, 800)
+    summary = whole / "ant/rpo/seed_0/summary.json"
+    summary.write_text(summary.read_text().replace(COMMIT, COMMIT[::-1]))
+    text, _ = make(results, "table1", f"--results={whole}")
+    rows = [row[:3] for row in cells(text, "ant", "RPO")]
+    assert rows == [["10 M", "0", "8900 (one seed)"], ["2 M", "0, 1", "7100 +- 141"]]
+    assert "The runs ended on different commits, 0123456, 7654321: which one on which is under Provenance." in text
+    assert "quadruped" not in text
+    assert "Ours and the paper's returns do not compare on anymal: the paper's simulator breaks down" in text
+    assert "different commits" not in make(results, "table1")[0]
 
 
 def test_text_is_escaped():

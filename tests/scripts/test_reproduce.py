@@ -17,6 +17,7 @@ from types import SimpleNamespace
 
 import pytest
 import reproduce
+import yaml
 from study import cell, studies, toy_gaussian
 from study.studies import NO_KL, REPPO, RPO, Study, Variant
 
@@ -206,6 +207,35 @@ def test_the_state_of_a_grid_and_what_the_rest_will_cost(toy, untrained):
         state = call("--status", "--variants=rpo-broken")[1][0]
     assert state == "point_mass/rpo-broken/seed_0: running, 0 of 0.000768 M steps, 13 min to go"
     assert untrained == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "schedule", "counts"),
+    [
+        ({}, 768, True),
+        ({"env_steps": 800}, 768, True),  # the last window goes over the budget
+        ({"env_steps": 832}, 768, False),
+        ({"env_steps": 700}, 768, False),
+        ({}, 7680, False),
+        ({"seed": 1}, 768, False),
+        ({"algorithm": "rpo-other"}, 768, False),
+        ({"task": "another"}, 768, False),
+    ],
+)
+def test_a_run_beside_the_studies_counts_where_it_is_the_same(toy, untrained, changes, schedule, counts):
+    folder = toy / "results/point_mass/rpo/seed_0"
+    folder.mkdir(parents=True)
+    evaluation = {"sampled": {"mean": 123.456}}
+    same = {"task": "point_mass", "algorithm": "rpo", "seed": 0, "env_steps": 768, "commit": "0123456789abcdef"}
+    (folder / "summary.json").write_text(json.dumps({**same, "eval": evaluation, **changes}))
+    assert "missing" in call("--status", "--variants=rpo")[1][0]  # nobody knows its schedule
+    config = {"data": {"num_envs": 8, "horizon": 8}, "model": {"init_args": {"total_env_steps": schedule}}}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    line = call("--status", "--variants=rpo")[1][0]
+    done = "point_mass/rpo/seed_0: done, return 123.46, in results/point_mass/rpo/seed_0; of another commit, 0123456"
+    assert (line == done) if counts else ("missing" in line)
+    assert (call("--variants=rpo")[1] == ["[1/1] point_mass/rpo/seed_0: finished before, return 123.46"]) == counts
+    assert len(untrained) == 1 - counts
 
 
 def test_run_without_its_whole_budget_is_not_finished(toy, started, monkeypatch):

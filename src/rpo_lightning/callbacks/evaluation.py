@@ -49,7 +49,7 @@ def evaluate(
     Returns:
         mean and std (over episodes) of the undiscounted return and the mean length [steps], of the episodes that did not
         break, NaN where all did; the number of episodes; how many of them are broken: ended by the environment because of
-        something not finite.
+        something not finite. Where it says that it `may_break` by itself, that is an end like others.
     """
     ((result, _),) = evaluate_each(module, make_env, [deterministic], episodes, seed)
     return result
@@ -90,11 +90,12 @@ def _play(module: Any, env: Any, deterministic: bool, seed: int) -> tuple[dict[s
     length, terms = torch.zeros_like(returns), dict[str, torch.Tensor]()
     running = torch.ones(len(obs), dtype=torch.bool, device=env.device)
     broken = torch.zeros_like(running)
+    may_break = torch.tensor(getattr(env, "may_break", False), device=env.device)
     for _ in range(env.max_episode_steps):
         if signals.received:
             raise Abandoned
         step = env.step(play(obs))
-        broken |= running & (env.invalid | ~step.reward.isfinite())
+        broken |= running & ((env.invalid & ~may_break) | ~step.reward.isfinite())
         returns += torch.where(running, step.reward, 0.0)
         for name, term in (step.reward_terms or {}).items():
             terms[name] = terms.get(name, 0.0) + torch.where(running, term.double(), 0.0)

@@ -45,7 +45,7 @@ class Env(Protocol):
         max_episode_steps: time limit. device: of all tensors.
         differentiable: whether gradients flow from actions to rewards and observations.
         progress: (N,) int64 steps of the present episodes; can be set, to let time limits fall apart.
-        invalid: (N,) bool: broken in the last step.
+        invalid: (N,) bool: broken in the last step. To evaluations that is an end like others if `may_break` is true.
         privileged: (N, P) what only the critic sees of the present state.
     """
 

@@ -42,6 +42,7 @@ class _Writer:
         self.entries = sorted(self.matrix)
         self.loops = Loops(model, parameters) if model.pairs else None
         self.emit = functools.partial(emit, cut=not model.as_reference)
+        self.factorize, self.solve = factorization.method(model)
 
     def sizes(self) -> dict[str, int]:
         """Return the lengths of local arrays."""
@@ -124,7 +125,7 @@ class _Writer:
         if len(self.entries) > _MANY_ENTRIES and not self.model.as_reference:
             filled = self.emit(assigned("f", [matrix[e] for e in self.entries]))
             return f"{{\n{filled}{factorization.factor_loops(self.entries)}}}\n"
-        factors = factorization.factorize(matrix)
+        factors = self.factorize(matrix)
         return self.emit(assigned("f", [factors[e] for e in self.entries]))
 
     def factor_adjoint(self, dt: str = "") -> str:
@@ -149,13 +150,13 @@ class _Writer:
         """Return code for q, qd, u, c, par, f, o -> a."""
         trace, q, qd, inputs, factors = self._symbols()
         tau = self._bias(trace, q, qd, inputs)
-        return self._forward(trace, q, qd, assigned("a", factorization.solve(factors, tau)))
+        return self._forward(trace, q, qd, assigned("a", self.solve(factors, tau)))
 
     def accelerate_adjoint(self) -> str:
         """Return code for q, qd, u, c, par, f, o, ga -> gq, gqd, gu, gc, gpar, gh (all +=)."""
         trace, q, qd, inputs, factors = self._symbols()
         tau = self._bias(trace, q, qd, inputs)
-        x, push = factorization.solve(factors, tau), factorization.solve(factors, trace.inputs("ga", self.model.nd))
+        x, push = self.solve(factors, tau), self.solve(factors, trace.inputs("ga", self.model.nd))
         before, grads = self._pull_back(trace, q, qd, inputs, tau, push)
         nq, nd = self.model.nq, self.model.nd
         matrix = factorization.mass_matrix_gradient(self.entries, x, push)
@@ -166,7 +167,7 @@ class _Writer:
     def substep(self) -> str:
         """Return code for q, qd, u, c, par, f, o, dt -> q, qd one substep later."""
         trace, q, qd, inputs, factors = self._symbols()
-        x = factorization.solve(factors, self._bias(trace, q, qd, inputs))
+        x = self.solve(factors, self._bias(trace, q, qd, inputs))
         new_q, new_qd = dynamics.integrate(self.model, q, qd, x, trace.input(_DT), _point(trace))
         return self._forward(trace, q, qd, assigned("q", new_q) | assigned("qd", new_qd))
 
@@ -176,12 +177,12 @@ class _Writer:
         model = self.model
         nq, nd = model.nq, model.nd
         tau = self._bias(trace, q, qd, inputs)
-        x = factorization.solve(factors, tau)
+        x = self.solve(factors, tau)
         new_q, new_qd = dynamics.integrate(model, q, qd, x, trace.input(_DT), _point(trace))
         # the gradient stops at x, because the solve has an adjoint of its own
         seeds = trace.inputs("gq", nq) + trace.inputs("gqd", nd)
         direct = gradient(new_q + new_qd, seeds, [*q, *qd, *x])
-        push = factorization.solve(factors, direct[nq + nd :])
+        push = self.solve(factors, direct[nq + nd :])
         before, through = self._pull_back(trace, q, qd, inputs, tau, push)
         total = [one + two for one, two in zip(direct[: nq + nd], through[: nq + nd], strict=True)]
         matrix = factorization.mass_matrix_gradient(self.entries, x, push)

@@ -22,6 +22,7 @@ from rpo_lightning.sim.model import Joint, Link, Model
 from rpo_lightning.sim.pairs.shapes import Body
 from rpo_lightning.sim.quaternions import quat_product
 from rpo_lightning.sim.springs import joint_force, linked_forces, tie_wrench
+from rpo_lightning.sim.world_origin import world_mass_matrix
 
 __all__ = [
     "bias_force",
@@ -205,9 +206,11 @@ def _inner_forces(model: Model, q: Sequence[Scalar], force: Sequence[Scalar], or
 def mass_matrix(model: Model, q: Sequence[Scalar], origin: Vector) -> Matrix:
     """Return the lower half of the joint-space mass matrix without armature, by composite bodies where nothing forbids it.
 
-    Only entries of a dof with itself and its ancestors exist; all others are zero.
+    Only entries of a dof with itself and its ancestors exist; all others are zero. About the world's origin all do.
     """
     frames = kinematics(model, q, origin)
+    if model.reference_point == "world":
+        return world_mass_matrix(model, frames)
     if model.as_reference or model.mass_links != list(range(len(model.links))):
         return _summed_mass_matrix(model, frames)
     columns = [_own_columns(frame) for frame in frames]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from rpo_lightning.sim.expressions import Scalar, recip
 from rpo_lightning.sim.model import Model
+from rpo_lightning.sim.world_origin import cholesky, cholesky_solve
 
-__all__ = ["Matrix", "augmented", "factor_loops", "factorize", "mass_matrix_gradient", "solve"]
+__all__ = ["Matrix", "augmented", "factor_loops", "factorize", "mass_matrix_gradient", "method", "solve"]
 
 Matrix: TypeAlias = dict[tuple[int, int], Scalar]
 """Entries (row, column) with column <= row; what is missing is zero."""
@@ -23,6 +24,11 @@ def augmented(model: Model, matrix: Matrix, damping: Matrix) -> Matrix:
     for entry, added in damping.items():
         out[entry] = out[entry] + added
     return out
+
+
+def method(model: Model) -> tuple[Callable[[Matrix], Matrix], Callable[[Matrix, Sequence[Scalar]], list[Scalar]]]:
+    """Return how a robot's mass matrix is factored, and how the system is solved with that."""
+    return (cholesky, cholesky_solve) if model.reference_point == "world" else (factorize, solve)
 
 
 def factorize(matrix: Matrix) -> Matrix:

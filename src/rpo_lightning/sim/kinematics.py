@@ -67,9 +67,12 @@ def kinematics(model: Model, q: Sequence[Scalar], origin: Vector) -> list[Frame]
 def reference_point(model: Model, q: Sequence[Scalar]) -> Vector:
     """Return the point of a grid (every 4 m) that is nearest to the first link that has a mass, (3,) [m].
 
-    The physics does not depend on it. A grid keeps it at the world origin while the robot is near, where the derivative by
-    the entries of a quaternion of any length is then that of the reference simulator.
+    With `model.reference_point` "world" it is the origin. The physics does not depend on it, but its digits do. A grid keeps
+    it at the world origin while the robot is near, where the derivative by the entries of a quaternion of any length is then
+    that of the reference simulator.
     """
+    if model.reference_point == "world":
+        return ZERO
     massive = next((i for i, link in enumerate(model.links) if link.mass > 0.0), 0)
     return vector([4.0 * nearest(0.25 * value) for value in kinematics(model, q, ZERO)[massive].position])
 

@@ -12,10 +12,11 @@ import numpy as np
 from rpo_lightning.sim.fluid import Fluid, FluidBox, FluidEllipsoid
 from rpo_lightning.sim.linkage import Actuator, Coupling, Moment, Tendon, Tie
 
-__all__ = ["DAMPINGS", "FREE_VELOCITIES", "Contact", "Geom", "Joint", "Link", "Model", "Pair"]
+__all__ = ["DAMPINGS", "FREE_VELOCITIES", "REFERENCE_POINTS", "Contact", "Geom", "Joint", "Link", "Model", "Pair"]
 
 FREE_VELOCITIES = ("body", "world")
 DAMPINGS = ("implicit", "explicit")
+REFERENCE_POINTS = ("robot", "world")
 
 
 class Joint(IntEnum):
@@ -146,6 +147,8 @@ class Model:
             defects of that simulator.
         free_velocity: what a free joint's motion is solved for: "body", or "world" as the reference does it, see
             `dynamics.inner_rates`.
+        reference_point: what spatial vectors are about: a point near the "robot", or as in the reference the origin of the
+            "world", far from which float32 has no digits left, see `world_origin`.
         damping: of joints, "implicit" in the velocity, stable for any step, or "explicit" as the reference does it.
         friction_width: the speed beyond which friction loss is nearly dry [rad/s or m/s]; below, it is viscous.
         mass_links: whose inertia counts in the mass matrix for each link; its own, but for one simulator's defect.
@@ -169,6 +172,7 @@ class Model:
     friction: str = "bound"
     detection: str = "exact"
     free_velocity: str = "body"
+    reference_point: str = "robot"
     damping: str = "implicit"
     friction_width: float = 0.1
     mass_links: list[int] = field(default_factory=list)
@@ -209,7 +213,7 @@ class Model:
     @property
     def as_reference(self) -> bool:
         """Whether the same operations in the same order are wanted as the recorded runs had: the cheapest are not."""
-        return self.free_velocity == "world"
+        return "world" in (self.free_velocity, self.reference_point)
 
     @property
     def controls(self) -> int:
@@ -245,7 +249,7 @@ class Model:
 
     def digest(self) -> str:
         """Return what is equal for two models exactly if the same equations describe their motion."""
-        words = [self.law, self.friction, self.detection, self.free_velocity, self.damping]
+        words = [self.law, self.friction, self.detection, self.free_velocity, self.reference_point, self.damping]
         words += [geom.kind for geom in self.geoms]
         parts = [np.asarray([self.ground, self.friction_width, *self.gravity, *self.up]), np.asarray(self.mass_links)]
         driven = self.actuators if self.controls else []

@@ -1,0 +1,477 @@
+"""What README and docs say was measured, written anew from the files of results/.
+
+A claim is a text that must stand on a page as it is, but for its line breaks. Rows of tables are whole lines.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import json
+from collections.abc import Iterator
+from decimal import ROUND_HALF_UP, Decimal
+from pathlib import Path
+
+import physics_table
+import try_robots
+from study.reppo_studies import RELEASED
+from study.studies import PAPER
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "results"
+STUDY = "studies/budget_0.2"
+
+Claims = Iterator[tuple[str, str]]
+"""Pages, and what stands there."""
+
+
+def fixed(value, digits=0):
+    """A number with so many decimals; halves are rounded up, as by hand."""
+    return f"{Decimal(repr(value)).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP)}"
+
+
+@functools.cache
+def record(path: str):
+    """A file of results/."""
+    return json.loads((RESULTS / path).read_text())
+
+
+def summary(run):
+    return record(f"{run}/seed_0/summary.json" if "seed_" not in run else f"{run}/summary.json")
+
+
+def final(run, kind="sampled", digits=0):
+    return fixed(summary(run)["eval"][kind]["mean"], digits)
+
+
+def both(run):
+    return f"{final(run)} | {final(run, 'deterministic')}"
+
+
+def spread(run, kind):
+    found = summary(run)["eval"][kind]
+    return f"{found['mean']:.0f} +- {found['std']:.0f}"
+
+
+def paper(task, table="table1", algorithm="rpo"):
+    return "{:.0f} +- {:.0f}".format(*PAPER[table][task][algorithm])
+
+
+def minutes(run, digits=0, clock="wall_clock_s"):
+    return f"{summary(run)[clock] / 60:.{digits}f}"
+
+
+def steps(run):
+    return f"{summary(run)['env_steps'] / 1e6:.2g} M"
+
+
+@functools.cache
+def curve(run):
+    path = RESULTS / (f"{run}/seed_0" if "seed_" not in run else run) / "curve.csv"
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def at(run, million, column="eval/return"):
+    """The value of a curve nearest to so many million steps, where it has one."""
+    rows = [row for row in curve(run) if row[column]]
+    row = min(rows, key=lambda row: abs(float(row["env_steps"]) - 1e6 * million))
+    assert abs(float(row["env_steps"]) - 1e6 * million) <= 0.05e6 + 0.02e6 * million, (run, million)
+    return fixed(float(row[column]))
+
+
+def of(run, file="walking"):
+    return record(f"{run}/{file}.json")
+
+
+# ---- pages ------------------------------------------------------------------------------------------------------------
+
+
+def main_table() -> Claims:
+    """The table of README and results.md."""
+    lengths = {
+        "hopper": "10 M of a schedule of 20 M",
+        "ant": "10 M",
+        "anymal": "10 M",
+        "humanoid": "3.7 M of a schedule of 10 M",
+    }
+    cores = {"hopper": " on one shared core", "ant": " on two shared cores", "anymal": " on one shared core"}
+    for task, length in lengths.items():
+        run = f"{task}/rpo"
+        assert length.startswith(steps(run))
+        cost = f"{minutes(run)} min{cores.get(task, ', interrupted and shared')} |"
+        physics = of(f"{run}/seed_0", "physics")["eval"]
+        others = f"{physics['world']['sampled']['mean']:.0f} | {physics['exact']['sampled']['mean']:.0f}"
+        yield "README.md", f"| {length} | {both(run)} | {others} | {paper(task)} | {cost}"
+        yield "docs/results.md", f"| {length} | {both(run)} | {paper(task)} | {cost}"
+    hand = "hand_reorient/rpo"
+    cost = f"{minutes(hand)} min on one core"
+    yield "README.md", f"| Hand Reorient | {steps(hand)} | {both(hand)} | | | {paper('hand_reorient')} | {cost} |"
+
+
+def physics() -> Claims:
+    """Table 1 under three kinds of physics, and what is said of it."""
+    yield "docs/results.md", physics_table.table(RESULTS)
+    humanoid, anymal = record("benchmarks/reference_distance.json")["rows"]
+    (start, last), (near, far) = humanoid["steps"], humanoid["forward"]
+    where = f"between the steps {start} and {last}, {near} to {far} m from the origin."
+    there = f"gets {humanoid['mean']} +- {humanoid['std']} with sampled actions: every episode ends {where}"
+    also = f"gets {anymal['mean']} there, and ends near step {anymal['steps'][0]}, at some {anymal['forward'][0]} m."
+    yield "docs/results.md", f"{there} Anymal's of seed 1 {also}"
+    found = {
+        run: of(f"{run}", "physics")["eval"]
+        for run in ("humanoid/rpo/seed_0", "anymal/rpo/seed_0", "anymal/rpo/seed_1", "ant/rpo/seed_0", "ant/rpo/seed_1")
+    }
+
+    def mean(run, physics, kind="sampled"):
+        return fixed(found[run][physics][kind]["mean"])
+
+    def end(run, what):
+        return fixed(found[run]["world"]["sampled"][what][1])
+
+    one, two, ant, young = "humanoid/rpo/seed_0", "anymal/rpo/seed_1", "ant/rpo/seed_0", "ant/rpo/seed_1"
+    first = "anymal/rpo/seed_0"
+    yield "README.md", f"Humanoid's {final(one)} and Anymal's {final(first)} are no wins over the paper"
+    yield "README.md", f"there the same policy gets {mean(one, 'world')}."
+    page, published = "docs/results.md", f"{PAPER['table1']['humanoid']['rpo'][0]:.0f}"
+    yield page, f"our Humanoid policy gets {mean(one, 'world')}, less than the paper's {published}**"
+    yield (
+        page,
+        f"is {end(one, 'forward')} m away after {end(one, 'steps')} steps. That it gets {final(one)} without such an end",
+    )
+    yield page, f"({mean(one, 'near')} with today's code) is no win"
+    short = f"{100 * (1 - found[two]['world']['sampled']['mean'] / anymal['mean']):.0f} % short"
+    there = f"{end(two, 'forward')} m and step {end(two, 'steps')}"
+    yield (
+        page,
+        f"{humanoid['mean']} +- {humanoid['std']} at {near} to {far} m; Anymal's of seed 1, {mean(two, 'world')} at {there}, come {short}",
+    )
+    more = f"less than the paper's {PAPER['table1']['anymal']['rpo'][0]:.0f}."
+    yield page, f"Anymal gets {mean(first, 'world')} and {mean(two, 'world')} (seeds 0 and 1), {more}"
+    left = f"Ant has {mean(ant, 'exact')} left of {mean(ant, 'near')}"
+    yield page, f"falls after some two seconds ({mean(one, 'exact')}), {left}."
+    yield page, f"after 1 M steps (seed 1) Ant has {mean(young, 'exact')} of {mean(young, 'near')}."
+    yield (
+        "docs/tasks.md",
+        f"gets {mean(one, 'world')} instead of {mean(one, 'near')} (sampled, 128 episodes; it ends at {end(one, 'forward')} m",
+    )
+    kind = "deterministic"
+    yield "docs/tasks.md", f"gets {mean(ant, 'exact', kind)} instead of {mean(ant, 'near', kind)} where the matrix"
+    yield (
+        "docs/tutorial/to_the_robot.md",
+        f"falls from {mean(ant, 'near', kind)} to {mean(ant, 'exact', kind)} with exact physics",
+    )
+    orders = record("benchmarks/reference_distance.json")["orders"]["humanoid/rpo/seed_0"]
+    leaves, root = (
+        fixed(orders[name]["forward"][1]) for name in ("in link axes, from the leaves", "about the origin, from the root")
+    )
+    yield (
+        "docs/engine.md",
+        f"from the leaves, Humanoid gets {leaves} m far, in the reference's {root} m, and {near} to {far} m in",
+    )
+
+
+def results_page() -> Claims:
+    page = "docs/results.md"
+    kinds = ("sampled", "deterministic")
+    ant = [", ".join(final(f"ant/rpo/seed_{seed}", kind) for seed in (1, 2)) for kind in kinds]
+    yield (
+        page,
+        f"| Ant | 1 M of the same schedule, seeds 1 and 2 | {ant[0]} | {ant[1]} | | {minutes('ant/rpo/seed_1', 1)} min each",
+    )
+    run = "anymal/rpo/seed_1"
+    yield page, f"| {steps(run)} of the same schedule, seed 1 | {both(run)} | | {minutes(run)} min, interrupted and shared |"
+    control = {"cartpole_swingup": "studies/budget_0.11/dmc/cartpole_swingup/reppo-cpu128",
+               "cheetah_run": f"{STUDY}/dmc/cheetah_run/reppo-cpu"}  # fmt: skip
+    for task, run in control.items():
+        value, deviation = RELEASED[f"dmc/{task}"]["reppo"]
+        released = f"{value:.0f}" + (f" +- {deviation:.0f}" if deviation else "")
+        yield page, f"| dmc/{task} | {steps(run)} | {both(run)} | {released} | {minutes(run)} min |"
+        returns = f"{spread(run, 'sampled')} | {spread(run, 'deterministic')} | {released} | "
+        yield (
+            "docs/reppo.md",
+            f"| {task} | {steps(run)} | {returns}{RELEASED[f'dmc/{task}']['ppo'][0]:.0f} | {minutes(run)} min |",
+        )
+    run = f"{STUDY}/ant/reppo"
+    yield page, f"| ant | {steps(run)} | {both(run)} | | {minutes(run)} min |"
+    run = "studies/budget_0.06/ant/reppo-action_grad"
+    yield page, f"dQ/du supervised by the simulator | {steps(run)} | {both(run)} | | {minutes(run, 1)} min |"
+
+
+def speed() -> Claims:
+    """Microseconds of a step."""
+    rows = {(row["task"], row["num_envs"]): row for row in record("benchmarks/sim.json")["rows"] if row["threads"] == 1}
+    others = {row["task"]: row["env_us"] for row in record("benchmarks/dflex.json")["rows"]}
+    for task, envs in (("hopper", 1024), ("ant", 128), ("anymal", 128), ("humanoid", 64)):
+        row = rows[task, envs]
+        name = f"{task.capitalize()}, {envs}" + (" environments" if task == "hopper" else "")
+        other = f"{others[task]:,}".replace(",", " ") if others[task] >= 10_000 or task == "humanoid" else others[task]
+        yield "docs/results.md", f"| {name} | {row['engine_us']:.1f} | {row['env_us']:.1f} | {other} |"
+    dflex = others["ant"]
+    rewarped = next(row["env_us"] for row in record("benchmarks/rewarped.json")["rows"] if row["task"] == "ant")
+    short = fixed(rows["ant", 128]["env_us"], 1)
+    yield "README.md", f"one CPU core | {short} us | {dflex} us | {rewarped} us |"
+    yield "docs/comparison.md", f"one CPU core | {short} us | {dflex} us, earlier notes | {rewarped} us, earlier notes |"
+    for task, row in record("benchmarks/control.json")["tasks"].items():
+        cells = (f"{row[name]:,.0f}".replace(",", " ") for name in ("simulated", "collected", "trained"))
+        yield "docs/control.md", f"| {task.removeprefix('dmc/')} | {' | '.join(cells)} |"
+    yield "docs/robots.md", try_robots.page(record("benchmarks/robots.json"))
+
+
+def legged() -> Claims:
+    """How policies walk as commanded; what is of MuJoCo is in no file."""
+    page, go1 = "docs/tasks.md", of("go1_walk/rpo/seed_0")
+
+    def off(found, digits=3):
+        return f"{fixed(found['velocity_error'], digits)} ({fixed(found['velocity_error_settled'], digits)})"
+
+    seeds = [of(f"quadruped/rpo/seed_{seed}") for seed in (0, 1)]
+    biped = [of(f"biped/rpo/seed_{seed}") for seed in (0, 1)]
+    cost = f"{steps('go1_walk/rpo')[:3]} M, {minutes('go1_walk/rpo', 1, 'cpu_s')}"
+    yield "README.md", f"| 1.0 M, {cost[6:]} | {off(go1)} | {go1['falls']} |"
+    times = " and ".join(minutes(f"quadruped/rpo/seed_{seed}", 1, "cpu_s") for seed in (0, 1))
+    pair = f"{off(seeds[0])}, {off(seeds[1])} | {seeds[0]['falls']}, {seeds[1]['falls']} |"
+    yield "README.md", f"| {steps('quadruped/rpo')}, {times} | {pair}"
+    pair = f"{off(biped[0])}, {off(biped[1])} | {biped[0]['falls']}, {biped[1]['falls']} |"
+    yield "README.md", f"| {steps('biped/rpo')}, {minutes('biped/rpo', 1, 'cpu_s')} | {pair}"
+    for seed, found in enumerate(biped):
+        cells = (
+            f"{found['falls']} of 128", f"{fixed(found['forward'], 3)}, {fixed(found['commanded'], 3)} m/s",
+            f"{fixed(found['velocity_error'], 3)}, {fixed(found['velocity_error_settled'], 3)} m/s", f"{fixed(found['turning_error'], 3)} rad/s",
+            f"{fixed(found['sliding'], 2)} m/s",
+        )  # fmt: skip
+        yield page, f"| seed {seed} | {' | '.join(cells)} | |"
+    found = of("biped/ppo/seed_0")
+    cells = (
+        f"{found['falls']} of 128", f"{fixed(found['forward'], 3)}, {fixed(found['commanded'], 3)} m/s", f"{fixed(found['velocity_error'], 3)} m/s",
+        f"{fixed(found['turning_error'], 3)} rad/s", f"{fixed(found['sliding'], 2)} m/s",
+    )  # fmt: skip
+    yield page, f"| PPO, seed 0, as many steps, {minutes('biped/ppo', 1, 'cpu_s')} minutes | {' | '.join(cells)} | |"
+    for name, run, digits, clock in (
+        ("RPO, seed 0", "rpo/seed_0", 3, "cpu_s"), ("RPO, seed 1", "rpo/seed_1", 3, "cpu_s"),
+        ("PPO, seed 0, as long", "ppo-many_robots/seed_0", 2, "cpu_s"),
+        ("PPO, seed 0, as many steps and robots", "ppo-few_robots/seed_0", 2, "cpu_s"),
+        ("RPO on 128 robots, one observation, seed 0", "rpo-one_observation/seed_0", 2, None),
+        ("the same, one stiffness of the ground, seed 0", "rpo-one_stiffness/seed_0", 2, None),
+        ("the same, one stiffness, seed 1", "rpo-one_stiffness/seed_1", 2, None),
+    ):  # fmt: skip
+        found, length = of(f"quadruped/{run}"), f"{summary(f'quadruped/{run}')['env_steps'] / 1e6:.1f} M"
+        turning = f"{fixed(found['turning_error'], digits)} ({fixed(found['turning_error_settled'], digits)})"
+        measured = f"{off(found, digits)} | {turning} | {found['falls']} | {fixed(found['sliding'], 2)} m/s |"
+        if clock:
+            yield page, f"| {name} | {length}, {minutes(f'quadruped/{run}', 1, clock)} min | {measured}"
+        else:  # its processor's time is in no file
+            yield page, f"| {name} | {length}, "
+            yield page, f" min | {measured}"
+
+
+def tracking() -> Claims:
+    """How near policies keep to targets; what is of MuJoCo, and of other figures of eight, is in no file."""
+    for seed in (0, 1):
+        found = of(f"arm_reach/rpo/seed_{seed}", "tracking")
+        far, median, worst, soon = (1e3 * found[name] for name in ("distance", "median", "below_95", "distance_soon"))
+        near = f"{100 * found['within_2_cm']:.0f} %"
+        yield "docs/tasks.md", f"| seed {seed} | {far:.1f} mm | {median:.1f} mm | {worst:.0f} mm | {near} | {soon:.1f} mm |"
+        found = of(f"quadrotor/rpo/seed_{seed}", "tracking")
+        yield "docs/tasks.md", f" m | {fixed(found['distance'], 3)} m | "
+
+
+def curves() -> Claims:
+    """Returns on the way."""
+    page = "docs/tasks.md"
+    hopper = (0.7, 1.3, 2.0, 2.6, 3.3, 3.9, 5.2, 6.6, 7.9, 10.0)
+    anymal = (0.4, 0.8, 1.2, 1.6, 2.5, 3.3, 4.1, 6.1, 8.2, 10.0)
+    humanoid = (0.4, 0.8, 1.2, 1.6, 2.0, 2.5, 2.9, 3.3, 3.7, None)
+    for row in zip(hopper, anymal, humanoid, strict=True):
+        cells = []
+        for task, million in zip(("hopper", "anymal", "humanoid"), row, strict=True):
+            if million is None:
+                cells.append(f"3.7 M, final | {final('humanoid/rpo')}")
+            else:
+                before_the_end = 3.68 if million == 3.7 else million
+                cells.append(f"{'10' if million == 10 else million} M | {at(f'{task}/rpo', before_the_end)}")
+        yield page, f"| {' | | '.join(cells)} |"
+    papers = (("20 M", "hopper"), ("10 M", "anymal"), ("10 M", "humanoid"))
+    yield (
+        page,
+        "| " + " | | ".join(f"paper ({length}) | {PAPER['table1'][task]['rpo'][0]:.0f}" for length, task in papers) + " |",
+    )
+    ant = {million: at("ant/rpo", million) for million in (0.4, 0.8, 2.0, 2.9, 4.1, 4.9, 6.6, 8.2, 10)}
+    yield "docs/rpo.md", f"| return, sampled | {' | '.join(ant.values())} |"
+    few = " | ".join(ant[million] for million in (0.4, 0.8, 2.0, 4.1, 10))
+    yield "docs/tutorial/first_run.md", f"| return, sampled actions | {few} |"
+    names = ("rpo", "gippo", "sapo", "shac", "ppo", "sac")
+    for million in (0.4, 0.8, 1.2, 1.6, 2.0):
+        row = " | ".join(at(f"{STUDY}/ant/{name}", million) for name in names)
+        yield "docs/study.md", f"| {million} M | {row} |"
+
+
+def reppo_on_ant() -> Claims:
+    page, folder = "docs/reppo.md", f"{STUDY}/ant"
+    run = f"{folder}/reppo"
+    row = f"{spread(run, 'sampled')} | {spread(run, 'deterministic')} | {minutes(run)} min |"
+    yield page, f"| REPPO, seed 0 | {row}"
+    for name in ("rpo", "sapo", "ppo"):
+        seeds = [f"{folder}/{name}/seed_{seed}" for seed in (0, 1)]
+        returns = (", ".join(final(run, kind) for run in seeds) for kind in ("sampled", "deterministic"))
+        time = sum(summary(run)["wall_clock_s"] for run in seeds) / 120
+        yield page, f"| {name.upper()}, seeds 0 and 1 | {' | '.join(returns)} | {time:.0f} min |"
+    supervised = "studies/budget_0.06/ant/reppo-action_grad"
+    runs = {"REPPO, supervised": (supervised, "0.6 M"), "REPPO": (run, "2 M"), "RPO": (f"{folder}/rpo", "2 M")}
+    for name, (each, length) in runs.items():
+        row = " | ".join(at(each, million, "train/return") for million in (0.2, 0.4, 0.5, 0.6))
+        yield page, f"| {name} | {row} | {final(each)} ({length}) | {final(each, 'deterministic')} |"
+    yield page, f"`results/{supervised}`, seed 0, {minutes(supervised, 1)} minutes)"
+
+
+def toy() -> Claims:
+    found = record("studies/toy_gaussian.json")
+    names = ("score function | fresh", "score function | reused", "score function, clipped at 0.2 (PPO) | reused",
+             "pathwise | fresh", "pathwise | reused", "pathwise, clipped to [0.2, 2] (RPO) | reused")  # fmt: skip
+    for name, (key, each) in zip(names, found["known"].items(), strict=True):
+        early = each["median"][min(range(len(each["samples"])), key=lambda i, each=each: abs(each["samples"][i] - 640))]
+        others = [found["last_median"][rate][key] for rate in ("0.02", "0.1")]
+        medians = [f"{x:.2g}" if x >= 0.001 else fixed(x, 4) for x in (each["median"][-1], early, *others)]
+        cells = [*medians[:2], f"{100 * each['diverged']:.0f} %", *medians[2:]]
+        yield "docs/study.md", f"| {name} | {' | '.join(cells)} |"
+
+
+def hand() -> Claims:
+    page, run = "docs/tasks.md", "hand_reorient"
+    whole, cut = f"{run}/rpo-full_graphs", f"{run}/rpo"
+    returns = (f"{at(each, 0.8)}, {at(each, 2.0)}, {final(each)}" for each in (cut, whole))
+    yield page, f"| sampled return at 0.8 M, 2.0 M, the end | {' | '.join(returns)} |"
+    table = PAPER["table1"][run]
+    yield (
+        page,
+        (
+            f"**{final(cut)} with sampled and {final(cut, 'deterministic')} with deterministic actions; the paper has {paper(run)}**"
+        ),
+    )
+    for name, text in (("sapo", "SAPO gets {} and {} (the paper {:.0f})"), ("shac", "SHAC {} and {} ({:.0f})")):
+        each = f"{run}/{name}"
+        yield page, text.format(final(each), final(each, "deterministic"), table[name][0])
+    each = f"{run}/rpo-no_clip"
+    yield page, f"RPO gets {final(each)} with sampled and {final(each, 'deterministic')} with deterministic actions"
+
+
+def prose() -> Claims:
+    """Returns in sentences."""
+    ant, folder = "ant/rpo", f"{STUDY}/ant"
+    best = f"{final(ant)} with sampled and {final(ant, 'deterministic')} with deterministic actions"
+    yield "docs/rpo.md", f"At the end {best}; the paper reports {paper('ant')} and {paper('ant', 'table6')} over 24 runs."
+    pairs = {
+        name: " and ".join(final(f"ant/{name}/seed_{seed}") for seed in seeds)
+        for name, seeds in {"rpo": (1, 2), "rpo-random_progress": (1, 2), "rpo-short_schedule": (0, 1)}.items()
+    }
+    yield "docs/rpo.md", f"stopped after 1 M steps of the same schedule, stood at {pairs['rpo']}."
+    yield "docs/rpo.md", f"seeds 1 and 2 stand at {pairs['rpo-random_progress']} (`results/ant/rpo-random_progress`)"
+    yield "docs/study.md", f"left Ant at {pairs['rpo-short_schedule']} (seeds 0 and 1, `results/ant/rpo-short_schedule`)"
+    two = {name: ", ".join(final(f"{folder}/{name}/seed_{seed}") for seed in (0, 1)) for name in ("rpo", "sapo")}
+    yield "docs/study.md", f"At 2 M steps two seeds do not tell RPO ({two['rpo']}) from SAPO ({two['sapo']})"
+    page = "docs/tasks.md"
+    walker, cartpole = ((final(run), final(run, "deterministic")) for run in ("walker/rpo", "cartpole/rpo"))
+    time = minutes("walker/rpo")
+    yield page, f"2 M steps in {time} minutes on one core (`results/walker`): {walker[0]} with sampled and {walker[1]} with"
+    yield page, f"Cartpole, 2 M steps: {' and '.join(cartpole)} (240 steps"
+    lengths = [fixed(summary("humanoid/rpo")["eval"][kind]["length"]) for kind in ("sampled", "deterministic")]
+    yield page, f"Sampled episodes of the final one last {lengths[0]} steps on average, deterministic ones {lengths[1]}."
+    hand = "hand_reorient/rpo"
+    yield page, f"4.1 M steps of 64 environments in {minutes(hand)} minutes on one core"
+    yield page, f"their standard deviation is {fixed(summary(hand)['eval']['sampled']['std'])}."
+    whole = "hand_reorient/rpo-full_graphs"
+    yield page, f"reaches {at(whole, 2.9)} at 2.9 M steps and ends at {final(whole)}:"
+    go1 = of("go1_walk/rpo/seed_0")
+    off = [
+        fixed(go1[name], 3)
+        for name in ("velocity_error", "turning_error", "velocity_error_settled", "turning_error_settled")
+    ]
+    yield (
+        "docs/robots.md",
+        f"off by {off[0]} m/s and the rate of turning by {off[1]} rad/s in the mean, by {off[2]} and {off[3]}",
+    )
+    without = " and ".join(final(f"ant/rpo/seed_{seed}") for seed in (1, 2))
+    rounded = " and ".join(final(f"ant/rpo-bf16/seed_{seed}") for seed in (1, 2))
+    yield "docs/rpo.md", f"seeds 1 and 2 stand at {rounded} with it, and at {without} without"
+    one, other = without.split(" and ")
+    yield "docs/tutorial/many_runs.md", f"was {one} with one seed and {other} with another."
+    ends = [f"{PAPER['table1']['ant'][name][0]:.0f}" for name in ("gippo", "sapo", "shac")]
+    yield "docs/study.md", f"it ends below both ({ends[0]} against {ends[1]} and {ends[2]} after 10 M)"
+    worst = max(of(f"arm_reach/rpo/seed_{seed}", "tracking")["largest"] for seed in (0, 1))
+    yield page, f"a steady error, of {fixed(1e3 * worst)} mm at most"
+    yield page, f"It passes {at(hand, 2.0)} at 2.0 M and {at(hand, 2.5)} at 2.5 M."
+    yield page, f"the episodes of that evaluation last {at('anymal/rpo', 0.8, 'eval/length')} steps on average"
+    rates = record("benchmarks/algorithms.json")["algorithms"]
+    seconds = {name: fixed(found["rollout"] + found["update"], 2) for name, found in rates.items()}
+    yield (
+        "docs/results.md",
+        (
+            f"takes {seconds['rpo']} s with RPO, {seconds['sapo']} with SAPO, {seconds['shac']} with SHAC, {seconds['gippo']} "
+            f"with GI-PPO, {seconds['ppo']} with PPO and {seconds['sac']} with SAC"
+        ),
+    )
+
+
+CLAIMS = (main_table, physics, results_page, speed, legged, tracking, curves, reppo_on_ant, toy, hand, prose)
+
+UNCLAIMED = {
+    "nothing measured by us: what a task, an option or another's code is": {
+        "docs/baselines.md": ["| | learns from | actor steps per window | critics | schedule | of the reference code, not carried over |"],
+        "docs/contact.md": ["| | unit | meaning | how to choose |"],
+        "docs/deploy.md": ["| | | |", "| | |"],
+        "docs/legged.md": ["| kind | at difficulty 1 | at difficulty d |", "| weight | term | what, in which units |"],
+        "docs/own_robot.md": ["| in the file | simulated | action -1 ... 1 |"],
+        "docs/parameters.md": ["| kind | what | named by |"],
+        "docs/python.md": ["| callback | without it |"],
+        "docs/reppo.md": ["| | here | `compat: paper` |", "| | torch | JAX (the paper's runs) | latest single file | port to rsl_rl |"],
+        "docs/rpo.md": ["| option | default | what it decides |"],
+        "docs/steps.md": ["| word | meaning | Ant |"],
+        "docs/tasks.md": [
+            "| option | `paper` | `right` |", "| task | observations | actions | reward of a step | fails when |", "| | |",
+        ],
+        "docs/tutorial/from_file_to_robot.md": ["| what gradients do not like | how it shows | what to do |"],
+        "docs/viewing.md": ["| ending | |", "| in the page | in the window | |"],
+        "README.md": ["| | rpo-lightning | DFlex, code of SHAC | mineral + Rewarped | Newton | MJX + Brax | Isaac Lab |"],
+        "docs/comparison.md": ["| | rpo-lightning | DFlex, code of SHAC | mineral + Rewarped | Newton | MJX + Brax | Isaac Lab |"],
+    },
+    "compared with what makes it in another test": {
+        "docs/task_tables.md": ["| | actuator | on | control | force |", "| | quantity | unit | frame |"],
+        "docs/results.md": [
+            "| task | algorithm | environment steps | seeds | return, sampled | return, deterministic | paper, sampled | wall-clock per run |"
+        ],
+        "docs/engine.md": ["| | before | now |"],
+    },
+    "measured once, in no file of results/: only a rerun of what the page names would tell": {
+        "docs/baselines.md": ["| | tries taken back | share inside the clip range | KL(old, new) after the alpha step | after PPO |"],
+        "docs/contact.md": [
+            "| Hopper's limit `ke kd` | 1000 2.5 | 1000 10 | 1000 40 | 16 000 10 | 256 000 10 |",
+            "| friction | `kf` 1000 | 5000 | 15 000 |", "| ke | depth at rest | omega | 2 substeps | 8 | 16 | 32 |",
+            "| pair | apart | touching in every environment |",
+        ],
+        "docs/deploy.md": [
+            "| MuJoCo with | Ant, RPO | Ant, REPPO, 0.6 million steps |", "| policy | this engine | MuJoCo |",
+            "| policy | `policy.act` from float64 | onnxruntime from float64 | onnxruntime from `policy.act` "
+            "| `act` of one observation from `act` of a batch |",
+        ],
+        "docs/engine.md": ["| | ant | anymal | humanoid (16 substeps) |"],
+        "docs/legged.md": [
+            "| ground | seed 0 | seed 1 | level ground's, with which it began |",
+            "| task | after 1 step | 16 steps | 50 steps | per step | error |",
+        ],
+        "docs/own_robot.md": ["| | ball to goal after 4 s | return |"],
+        "docs/parameters.md": [
+            "| iteration | median miss | largest miss | within 5 cm |", "| | unknowns | to 10 % | to 5 % | to 2 % | in the end |",
+        ],
+        "docs/tasks.md": ["| robots, observations | training return | seconds | m/s off |", "| | cut together | full graphs |"],
+    },
+    "claimed but for MuJoCo's columns, other figures of eight and one time, which are in no file": {
+        "README.md": ["| robot | steps, minutes of a core | velocity off by [m/s] | falls | MuJoCo: off by, falls |"],
+        "docs/tasks.md": [
+            "| | distance after 1 s, mean | median | 95 % are below | below 2 cm | after 0.4 s, mean | in MuJoCo, mean |",
+            "| | falls | forward, commanded | velocity off by, settled | turning off by | soles that touch slide at | legs touch |",
+            "| | figures as drawn | 2 m x 1 m in 6 s | the same, 0.4 m high | in MuJoCo |",
+            "| | steps, CPU | m/s off | rad/s off | falls of 128 | feet slide | MuJoCo: m/s off | rad/s off | falls |",
+        ],
+    },
+}  # fmt: skip
+"""Tables with numbers that no claim covers, by why."""
