@@ -144,6 +144,15 @@ def test_a_configuration_beside_it_that_is_older_is_named_with_the_way_out(folde
     assert str(config) not in refused(capsys, "validate", "--ckpt_path", str(policy), "--model.init_args.kl_contrl=1")
 
 
+def test_a_file_alone_says_infinity_so_that_the_command_line_reads_it(folder):
+    call("fit", "--trainer.max_steps=1", "--data.env=tests.toy.PointMass", "--model.init_args.clip_high=.inf")
+    (RUN / "policy.pt").rename("alone.pt")
+    (RUN / "config.yaml").unlink()
+    assert load_policy("alone.pt").metadata["model"]["init_args"]["clip_high"] == float("inf")
+    main(["predict", "--ckpt_path", "alone.pt", "--episodes=2", "--output=alone.npz"])
+    assert Path("alone.npz").is_file()
+
+
 @pytest.mark.parametrize("name", pretrained.names())
 def test_pretrained_policies_act_in_their_tasks(name):
     policy = load_policy(name)

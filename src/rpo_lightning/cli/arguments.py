@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import json
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
+
+import yaml
 
 from rpo_lightning import console, discovery, pretrained, run_folder
 from rpo_lightning.runs import DIMENSIONS
 
-__all__ = ["WATCHES", "Arguments", "split"]
+__all__ = ["WATCHES", "Arguments", "in_one_line", "split"]
 
 WATCHES = ("play", "record")
 READS_POLICIES = ("validate", "test", "predict", *WATCHES)
@@ -92,7 +94,12 @@ def _as_told(path: Path) -> list[str]:
     told, _ = read_policy(path)
     options = {name: value for name, value in told["model"]["init_args"].items() if name not in DIMENSIONS}
     model = {"class_path": told["model"]["class_path"], "init_args": options}
-    return [f"--model={json.dumps(model)}", f"--data.env={json.dumps(told['env'])}"]
+    return [f"--model={in_one_line(model)}", f"--data.env={in_one_line(told['env'])}"]
+
+
+def in_one_line(value: Any) -> str:
+    """Return the YAML of a value as an option takes it; JSON would write infinity as a word that YAML does not know."""
+    return yaml.safe_dump(value, default_flow_style=True, width=math.inf, sort_keys=False).strip()
 
 
 def _task_options(options: list[str]) -> tuple[dict[str, str], list[str]]:

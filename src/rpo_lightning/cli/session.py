@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from pkgutil import resolve_name
 from signal import Signals
@@ -140,7 +139,7 @@ class RPOCLI(LightningCLI):
         if self.given.task_options:
             options = {name: load_yaml(value) for name, value in self.given.task_options.items()}
             env = parser.parse_args([each for each in args if not each.startswith("--print_config")])["data"]["env"]
-            args = [*args, f"--data.env={json.dumps(with_options(env, options))}"]
+            args = [*args, f"--data.env={arguments.in_one_line(with_options(env, options))}"]
         parser.beside = self.given.beside
         self.config = parser.parse_args(args)
 
