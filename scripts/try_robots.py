@@ -63,16 +63,17 @@ GO1 = """
 Written by `new-task go1_walk --robot public/go1 --kind velocity` and trained by `fit --config go1_walk.yaml`, two
 commands of `rpo-lightning`, nothing changed between them.
 
-Seed 0: 1.0 million steps, 8.6 minutes of a core that others used too, commands of up to 1 m/s and 1 rad/s, pushes,
-noise, trunk's mass and friction drawn in every episode. 128 episodes of 20 s, deterministic actions: two fall, the
-velocity is off by 0.109 m/s and the rate of turning by 0.075 rad/s in the mean, by 0.068 and 0.063 without the second
-that follows a new command; soles that touch slide at 0.20 m/s (`results/go1_walk/rpo/seed_0`, without the policy). Its
+Seed 0: 1.0 million steps, 8.2 minutes of a core that others used too, commands of up to 1 m/s and 1 rad/s, pushes,
+noise, trunk's mass and friction drawn in every episode. 128 episodes of 20 s, deterministic actions: none falls, the
+velocity is off by 0.093 m/s and the rate of turning by 0.062 rad/s in the mean, by 0.059 and 0.054 without the second
+that follows a new command; soles that touch slide at 0.13 m/s (`results/go1_walk/rpo/seed_0`, without the policy). Its
 network, exported and run by [`examples/deploy/quadruped.py`](../examples/deploy/quadruped.py) on the file itself in
-plain MuJoCo, without noise and pushes: 0.134 m/s and 0.132 rad/s off with the pyramidal cone, 0.139 and 0.155 with the
-elliptic one; none and three of 16 episodes of 20 s fall. One seed.
+plain MuJoCo, without noise and pushes: 0.090 m/s and 0.070 rad/s off with the pyramidal cone, 0.106 and 0.103 with the
+elliptic one; of 128 episodes of 20 s with the one, and 16 with the other, none falls. One seed.
 
-`new-task` wrote 128 robots and one observation before: 0.146 m/s and 0.088 rad/s off after as many steps and 6.2
-minutes, one fell; in MuJoCo 0.154 and 0.091, 0.178 and 0.151, none fell.
+`new-task` wrote a command every 5 s before, not 2.5: 0.109 m/s and 0.075 rad/s off, two of 128 fell; in MuJoCo 0.134 and
+0.139 m/s off, none and three of 16 fell. And before that 128 robots and one observation: 0.146 m/s and 0.088 rad/s off after
+as many steps and 6.2 minutes, one fell; in MuJoCo 0.154 and 0.178 m/s, none fell.
 """
 
 
