@@ -106,6 +106,11 @@ def _schedule(name: str) -> Variant:
     return Variant("rpo", f"RPO, {name} schedule", name, (f"--model.lr_schedule={name}",))
 
 
+def _few_robots(count: int) -> Variant:
+    options = f"--data.num_envs={count}", f"--data.iterations_per_epoch={6400 // count}", "--model.critic_epochs=8"
+    return Variant("rpo", f"RPO, {count} robots", f"robots_{count}", options)
+
+
 def _unstable_seeds(variant: Variant) -> Study:
     note = "Several seeds on Humanoid drop by thousands and recover late or never; means over seeds hide it."
     return Study(f"Seeds of {variant.label}, one by one", (variant,), "train/return", note, ("humanoid",), per_seed=True)
@@ -217,6 +222,14 @@ STUDIES = {
         (RPO, _schedule("linear"), _schedule("constant")),
         "eval/return",
         "Not in the paper, which gives RPO the exponential schedule and SAPO and SHAC the linear one.",
+        source="",
+    ),
+    "robots": Study(
+        "Few robots instead of many",
+        (RPO, *(_few_robots(count) for count in (32, 16, 8))),
+        "eval/return",
+        "Not in the paper: a window of few robots is enough to tell where to go, and there are more of them.",
+        ("ant", "hopper", "anymal", "humanoid"),
         source="",
     ),
     "proposition1": Study(
