@@ -44,7 +44,7 @@ def seeds(settings: Settings) -> Iterator[Row]:
         yield {"algorithm": name, "seeds": count, **figures, "ok": max(shares) <= SIMILAR}
 
 
-def _run(settings: Settings, name: str, seed: int) -> tuple[Any, RolloutDataModule]:
+def _run(settings: Settings, name: str, seed: int) -> tuple[Any, Any]:
     torch.manual_seed(seed)
     data = RolloutDataModule("cartpole", *settings.choose((64, 16), (8, 4)), seed=seed)
     module = getattr(algorithms, name)(data.obs_dim, data.action_dim, total_env_steps=1_000_000)

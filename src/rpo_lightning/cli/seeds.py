@@ -22,7 +22,7 @@ HELP = "fit and fabric: train these seeds in one process, as 0,1,2,3; each has i
 class Place(NamedTuple):
     """Which of several runs of a process one is."""
 
-    index: int
+    number: int
     line: str
     """The command that started all of them."""
 

@@ -229,7 +229,7 @@ class RPOCLI(LightningCLI):
         given = list(given) if isinstance(given, list) else [given]
         without = self.config["without"]
         without = [without] if isinstance(without, str) else list(without)
-        if self.place is not None and self.place.index > 0:
+        if self.place is not None and self.place.number > 0:
             without.append("Progress")  # that of the first shows how far all are
         callbacks = with_standard_ones(given, without, settings, self.command)
         if self.trains:
@@ -293,8 +293,8 @@ def _carry_out(command: str, options: list[str], clis: list[RPOCLI]) -> None:
         return
     line = provenance.command_line([command, *options])
     with console.said_once():  # by however many runs
-        for index, seed in enumerate(chosen):
-            clis.append(RPOCLI("fabric", [*others, f"--seed_everything={seed}"], seeds.Place(index, line)))
+        for number, seed in enumerate(chosen):
+            clis.append(RPOCLI("fabric", [*others, f"--seed_everything={seed}"], seeds.Place(number, line)))
         seeds.train(clis)
 
 
