@@ -56,10 +56,10 @@ def assert_same_state(ours, theirs):
 @pytest.mark.parametrize(
     "task",
     [
-        {"name": "cartpole", "init_args": {}},
+        {"name": "cartpole", "init_args": {"randomize": {"mass": {"scale": [0.8, 1.25]}}}},
         {
             "name": "hopper",
-            "init_args": {"history": 2, "randomize": {"gravity": {"scale": [0.9, 1.1]}}, "action_delay": [0, 2]},
+            "init_args": {"history": 2, "action_delay": [0, 2]},
         },
         {"name": "quadruped", "init_args": {"command_seconds": 0.1, "push_seconds": 0.1}},
         {"name": "quadruped_rough", "init_args": {"terrain": ["rough", "stairs", "blocks", "slopes"]}},
@@ -236,16 +236,15 @@ def policies(root):
     return [torch.load(root / f"seed_{seed}/checkpoints/last.ckpt", weights_only=True) for seed in SEEDS]
 
 
-@pytest.mark.parametrize("stacked", [False, True], ids=["in turn", "stacked"])
-def test_runs_are_resumed_together_and_alone_also_from_different_steps(stacked, tmp_path):
+def test_runs_are_resumed_together_and_alone_also_from_different_steps(tmp_path):
     for seed in SEEDS:
         driver(seed, tmp_path / "alone", more=[KLTuner()]).fit()
     root = tmp_path / "beside"
-    SeedsDriver([driver(s, root, 4 if s else 6, more=[KLTuner()]) for s in SEEDS], stacked).fit()
+    SeedsDriver([driver(s, root, 4 if s else 6, more=[KLTuner()]) for s in SEEDS], stacked=True).fit()
     assert [each["rpo_lightning"]["iteration"] for each in policies(root)] == [6, 4, 4]
     shutil.copytree(root, tmp_path / "one")
     last = [root / f"seed_{seed}/checkpoints/last.ckpt" for seed in SEEDS]
-    SeedsDriver([driver(seed, root, more=[KLTuner()]) for seed in SEEDS], stacked).fit(last)
+    SeedsDriver([driver(seed, root, more=[KLTuner()]) for seed in SEEDS], stacked=True).fit(last)
     driver(1, tmp_path / "one", more=[KLTuner()]).fit(tmp_path / "one/seed_1/checkpoints/last.ckpt")
     expected = policies(tmp_path / "alone")
     for seed, ours in enumerate(policies(root)):
