@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 import torch
-from gpu import agreement, speed, trainings
+from gpu import agreement, seeds, speed, trainings
 from gpu.part import Part, Settings, carry_out
 from gpu.record import Record
 
@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 PARTS = {
     "found": Part(speed.found, 40),
-    "compile": Part(speed.compiling, 180),
+    "compile": Part(speed.compiling, 140),
     "golden": Part(agreement.golden, 40),
     "gradients": Part(agreement.gradients, 40),
     "starts": Part(agreement.starts, 30),
@@ -39,6 +39,7 @@ PARTS = {
     "equal": Part(agreement.equal, 60),
     "resume": Part(agreement.resume, 40),
     "nccl": Part(agreement.processes, 30),
+    "seeds": Part(seeds.seeds, 40),
     "dmc": Part(speed.control, 120),
     "simulator": Part(speed.simulator, 110),
     "iterations": Part(speed.iterations, 100),

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
-__all__ = ["debugging", "fail", "located", "one_line_errors", "quiet", "say"]
+__all__ = ["debugging", "fail", "located", "one_line_errors", "quiet", "said_once", "say"]
 
 USER_ERRORS = (ValueError, TypeError, RuntimeError, OSError, ImportError, LookupError)
 
@@ -21,9 +21,28 @@ NOT_THE_USERS = (Path(__file__).resolve().parent, Path(sysconfig.get_path("stdli
 """Folders of code that is not the user's: this package, and Python."""
 
 
+_said: set[str] | None = None
+"""Lines that are not said again; None: all are said."""
+
+
 def say(text: str) -> None:
     """Print one line for the user, apart from what a command outputs."""
+    if _said is not None:
+        if text in _said:
+            return
+        _said.add(text)
     print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def said_once() -> Iterator[None]:
+    """Say nothing twice inside."""
+    global _said
+    _said = set()
+    try:
+        yield
+    finally:
+        _said = None
 
 
 def fail(message: str, code: int) -> NoReturn:

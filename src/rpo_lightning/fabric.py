@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import islice
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import lightning
 import torch
@@ -13,9 +13,12 @@ from lightning.fabric import Fabric
 
 from rpo_lightning.algorithms import RLModule
 from rpo_lightning.distributed import any_rank, from_first_rank
-from rpo_lightning.rollout import RolloutDataModule
+from rpo_lightning.rollout import RolloutBatch, RolloutDataModule
 
 __all__ = ["FabricDriver"]
+
+Iterations: TypeAlias = Generator[tuple[Iterator[RolloutBatch], int], tuple[RolloutBatch, dict[str, float]], None]
+"""Yields the windows and the number of an iteration in its epoch, and takes the window it was made with and its metrics."""
 
 
 class FabricDriver:
@@ -139,6 +142,23 @@ class FabricDriver:
 
     def fit(self, ckpt_path: str | Path | None = None) -> None:
         """Train until the model's budget or a limit; continue from `ckpt_path` if there is one."""
+        loop = self.iterations(ckpt_path)
+        with suppress(StopIteration):
+            windows, batch_idx = next(loop)
+            while True:
+                try:
+                    batch = next(windows)
+                    self.call("on_train_batch_start", batch=batch, batch_idx=batch_idx)
+                    outputs = self.module.training_step(batch, batch_idx)
+                except BaseException as exception:
+                    loop.throw(exception)
+                windows, batch_idx = loop.send((batch, outputs))
+
+    def iterations(self, ckpt_path: str | Path | None = None) -> Iterations:
+        """Do all of `fit` but the iterations: for each, yield the windows and its number in the epoch.
+
+        Whoever runs this takes a window, calls `on_train_batch_start` and `training_step`, and sends window and metrics.
+        """
         self.fabric.launch()
         # Not `fabric.setup`: it would wrap the module for a forward pass that is never called; gradients are averaged by
         # the module itself.
@@ -152,19 +172,23 @@ class FabricDriver:
         module.setup("fit")
         self.data.attach(module).setup("fit")
         try:
-            self._call("setup", stage="fit")
+            self.call("setup", stage="fit")
             if ckpt_path is not None:
                 self._restore(Path(ckpt_path))
-            self._call("on_fit_start")
-            self._train()
-            self._call("on_fit_end")
-            self._call("teardown", stage="fit")
+            self.call("on_fit_start")
+            yield from self._train()
+            self.call("on_fit_end")
+            self.call("teardown", stage="fit")
             self.data.teardown("fit")
         except BaseException as exception:
-            self._call("on_exception", exception=exception)
+            self.call("on_exception", exception=exception)
             self._finalize_loggers("failed")
             raise
         self._finalize_loggers("success")
+
+    def call(self, name: str, **arguments: Any) -> None:
+        """Call a hook of Lightning's on every callback that has it."""
+        self.fabric.call(name, trainer=self, pl_module=self.module, **arguments)
 
     def save_checkpoint(self, filepath: str | Path) -> None:
         """Write everything that a resumed run needs, under the Trainer's names; every process must call it."""
@@ -178,7 +202,7 @@ class FabricDriver:
             "callbacks": {c.state_key: state for c in self.callbacks if (state := c.state_dict())},
             type(self.data).__qualname__: self.data.state_dict(),
         }
-        self._call("on_save_checkpoint", checkpoint=content)
+        self.call("on_save_checkpoint", checkpoint=content)
         self.module.on_save_checkpoint(content)
         self.fabric.save(filepath, content)
 
@@ -186,16 +210,15 @@ class FabricDriver:
         for logger in self.loggers:
             logger.finalize(status)
 
-    def _train(self) -> None:
-        self._call("on_train_start")
+    def _train(self) -> Iterations:
+        self.call("on_train_start")
         while not self._done():
-            self._call("on_train_epoch_start")
+            self.call("on_train_epoch_start")
             epoch, first = self.current_epoch, self.module.iteration % self.epoch_length
-            windows = islice(self.data.train_dataloader(), self.epoch_length - first)
-            for batch_idx, batch in enumerate(windows, start=first):
-                self._call("on_train_batch_start", batch=batch, batch_idx=batch_idx)
-                outputs = self.module.training_step(batch, batch_idx)
-                self._call("on_train_batch_end", outputs=outputs, batch=batch, batch_idx=batch_idx)
+            windows = iter(self.data.train_dataloader())
+            for batch_idx in range(first, self.epoch_length):
+                batch, outputs = yield windows, batch_idx
+                self.call("on_train_batch_end", outputs=outputs, batch=batch, batch_idx=batch_idx)
                 # A callback may have stopped one process only; the others would wait for it for ever.
                 self.should_stop = any_rank(self.should_stop, self.module.device)
                 if self._done():
@@ -204,8 +227,8 @@ class FabricDriver:
             whole = self.module.iteration % self.epoch_length == 0 or self.should_stop or self.module.budget_reached
             if whole and self.check_val_every_n_epoch and (epoch + 1) % self.check_val_every_n_epoch == 0:
                 self._validate()
-            self._call("on_train_epoch_end")
-        self._call("on_train_end")
+            self.call("on_train_epoch_end")
+        self.call("on_train_end")
 
     def _done(self) -> bool:
         epochs_done = self.max_epochs >= 0 and self.module.iteration >= self.max_epochs * self.epoch_length
@@ -215,18 +238,15 @@ class FabricDriver:
     @torch.no_grad()
     def _validate(self) -> None:
         self.module.eval()
-        self._call("on_validation_start")
-        self._call("on_validation_epoch_start")
+        self.call("on_validation_start")
+        self.call("on_validation_epoch_start")
         for batch_idx, batch in enumerate(self.data.val_dataloader()):
-            self._call("on_validation_batch_start", batch=batch, batch_idx=batch_idx)
+            self.call("on_validation_batch_start", batch=batch, batch_idx=batch_idx)
             self.module.validation_step(batch, batch_idx)
-            self._call("on_validation_batch_end", outputs=None, batch=batch, batch_idx=batch_idx)
-        self._call("on_validation_epoch_end")
-        self._call("on_validation_end")
+            self.call("on_validation_batch_end", outputs=None, batch=batch, batch_idx=batch_idx)
+        self.call("on_validation_epoch_end")
+        self.call("on_validation_end")
         self.module.train()
-
-    def _call(self, name: str, **arguments: Any) -> None:
-        self.fabric.call(name, trainer=self, pl_module=self.module, **arguments)
 
     def _restore(self, path: Path) -> None:
         """Restore module, optimizers, simulators and callbacks.

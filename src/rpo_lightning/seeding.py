@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rpo_lightning.under_vmap import Generators
+
 __all__ = ["RunSeeds", "normal", "permutation", "run_seeds"]
 
 
@@ -28,7 +30,7 @@ def run_seeds(seed: int, rank: int) -> RunSeeds:
     return RunSeeds(*(int(child.generate_state(1, np.uint64)[0]) >> 1 for child in children))
 
 
-def normal(shape: Sequence[int], generator: torch.Generator | None, like: Tensor) -> Tensor:
+def normal(shape: Sequence[int], generator: torch.Generator | Generators | None, like: Tensor) -> Tensor:
     """Draw standard normal numbers on the CPU, and return them on the device and in the dtype of `like`.
 
     Args:
@@ -36,9 +38,13 @@ def normal(shape: Sequence[int], generator: torch.Generator | None, like: Tensor
         generator: of the CPU; None: torch's own of the CPU.
         like: a tensor on the device.
     """
+    if isinstance(generator, Generators):
+        return generator.draw(lambda own: normal(shape, own, like))
     return torch.randn(tuple(shape), generator=generator, dtype=like.dtype).to(like.device, non_blocking=True)
 
 
-def permutation(size: int, generator: torch.Generator, device: torch.device) -> Tensor:
+def permutation(size: int, generator: torch.Generator | Generators, device: torch.device) -> Tensor:
     """Return the numbers 0 ... size - 1 (size,) in random order, drawn on the CPU."""
+    if isinstance(generator, Generators):
+        return generator.draw(lambda own: permutation(size, own, device))
     return torch.randperm(size, generator=generator).to(device, non_blocking=True)

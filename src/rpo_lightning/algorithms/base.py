@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from lightning import LightningModule
 from torch import Tensor, nn
 
 from rpo_lightning import __version__
-from rpo_lightning.algorithms.containment import CURES, NonFiniteError, largest, look_through
+from rpo_lightning.algorithms.containment import CURES, Findings, NonFiniteError, largest, look_through
 from rpo_lightning.algorithms.descent import descend
 from rpo_lightning.algorithms.learning_rate import LearningRates, LRSchedule
 from rpo_lightning.algorithms.options import Range, above, at_least, check_options, within
@@ -33,6 +33,18 @@ __all__ = ["ActorFactory", "RLModule"]
 
 ActorFactory = Callable[[int, int], nn.Module]
 """(observation dimension, action dimension) -> network; a class path with `init_args` in a configuration."""
+
+
+class Checked(NamedTuple):
+    """What has been decided of a window before the update."""
+
+    findings: Findings
+    skipped: bool
+    """Nothing is learned from it, on no process."""
+    refused: Tensor
+    """`nonfinite_updates` before the update, ()."""
+    started: float
+    """Time of the check [s]."""
 
 
 class RLModule(LightningModule):
@@ -280,14 +292,26 @@ class RLModule(LightningModule):
         Raises:
             NonFiniteError: `patience` iterations in a row had gradients that were not finite, or nothing to learn from.
         """
+        checked = self.check(batch)
+        return self.conclude(batch, checked, {} if checked.skipped else self.update(batch))
+
+    def check(self, batch: RolloutBatch) -> Checked:
+        """Look through a window, and decide whether it is learned from."""
         self.skip_update = False
         self.hook("on_rollout_end", batch)
         started, refused = perf_counter(), self.nonfinite_updates.clone()
         findings = look_through(batch)
         self.skip_update |= findings.unusable(self.tolerated)
         self.hook("on_window_checked", batch, findings)
-        skipped = any_rank(self.skip_update, self.device)
-        metrics: dict[str, Tensor | float] = {} if skipped else self.update(batch)
+        return Checked(findings, any_rank(self.skip_update, self.device), refused, started)
+
+    def conclude(self, batch: RolloutBatch, checked: Checked, metrics: dict[str, Tensor | float]) -> dict[str, float]:
+        """Count an iteration whose update returned `metrics`, report it, and return all of its metrics.
+
+        Raises:
+            NonFiniteError: see `training_step`.
+        """
+        findings, skipped, refused, started = checked
         metrics |= window_metrics(batch)
         metrics["nan/skipped_updates"] = self.nonfinite_updates
         there = {name: value for name, value in metrics.items() if isinstance(value, Tensor)}

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from rpo_lightning.distributed import mean_over_ranks, world_size
 
-__all__ = ["descend"]
+__all__ = ["descend", "take_step"]
 
 
 def descend(optimizer: Any, params: Sequence[nn.Parameter], loss: Tensor, max_norm: float) -> tuple[Tensor, Tensor]:
@@ -32,6 +32,13 @@ def descend(optimizer: Any, params: Sequence[nn.Parameter], loss: Tensor, max_no
         flat = mean_over_ranks(torch.cat([grad.reshape(-1) for grad in grads]))
         pieces = flat.split([grad.numel() for grad in grads])
         grads = tuple(piece.view_as(grad) for piece, grad in zip(pieces, grads, strict=True))
+    return take_step(optimizer, params, grads, max_norm)
+
+
+def take_step(
+    optimizer: Any, params: Sequence[nn.Parameter], grads: Sequence[Tensor], max_norm: float
+) -> tuple[Tensor, Tensor]:
+    """Clip gradients and take a step with them, see `descend`."""
     norm = nn.utils.get_total_norm(grads)
     refused = ~norm.isfinite()
     for param, grad in zip(params, grads, strict=True):

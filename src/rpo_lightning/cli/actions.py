@@ -17,19 +17,28 @@ from rpo_lightning.trajectories import record
 if TYPE_CHECKING:
     from rpo_lightning.cli.session import RPOCLI
 
-__all__ = ["ACTIONS"]
+__all__ = ["ACTIONS", "is_complete"]
+
+
+def is_complete(cli: RPOCLI) -> bool:
+    """Tell whether there is nothing left to train of a run, which is said and published then."""
+    run: runs.Run = cli.model.run
+    done = cli.checkpoint_files.env_steps
+    if not (run.directory / "summary.json").exists() or done < cli.model.total_env_steps:
+        return False
+    console.say(f"{run.directory} is complete: {done} environment steps, see summary.json in it.")
+    driver: Any = cli.trainer
+    for callback in driver.callbacks:
+        if isinstance(callback, Evidence) and processes.is_first_process():
+            callback.publish(run)
+    return True
 
 
 def _train(cli: RPOCLI) -> None:
+    if is_complete(cli):
+        return
     run: runs.Run = cli.model.run
     driver: Any = cli.trainer
-    done = cli.checkpoint_files.env_steps
-    if (run.directory / "summary.json").exists() and done >= cli.model.total_env_steps:
-        console.say(f"{run.directory} is complete: {done} environment steps, see summary.json in it.")
-        for callback in driver.callbacks:
-            if isinstance(callback, Evidence) and processes.is_first_process():
-                callback.publish(run)
-        return
     alone = processes.is_first_process() and not cli.config["trainer"]["fast_dev_run"]
     with claimed(run.directory) if alone else contextlib.nullcontext():
         if isinstance(driver, FabricDriver):

@@ -32,7 +32,7 @@ from rpo_lightning.allocator import keep_freed_memory
 from rpo_lightning.callbacks import Evidence, RunFolder
 from rpo_lightning.checkpoints import CheckpointFiles, no_state_of_training
 from rpo_lightning.claim import write_failure
-from rpo_lightning.cli import COMMANDS, actions, arguments, watching
+from rpo_lightning.cli import COMMANDS, actions, arguments, seeds, watching
 from rpo_lightning.cli.callbacks import Announcement, with_standard_ones
 from rpo_lightning.cli.fabric import fabric_driver
 from rpo_lightning.cli.help import help_text
@@ -54,11 +54,12 @@ class RPOCLI(LightningCLI):
     Args:
         command: one of `COMMANDS`, except list and check-env; `run()` carries it out.
         options: as on the command line after the command.
+        place: among several runs of this process; None: there is one.
     """
 
-    def __init__(self, command: str, options: list[str]) -> None:
-        self.command, self.trains = command, command in TRAINS
-        self.line = provenance.command_line([command, *options])
+    def __init__(self, command: str, options: list[str], place: seeds.Place | None = None) -> None:
+        self.command, self.trains, self.place = command, command in TRAINS, place
+        self.line = provenance.command_line([command, *options]) if place is None else place.line
         if command in arguments.WATCHES:
             options = watching.with_task(command, options)
         self.given = arguments.split(command, options)
@@ -87,6 +88,8 @@ class RPOCLI(LightningCLI):
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the seed; unlike Lightning's it is always a number, so that every run can be repeated."""
         parser.add_argument("--seed_everything", type=int, default=0, help="Seed of weights, exploration and starts.")
+        if self.trains:
+            parser.add_argument("--seeds", type=str | None, default=None, help=seeds.HELP)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add what Lightning's parser lacks, and hand dimensions and seed on."""
@@ -145,7 +148,11 @@ class RPOCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Check the Trainer's options and settle what the process computes with, before anything is built."""
-        data = self.config["data"]
+        if self.trains and self.config["seeds"] is not None:
+            raise ValueError("seeds is an option of the command line, as --seeds 0,1,2,3, not of a file.")
+        data, trainer = self.config["data"], self.config["trainer"]
+        if self.place is not None and trainer["default_root_dir"] is not None:
+            trainer["default_root_dir"] = str(Path(trainer["default_root_dir"]) / f"seed_{self.config['seed_everything']}")
         task, _ = env_and_options(data["env"])
         self.adjusted = adjusted(self.config["trainer"], str(task), data["num_envs"])
         # they are built once the run folder is known
@@ -188,7 +195,7 @@ class RPOCLI(LightningCLI):
     def _resolved(self) -> str:
         """Return the configuration as resolved, without what belongs to this start alone."""
         config = self.config.clone()
-        for name in ("config", "ckpt_path", *(["init_from"] if config["init_from"] is None else [])):
+        for name in ("config", "ckpt_path", "seeds", *(["init_from"] if config["init_from"] is None else [])):
             config.pop(name, None)
         return self.parser.dump(config, skip_none=False)
 
@@ -196,6 +203,8 @@ class RPOCLI(LightningCLI):
         name = self.config["ckpt_path"]
         if self.trains and name in pretrained.names() and not Path(name).is_file():
             raise ValueError(no_state_of_training(name))
+        if self.place is not None and name is not None and not run_folder.NAMED.fullmatch(name):
+            raise ValueError(f"--ckpt_path {name}: with --seeds it is last, best or step_N of each run, not one file.")
         path = run_folder.find_checkpoint(name, directory)
         if name is None:
             return path
@@ -219,6 +228,8 @@ class RPOCLI(LightningCLI):
         given = list(given) if isinstance(given, list) else [given]
         without = self.config["without"]
         without = [without] if isinstance(without, str) else list(without)
+        if self.place is not None and self.place.number > 0:
+            without.append("Progress")  # that of the first shows how far all are
         callbacks = with_standard_ones(given, without, settings, self.command)
         if self.trains:
             self.folder, self.announcement = RunFolder(self.checkpoint), Announcement(run, self.datamodule)
@@ -251,11 +262,10 @@ def main(command: str, options: list[str]) -> None:
     """
     console.quiet()
     sim.quiet()
-    cli: RPOCLI | None = None
-    with console.one_line_errors(MisconfigurationException, began=lambda: cli is not None and cli.began):
+    clis: list[RPOCLI] = []
+    with console.one_line_errors(MisconfigurationException, began=lambda: any(cli.began for cli in clis)):
         try:
-            cli = RPOCLI(command, options)
-            cli.run()
+            _carry_out(command, options, clis)
         except NonFiniteError as error:
             console.fail(str(error), code=1)
         except Exception as error:
@@ -265,13 +275,31 @@ def main(command: str, options: list[str]) -> None:
                 raise Interrupted(signals.received) from error
             if not isinstance(error, RuntimeError | OSError):
                 raise
-            if cli is None or cli.folder is None or not cli.folder.began:
-                raise
-            trainer: Any = cli.trainer
-            results = [Path(each.results) for each in trainer.callbacks if isinstance(each, Evidence) and each.results]
-            sentence = write_failure(error, cli.model.run.directory, cli.folder.written, results)
-            if sentence is None:
-                raise
-            console.fail(sentence, code=1)
+            for sentence in [_write_failure(error, cli) for cli in clis if cli.began]:
+                if sentence is not None:
+                    console.fail(sentence, code=1)
+            raise
         finally:
             distributed.leave()
+
+
+def _carry_out(command: str, options: list[str], clis: list[RPOCLI]) -> None:
+    """Carry out a command, of a run or of several, which are added to `clis` as they are built."""
+    chosen, others = seeds.split(options) if command in TRAINS else ([], options)
+    if not chosen:
+        clis.append(RPOCLI(command, options))
+        clis[0].run()
+        return
+    line = provenance.command_line([command, *options])
+    with console.said_once():  # by however many runs
+        for number, seed in enumerate(chosen):
+            clis.append(RPOCLI("fabric", [*others, f"--seed_everything={seed}"], seeds.Place(number, line)))
+        seeds.train(clis)
+
+
+def _write_failure(error: Exception, cli: RPOCLI) -> str | None:
+    """Return what became of a run whose folder could not be written; None for every other error."""
+    assert cli.folder is not None
+    trainer: Any = cli.trainer
+    results = [Path(each.results) for each in trainer.callbacks if isinstance(each, Evidence) and each.results]
+    return write_failure(error, cli.model.run.directory, cli.folder.written, results)

@@ -90,6 +90,7 @@ class BaseEnv(ABC):
     privileged_dim: int = 0  # of a task without options; `privileged_width` says it with them
     differentiable: ClassVar[bool]
     episode_length: ClassVar[int] = 1000
+    rows_are_apart: bool = True  # whether nothing that happens in one environment touches another
     _keeps_time: bool = True  # whether episodes can be cut here, and their progress be moved
 
     def __init__(self, num_envs: int, device: str | torch.device = "cpu", seed: int = 0, **options: Any) -> None:

@@ -110,6 +110,7 @@ class HandReorient(ArticulatedEnv):
         """Compute the limits of the joints and the goal's position."""
         limits = [(link.lower, link.upper) for link in self.model.links[:16]]
         self._lower, self._upper = torch.tensor(limits, dtype=torch.float32, device=self.device).unbind(1)
+        self.rows_are_apart = not self._cut_together
         self._place = torch.tensor(self.goal_position, device=self.device).expand(self.num_envs, 3)
 
     def observe(self, q: Tensor, qd: Tensor, action: Tensor) -> Tensor:

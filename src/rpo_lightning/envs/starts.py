@@ -96,6 +96,12 @@ class StartBank:
         self._last, self._told = state["last"].to(device, copy=True), Told(state["told"])
         self._size = int(state["size"])
 
+    @property
+    def rows(self) -> Tensor:
+        """All starts that there are, their parts side by side (M, width)."""
+        assert self._rows is not None
+        return self._rows
+
     def __getitem__(self, name: str) -> Tensor:
         """Return a part (M, width) of all starts that there are."""
         assert self._rows is not None

@@ -120,7 +120,7 @@ class Collector:
         return RolloutBatch(**fields, seed=int(seed), rollout_time=perf_counter() - started)
 
     def _roll_out(self, agent: Agent) -> dict[str, Any]:
-        env, horizon = self.env, self.horizon
+        env = self.env
         start_state, start_context = tuple(tensor.detach().clone() for tensor in env.get_state()), _context(env)
         obs = env.detach()
         privileged = env.privileged
@@ -128,7 +128,7 @@ class Collector:
         if state is None:
             state = obs.new_zeros(env.num_envs, agent.state_size)
         policy_state = state
-        noise = normal((horizon, env.num_envs, env.action_dim), self.generator, like=obs)
+        noise = self._noise(obs)
         # Gradient of the return with respect to this zero is the action-gradient dR/du, all steps at once.
         delta = torch.zeros_like(noise, requires_grad=agent.needs_action_grad)
 
@@ -198,6 +198,10 @@ class Collector:
             "start_state": start_state,
             "start_context": start_context,
         }
+
+    def _noise(self, obs: Tensor) -> Tensor:
+        """Return what explores in a window (H, N, A)."""
+        return normal((self.horizon, self.env.num_envs, self.env.action_dim), self.generator, like=obs)
 
     def _episodes(self, parts: dict[str, Tensor], done: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the lengths (H, N) of the episodes that ended and sums of `parts` over them, NaN elsewhere.
