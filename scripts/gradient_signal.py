@@ -143,6 +143,7 @@ def noise_scale(grads: Tensor) -> float:
 def policy_gradients(env: Any, module: Any, horizon: int, seed: int) -> Tensor:
     """Return by what each of N robots alone would move the policy (N, P), from a window of H steps."""
     batch = Collector(env, horizon, seed).collect(module)
+    assert batch.action_grad is not None
     policy = module.over_window(module.normalizer(batch.obs), batch)
     surrogate = (batch.action_grad * regenerate(policy, batch.sample)).sum(-1).mean(0)
     params = list(module.actor.parameters())

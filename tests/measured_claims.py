@@ -276,6 +276,22 @@ def legged() -> Claims:
             yield page, f" min | {measured}"
 
 
+def few_robots() -> Claims:
+    """What RPO learns in few steps with the preset's robots, and with fewer."""
+    for budget, task, variant, robots, passes in (
+        ("0.02", "ant", "", 128, 16), ("0.02", "ant", "-robots_32", 32, 8), ("0.02", "ant", "-robots_16", 16, 8),
+        ("0.02", "ant", "-robots_8", 8, 8), ("0.02", "ant", "-robots_16_passes_4", 16, 4),
+        ("0.015", "hopper", "-robots_16", 16, 8), ("0.03", "anymal", "-robots_16", 16, 8),
+        ("0.03", "humanoid", "-robots_16", 16, 8),
+    ):  # fmt: skip
+        run = f"studies/budget_{budget}/{task}/rpo{variant}/seed_1"
+        steps = f"{summary(run)['env_steps'] / 1e6:.1f} M"
+        yield (
+            "docs/few_robots.md",
+            f"| {task} | {steps} | {robots} | {passes} | {both(run)} | {fixed(summary(run)['cpu_s'])} s |",
+        )
+
+
 def tracking() -> Claims:
     """How near policies keep to targets; what is of MuJoCo, and of other figures of eight, is in no file."""
     for seed in (0, 1):
@@ -423,7 +439,7 @@ def prose() -> Claims:
     )
 
 
-CLAIMS = (main_table, physics, results_page, speed, legged, tracking, curves, reppo_on_ant, toy, hand, prose)
+CLAIMS = (main_table, physics, results_page, speed, legged, few_robots, tracking, curves, reppo_on_ant, toy, hand, prose)
 
 UNCLAIMED = {
     "nothing measured by us: what a task, an option or another's code is": {
@@ -465,10 +481,12 @@ UNCLAIMED = {
             "| `act` of one observation from `act` of a batch |",
         ],
         "docs/engine.md": ["| | ant | anymal | humanoid (16 substeps) |"],
+        "docs/few_robots.md": ["| steps | Hopper | Anymal | Humanoid |", "| | after | sampled | deterministic |"],
         "docs/legged.md": [
             "| ground | seed 0 | seed 1 | level ground's, with which it began |",
             "| task | after 1 step | 16 steps | 50 steps | per step | error |",
         ],
+        "docs/tutorial/many_runs.md": ["| | rollout | learning | together |"],
         "docs/own_robot.md": ["| | ball to goal after 4 s | return |"],
         "docs/parameters.md": [
             "| iteration | median miss | largest miss | within 5 cm |", "| | unknowns | to 10 % | to 5 % | to 2 % | in the end |",
