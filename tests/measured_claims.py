@@ -291,6 +291,11 @@ def few_robots() -> Claims:
             f"| {task} | {steps} | {robots} | {passes} | {both(run)} | {fixed(summary(run)['cpu_s'])} s |",
         )
 
+    long = "studies/budget_0.13/ant/rpo-robots_16_passes_4/seed_1"
+    yield "docs/few_robots.md", f"stands at {final(long)} sampled after 1.3 M steps and ten minutes"
+    sapo = "studies/budget_0.02/ant/sapo-robots_16/seed_1"
+    yield "docs/few_robots.md", f"{fixed(summary(sapo)['cpu_s'])} s | 0.2 M | {both(sapo)} |"
+
 
 def tracking() -> Claims:
     """How near policies keep to targets; what is of MuJoCo, and of other figures of eight, is in no file."""

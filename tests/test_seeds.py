@@ -196,7 +196,8 @@ def test_a_window_that_is_skipped_leaves_the_others_learning():
     batches = TogetherCollector([data.collector for _, data in runs]).collect_each(stack)
     before = [weights(module) for module, _ in runs]
     metrics = stack.update(batches, [True, False, False])
-    assert [sorted(each)[:1] for each in metrics] == [[], ["actor/effective_samples"], ["actor/effective_samples"]]
+    assert [len(each) > 0 for each in metrics] == [False, True, True]
+    assert all("actor/effective_samples" in each for each in metrics[1:])
     assert_close(weights(runs[0][0]), before[0], 0.0, 0.0)
     assert not torch.equal(weights(runs[2][0])["actor.mlp.0.weight"], before[2]["actor.mlp.0.weight"])
 

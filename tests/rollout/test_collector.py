@@ -106,6 +106,7 @@ class LinearAgent:
     needs_action_grad = True
     state_size = 0
     bootstrap_state = "next"
+    gradient_lambda = 1.0
     window_objective = RPO.window_objective
     end_state = FirstOrder.end_state
 
