@@ -282,7 +282,7 @@ def few_robots() -> Claims:
         ("0.02", "ant", "", 128, 16), ("0.02", "ant", "-robots_32", 32, 8), ("0.02", "ant", "-robots_16", 16, 8),
         ("0.02", "ant", "-robots_8", 8, 8), ("0.02", "ant", "-robots_16_passes_4", 16, 4),
         ("0.015", "hopper", "-robots_16", 16, 8), ("0.03", "anymal", "-robots_16", 16, 8),
-        ("0.03", "humanoid", "-robots_16", 16, 8),
+        ("0.03", "humanoid", "", 64, 16), ("0.03", "humanoid", "-robots_16", 16, 8),
     ):  # fmt: skip
         run = f"studies/budget_{budget}/{task}/rpo{variant}/seed_1"
         steps = f"{summary(run)['env_steps'] / 1e6:.1f} M"
