@@ -291,6 +291,12 @@ def few_robots() -> Claims:
             f"| {task} | {steps} | {robots} | {passes} | {both(run)} | {fixed(summary(run)['cpu_s'])} s |",
         )
 
+    many, few, hopper = (
+        f"studies/{run}/seed_0" for run in ("budget_0.02/ant/rpo", "budget_0.02/ant/rpo-robots_16_passes_4", "budget_0.015/hopper/rpo-robots_16")
+    )  # fmt: skip
+    pairs = (" and ".join((final(run), final(run, "deterministic"))) for run in (many, few, hopper))
+    said = "Ant with 128 robots {}, with 16 and 4 passes {}; Hopper with 16 {}.".format(*pairs)
+    yield "docs/few_robots.md", said
     long = "studies/budget_0.13/ant/rpo-robots_16_passes_4/seed_1"
     yield "docs/few_robots.md", f"stands at {final(long)} sampled after 1.3 M steps and ten minutes"
     sapo = "studies/budget_0.02/ant/sapo-robots_16/seed_1"
