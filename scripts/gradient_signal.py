@@ -24,7 +24,7 @@ from torch.utils._pytree import tree_map
 
 import rpo_lightning
 from rpo_lightning.checkpoints import read_file
-from rpo_lightning.losses import regenerate
+from rpo_lightning.losses import regenerate, shortened
 from rpo_lightning.pretrained import find
 from rpo_lightning.rollout import Collector
 from rpo_lightning.seeding import normal
@@ -52,12 +52,6 @@ def signal_share(grads: Tensor) -> float:
     power = grads.square().sum(-1).mean(1)
     of_mean = grads.mean(1).square().sum(-1)
     return (((count * of_mean - power) / (count - 1)).sum() / power.sum()).item()
-
-
-def shortened(grads: Tensor) -> Tensor:
-    """Return gradients (S, K, A) cut to `CUT` times their median length."""
-    length = grads.norm(dim=-1, keepdim=True)
-    return grads * (CUT * length.median() / length.clamp(min=1e-30)).clamp(max=1.0)
 
 
 def cosine(known: Tensor, true: Tensor) -> float:
@@ -125,11 +119,12 @@ def measure(
         grads = gradients(found.returns[horizon - 1], found.first, continuations)
         length = grads.norm(dim=-1).median().item()
         rows.append({"horizon": horizon, "length": length, "signal": signal_share(grads)})
-        rows[-1]["signal_cut"] = signal_share(shortened(grads))
+        rows[-1]["signal_cut"] = signal_share(shortened(grads, CUT)[0])
         if found.values is not None:
             beyond = found.returns[horizon + longest - 1] - found.returns[horizon - 1]
             true = gradients(beyond, found.first, continuations)
-            rows[-1]["slope"] = cosine(gradients(found.values[horizon - 1], found.first, continuations), shortened(true))
+            told = gradients(found.values[horizon - 1], found.first, continuations)
+            rows[-1]["slope"] = cosine(told, shortened(true, CUT)[0])
     return rows
 
 
