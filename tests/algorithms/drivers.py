@@ -13,6 +13,7 @@ import torch
 from lightning import Callback, Fabric, Trainer
 from torch import Tensor
 
+from rpo_lightning import make
 from rpo_lightning.algorithms import GIPPO, PPO, REPPO, RPO, SAC, SAPO, SHAC, RLModule
 from rpo_lightning.distributed import rank, world_size
 from rpo_lightning.fabric import FabricDriver
@@ -69,7 +70,7 @@ class UnionData(RolloutDataModule):
         """Build the same collector on every rank."""
         if self.trainer is not None:
             self.attach(self.trainer.lightning_module)
-        self.collector = Collector(PointMass(self.num_envs, seed=1), horizon=8, seed=1)
+        self.collector = Collector(make(self.env or PointMass, self.num_envs, seed=1), horizon=8, seed=1)
 
     def train_dataloader(self) -> Any:
         """Return the windows' share."""

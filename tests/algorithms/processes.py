@@ -56,6 +56,8 @@ APART = ("rpo", "ppo", "reppo", "sac")
 
 TASKS = {"reppo": "dmc/pendulum_swingup", "ppo": "gymnasium/Pendulum-v1"}
 """Tasks that are not our own simulator's, all with three observations and one action."""
+UNION_OF_TASKS = [(name, task) for name in ("ppo", "reppo", "sac") for task in TASKS.values()]
+"""Algorithms and tasks whose union of environments is compared too."""
 
 
 def run_ranks(task: Callable[..., Any], *arguments: Any, world: int = 2) -> list[Any]:
@@ -113,10 +115,10 @@ def on_union(name: str) -> RLModule:
     return make_algorithm(name, **UNION[name])
 
 
-def fit_union(name: str, folder: Path, num_envs: int = 8, **options: Any) -> tuple[dict, list]:
+def fit_union(name: str, folder: Path, num_envs: int = 8, env: str | None = None, **options: Any) -> tuple[dict, list]:
     """Train on three windows of environments that all processes share; return weights and metrics."""
     module, record = on_union(name), Record()
-    data = UnionData(None, num_envs, iterations_per_epoch=3)
+    data = UnionData(env, num_envs, iterations_per_epoch=3)
     noise, draws = nothing_drawn()
     with noise, draws:
         make_trainer(folder, callbacks=[record], **options).fit(module, datamodule=data)
@@ -226,12 +228,13 @@ def _memory(peak: bool = True) -> float:
 
 
 def tasks(folder: Path) -> dict:
-    """Train on every process's own environments of tasks that are not our simulator's."""
-    results = {}
+    """Train on tasks that are not our simulator's: on every process's own environments, then on a union."""
+    ddp = {"strategy": "ddp", "devices": 2}
+    results: dict[Any, Any] = {(name, task): fit_union(name, folder, env=task, **ddp)[0] for name, task in UNION_OF_TASKS}
     for name, task in TASKS.items():
         module, data = make_algorithm(name), RolloutDataModule(task, num_envs=4, horizon=8, iterations_per_epoch=2)
         before = snapshot(module)
-        make_trainer(folder, strategy="ddp", devices=2).fit(module, datamodule=data)
+        make_trainer(folder, **ddp).fit(module, datamodule=data)
         results[task] = {
             "states": (before, snapshot(module)),
             "obs": data.collector.env.detach(),
