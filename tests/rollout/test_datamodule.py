@@ -176,10 +176,20 @@ def test_kernels_are_compiled_before_the_first_window(monkeypatch: pytest.Monkey
     loaded: list[str] = []
     load = kernels.load
     monkeypatch.setattr(kernels, "load", lambda kernel, *given: (loaded.append(kernel.key), load(kernel, *given)))
-    for name, expected in (("rpo", ["articulated_step", "articulated_step_adjoint"]), ("ppo", ["articulated_step"])):
+    forward, both = ["articulated_step"], ["articulated_step", "articulated_step_adjoint"]
+    for name, task, expected in (
+        ("rpo", "cartpole", both),
+        ("ppo", "cartpole", forward),
+        (
+            "rpo",
+            "quadruped",
+            ["articulated_sensors", *both, "articulated_sensors_adjoint"],
+        ),  # the height it stands at is measured at once
+        ("ppo", "quadruped", ["articulated_sensors", *forward]),
+    ):
         loaded.clear()
         torch.manual_seed(0)
-        data = RolloutDataModule("cartpole", num_envs=4, horizon=2)
+        data = RolloutDataModule(task, num_envs=4, horizon=2)
         module = SMALL[name][0](data.obs_dim, data.action_dim, total_env_steps=64, hidden=(4,))
         data.attach(module).setup("fit")
         assert loaded == expected

@@ -1,8 +1,7 @@
 """Tasks on this library's own engine, which is differentiable.
 
-A task is a subclass of `ArticulatedEnv` that says which robot it is, how a start is drawn, what is observed, what is
-rewarded and what counts as failure; everything is torch and batched, and gradients flow from actions to rewards and
-observations.
+A task is a subclass of `ArticulatedEnv`: which robot it is, how a start is drawn, what is observed, rewarded and a failure.
+Everything is torch and batched, and gradients flow from actions to rewards and observations.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from rpo_lightning.envs.base import BaseEnv, Reached, Reward, below
 from rpo_lightning.envs.drive import Drive
 from rpo_lightning.envs.latency import Latency
 from rpo_lightning.envs.model_files import beside
+from rpo_lightning.envs.points import Points
 from rpo_lightning.envs.randomization import Randomization, checked_names
 from rpo_lightning.envs.starts import StartBank, Starts
 from rpo_lightning.envs.tables import ActionRow, Quantity, action_rows, parameter_rows
@@ -34,10 +34,9 @@ class ArticulatedEnv(BaseEnv):
     """N copies of a robot with a task, one fused simulator call per step.
 
     Attributes, besides those of `BaseEnv`: `q` (N, nq), `qd` (N, nd), `model`, `simulator`, `start_q` (N, nq),
-    `target` (N, target_dim): what each environment is to reach or follow, a goal or a command, drawn when an episode begins
-    and wherever `target_done` says so; `targets_drawn` (N,) int64, how many each has had. `parameters` (N, k), and
-    `parameter_units` (k,): how large each is in the robot's file, or 1 where that is 0. `gives_terrain`: whether the height
-    fields are those of `terrain`, and not the file's.
+    `target` (N, target_dim): what each is to reach or follow, drawn for an episode and wherever `target_done` says so;
+    `targets_drawn` (N,) int64, how many each has had. `parameters` (N, k), and `parameter_units` (k,): how large each is in
+    the robot's file, or 1 where that is 0. `gives_terrain`: whether the height fields are `terrain`'s, and not the file's.
 
     Args:
         num_envs: number of environments.
@@ -234,8 +233,9 @@ class ArticulatedEnv(BaseEnv):
     # ---- the environment's surface -------------------------------------------------------------------------------
 
     def compile(self, gradients: bool = True) -> None:
-        """Compile now what steps, and with `gradients` their backward passes, need."""
-        self.simulator.compile(gradients)
+        """Compile now what steps and measured points, and with `gradients` their backward passes, need."""
+        for part in (self.simulator, *(own for own in vars(self).values() if isinstance(own, Points))):
+            part.compile(gradients)
 
     def privileged_table(self) -> list[Quantity]:
         """Return what each entry of what only the critic sees is, the parameters last."""

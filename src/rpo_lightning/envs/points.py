@@ -48,6 +48,10 @@ class Points:
         """Return positions and velocities (N, P, 3) of the points in the states q (N, nq), qd (N, nd)."""
         return self._sense(q, qd)[1:]
 
+    def compile(self, gradients: bool = True) -> None:
+        """Compile now what measures, and with `gradients` its adjoint."""
+        self._sensors.compile(gradients)
+
     def base(self, q: Tensor, qd: Tensor) -> Base:
         """Return how the robot's free base moves in the states q (N, nq), qd (N, nd)."""
         return Base(*self._sense(q, qd)[0].split([3, 3, 3, 1], dim=1))

@@ -59,12 +59,20 @@ class Sensors:
         base, positions, velocities = _Sense.apply(self, q, qd).split([self._base, width, width], dim=1)
         return base, positions.view(len(q), self._points, 3), velocities.view(len(q), self._points, 3)
 
-    def _launch(self, name: str, tensors: tuple[torch.Tensor, ...]) -> None:
+    def compile(self, gradients: bool = True) -> None:
+        """Compile the kernel now and, with `gradients`, its adjoint; otherwise each is at its first use."""
+        for name in ("sensors", "sensors_adjoint") if gradients else ("sensors",):
+            self._kernel(name)
+
+    def _kernel(self, name: str) -> wp.Kernel:
         if name not in self._kernels:
             self._kernels[name] = kernels.build(name, sensing.source(name, self._robot, self._places))
             kernels.load(self._kernels[name], self.device)
+        return self._kernels[name]
+
+    def _launch(self, name: str, tensors: tuple[torch.Tensor, ...]) -> None:
         count = len(tensors[0])
-        kernels.launch(self._kernels[name], self.device, tensors, count, 0, math.ceil(count / LANES[self.device.type]))
+        kernels.launch(self._kernel(name), self.device, tensors, count, 0, math.ceil(count / LANES[self.device.type]))
 
 
 class _Sense(torch.autograd.Function):
