@@ -26,7 +26,7 @@ def resolved(capsys, *arguments):
 def test_every_preset_is_of_the_task_and_algorithm_it_is_named_after(name, folder, capsys):
     config = resolved(capsys, "--config", name)
     algorithm = config["model"]["class_path"].split(".")[-1].lower()
-    folders = {"rpo": [""], "shac": ["shac/", "shac_original/"]}.get(algorithm, [f"{algorithm}/"])
+    folders = {"rpo": ["", "exact/"], "shac": ["shac/", "shac_original/"]}.get(algorithm, [f"{algorithm}/"])
     task = config["data"]["env"]
     if isinstance(task, dict):  # with options
         task = task["name"]
@@ -36,6 +36,18 @@ def test_every_preset_is_of_the_task_and_algorithm_it_is_named_after(name, folde
     assert config["model"]["init_args"]["total_env_steps"] > 0
     assert config["trainer"]["check_val_every_n_epoch"] == 2
     assert config["data"]["random_progress"] is True
+
+
+def test_exact_presets_ask_for_right_physics_and_for_the_rest_of_the_paper(folder, capsys):
+    names = [name for name in discovery.presets() if name.startswith("exact/")]
+    assert len(names) >= 3
+    for name in names:
+        config, papers = (resolved(capsys, "--config", each) for each in (name, name.removeprefix("exact/")))
+        assert config["data"]["env"]["init_args"] == {"physics": "right"}
+        told = {"total_env_steps", "critic_epochs", "label"}
+        options, published = (each["model"]["init_args"] for each in (config, papers))
+        assert {key for key in published if options[key] != published[key]} <= told
+        assert options["label"] == "rpo-exact_physics"
 
 
 def test_preset_is_found_from_any_directory_and_the_working_directory_comes_first(folder, capsys):
