@@ -106,8 +106,10 @@ def _schedule(name: str) -> Variant:
     return Variant("rpo", f"RPO, {name} schedule", name, (f"--model.lr_schedule={name}",))
 
 
-def _few_robots(count: int) -> Variant:
+def _few_robots(count: int, exact: bool = False) -> Variant:
     options = f"--data.num_envs={count}", f"--data.iterations_per_epoch={6400 // count}", "--model.critic_epochs=8"
+    if exact:
+        return Variant("rpo", f"RPO, exact physics, {count} robots", f"right_robots_{count}", (*EXACT, *options))
     return Variant("rpo", f"RPO, {count} robots", f"robots_{count}", options)
 
 
@@ -116,6 +118,7 @@ def _unstable_seeds(variant: Variant) -> Study:
     return Study(f"Seeds of {variant.label}, one by one", (variant,), "train/return", note, ("humanoid",), per_seed=True)
 
 
+EXACT = ("--data.env.init_args.physics=right",)
 SMALL_CLIPS = (RPO, _clip_without_kl(0.1), _clip_without_kl(0.2))
 
 STUDIES = {
@@ -229,6 +232,14 @@ STUDIES = {
         (RPO, *(_few_robots(count) for count in (32, 16, 8))),
         "eval/return",
         "Not in the paper: a window of few robots is enough to tell where to go, and there are more of them.",
+        ("ant", "hopper", "anymal", "humanoid"),
+        source="",
+    ),
+    "physics": Study(
+        "The reference's physics, and one that keeps no stale mass matrix",
+        (RPO, Variant("rpo", "RPO, exact physics", "right", EXACT), _few_robots(16), _few_robots(16, exact=True)),
+        "eval/return",
+        "Not in the paper: what is learned where bodies that move do not turn by themselves, with its robots and with few.",
         ("ant", "hopper", "anymal", "humanoid"),
         source="",
     ),
