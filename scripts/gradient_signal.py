@@ -157,12 +157,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments)
     path = given.ckpt_path or given.task
-    module = rpo_lightning.load_policy(path).module.requires_grad_(False)
+    policy = rpo_lightning.load_policy(path)
+    module, told = policy.module.requires_grad_(False), policy.metadata["env"]
+    options = told["init_args"] if told["name"] == given.task else {}  # of the task it was trained in
     content = read_file(find(path))
     critics = "state_dict" in content and hasattr(module, "value")
     if critics:
         module.load_state_dict(content["state_dict"])
-    env = rpo_lightning.make(given.task, num_envs=given.states * given.continuations, seed=given.seed)
+    env = rpo_lightning.make(given.task, num_envs=given.states * given.continuations, seed=given.seed, **options)
     if not env.differentiable:
         parser.error(f"{given.task} has no gradients.")
     horizons = sorted(int(each) for each in given.horizons.split(","))
@@ -176,7 +178,7 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"{row['horizon']:7d}  {row['length']:13.3g}  {row['signal']:6.2f}  {row['signal_cut']:18.2f}{slope}")
     if critics and module.needs_action_grad:
         module.actor.requires_grad_(True)
-        robots = rpo_lightning.make(given.task, num_envs=ROBOTS, seed=given.seed)
+        robots = rpo_lightning.make(given.task, num_envs=ROBOTS, seed=given.seed, **options)
         visit(robots, module, robots.max_episode_steps // 4, 1, torch.Generator().manual_seed(given.seed))
         needed = noise_scale(policy_gradients(robots, module, horizons[-1], given.seed))
         print(f"a window of {horizons[-1]} steps: noise equals signal with {needed:.2g} robots")

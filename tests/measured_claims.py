@@ -227,6 +227,13 @@ def speed() -> Claims:
     yield "docs/robots.md", try_robots.page(record("benchmarks/robots.json"))
 
 
+def control_suite() -> Claims:
+    """What SAC learns of the Control Suite."""
+    for folder in sorted((RESULTS / "dmc").iterdir()):
+        run = f"dmc/{folder.name}/sac"
+        yield "docs/control.md", f"| {folder.name} | {steps(run)} | {both(run)} | {minutes(run, 1, 'cpu_s')} |"
+
+
 def legged() -> Claims:
     """How policies walk as commanded; what is of MuJoCo is in no file."""
     page, go1 = "docs/tasks.md", of("go1_walk/rpo/seed_0")
@@ -450,4 +457,18 @@ def prose() -> Claims:
     )
 
 
-CLAIMS = (main_table, physics, results_page, speed, legged, few_robots, tracking, curves, reppo_on_ant, toy, hand, prose)
+CLAIMS = (
+    main_table,
+    physics,
+    results_page,
+    speed,
+    control_suite,
+    legged,
+    few_robots,
+    tracking,
+    curves,
+    reppo_on_ant,
+    toy,
+    hand,
+    prose,
+)

@@ -104,7 +104,8 @@ def test_the_table_is_printed_and_critics_are_asked_where_there_are_any(capsys, 
 
 def test_a_checkpoint_s_critics_are_asked_and_robots_counted(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(gradient_signal, "ROBOTS", 3)
-    data = RolloutDataModule("cartpole", num_envs=2, horizon=4, iterations_per_epoch=1)
+    task = {"name": "cartpole", "init_args": {"physics": "right"}}
+    data = RolloutDataModule(task, num_envs=2, horizon=4, iterations_per_epoch=1)
     module = RPO(5, 1, 8, hidden=(16, 16))
     trainer = make_trainer(tmp_path)
     trainer.fit(module, data)
@@ -118,7 +119,12 @@ def test_a_checkpoint_s_critics_are_asked_and_robots_counted(capsys, tmp_path, m
         "--states=2",
         "--continuations=3",
     ]
+    physics, make = [], rpo_lightning.make
+    monkeypatch.setattr(
+        rpo_lightning, "make", lambda *given, **options: (physics.append(options["physics"]), make(*given, **options))[1]
+    )
     gradient_signal.main(command)
+    assert physics == ["right", "right"]  # in which it was trained
     lines = capsys.readouterr().out.splitlines()
     assert lines[-4].endswith("cosine of the critics' slope beyond")
     assert all(-1.0 <= float(line.split()[4]) <= 1.0 for line in lines[-3:-1])
