@@ -30,6 +30,7 @@ SECONDS = {"quadrotor": 2.0, "quadruped_rough": 1.6}
 OPTIONS = {
     "quadruped_rough": "--data.env.init_args.difficulty 0.7 --data.env.init_args.terrain stairs "
     "--data.env.init_args.commands [[0.6,1],[0,0],[-0.3,0.3]]",
+    **{f"dmc/cartpole_{kind}": "--distance 4" for kind in ("balance", "balance_sparse", "swingup", "swingup_sparse")},
 }
 """Of small films."""
 POLICIES = {f"policies/{task.replace('/', '_')}": task for task in FILES}
