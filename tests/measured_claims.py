@@ -227,6 +227,17 @@ def speed() -> Claims:
     yield "docs/robots.md", try_robots.page(record("benchmarks/robots.json"))
 
 
+def exact_physics() -> Claims:
+    """What is learned under exact physics."""
+    for task, robots in (("ant", 16), ("anymal", 16), ("humanoid", 64)):
+        run = f"{task}/rpo-exact_physics/seed_0"
+        finer = " | ".join(f"{of(run, 'physics')['eval']['exact'][kind]['mean']:.0f}" for kind in ("sampled", "deterministic"))
+        cost = f"{minutes(run, clock='cpu_s')}"
+        row = f"| {task} | {robots} | {steps(run)} | {both(run)} | {finer} | {cost} |"
+        yield "docs/results.md", row
+        yield "README.md", row
+
+
 def control_suite() -> Claims:
     """What SAC learns of the Control Suite."""
     for folder in sorted((RESULTS / "dmc").iterdir()):
@@ -296,6 +307,21 @@ def few_robots() -> Claims:
         yield (
             "docs/few_robots.md",
             f"| {task} | {steps} | {robots} | {passes} | {both(run)} | {fixed(summary(run)['cpu_s'])} s |",
+        )
+
+    for budget, task, variant, physics, robots in (
+        ("0.05", "ant", "-robots_16", "paper", "16"), ("0.05", "ant", "-right", "exact", "128"),
+        ("0.05", "ant", "-right_robots_16", "exact", "16"),
+        ("0.03", "anymal", "-robots_16", "paper", "16"), ("0.03", "anymal", "-right_robots_16", "exact", "16"),
+        ("0.03", "humanoid", "", "paper", "64"), ("0.03", "humanoid", "-robots_16", "paper", "16"),
+        ("0.03", "humanoid", "-right", "exact", "64"), ("0.03", "humanoid", "-right_robots_16", "exact", "16"),
+        ("0.03", "humanoid", "-right_robots_16_limit_3", "exact", "16, limit 3"),
+    ):  # fmt: skip
+        run = f"studies/budget_{budget}/{task}/rpo{variant}/seed_1"
+        steps = f"{summary(run)['env_steps'] / 1e6:.1f} M"
+        yield (
+            "docs/few_robots.md",
+            f"| {task} | {steps} | {physics} | {robots} | {both(run)} | {fixed(summary(run)['cpu_s'])} s |",
         )
 
     many, few, hopper = (

@@ -19,6 +19,7 @@ FILES = {
     "dmc/cartpole_balance": "dmc/cartpole_balance/sac/seed_0",
     "dmc/cartpole_swingup": "studies/budget_0.11/dmc/cartpole_swingup/reppo-cpu128/seed_0",
     "dmc/cheetah_run": "studies/budget_0.2/dmc/cheetah_run/reppo-cpu/seed_0",
+    "dmc/finger_spin": "dmc/finger_spin/sac/seed_0",
     "dmc/reacher_easy": "dmc/reacher_easy/sac/seed_0",
     "dmc/walker_walk": "dmc/walker_walk/sac/seed_0",
     "double_pendulum": "double_pendulum/rpo/seed_0",
