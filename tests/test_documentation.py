@@ -23,7 +23,7 @@ from rpo_lightning.cli import main
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
-EPOCHS = {"ppo": "actor_epochs", "reppo": "epochs"}
+EPOCHS = {"ppo": "actor_epochs", "reppo": "epochs", "sac": "gradient_rounds"}
 
 MINE = ("walker.", "push.", "gentle.", "reach.", "my_robot.")
 """The tasks and the algorithm that pages show, each in a folder of its own; here all are in one."""
