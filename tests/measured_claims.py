@@ -231,7 +231,9 @@ def exact_physics() -> Claims:
     """What is learned under exact physics."""
     for task, robots in (("ant", 16), ("anymal", 16), ("humanoid", 64)):
         run = f"{task}/rpo-exact_physics/seed_0"
-        finer = " | ".join(f"{of(run, 'physics')['eval']['exact'][kind]['mean']:.0f}" for kind in ("sampled", "deterministic"))
+        finer = " | ".join(
+            f"{of(run, 'physics')['eval']['exact'][kind]['mean']:.0f}" for kind in ("sampled", "deterministic")
+        )
         cost = f"{minutes(run, clock='cpu_s')}"
         row = f"| {task} | {robots} | {steps(run)} | {both(run)} | {finer} | {cost} |"
         yield "docs/results.md", row

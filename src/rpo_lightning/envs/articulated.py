@@ -1,7 +1,6 @@
 """Tasks on this library's own engine, which is differentiable.
 
-A task is a subclass of `ArticulatedEnv`: which robot it is, how a start is drawn, what is observed, rewarded and a failure.
-Everything is torch and batched, and gradients flow from actions to rewards and observations.
+A task is a subclass of `ArticulatedEnv`: its robot, how a start is drawn, what is observed, rewarded, a failure; all in torch.
 """
 
 from __future__ import annotations
@@ -234,8 +233,9 @@ class ArticulatedEnv(BaseEnv):
 
     def compile(self, gradients: bool = True) -> None:
         """Compile now what steps and measured points, and with `gradients` their backward passes, need."""
-        for part in (self.simulator, *(own for own in vars(self).values() if isinstance(own, Points))):
-            part.compile(gradients)
+        for part in vars(self).values():
+            if isinstance(part, (Simulator, Points)):
+                part.compile(gradients)
 
     def privileged_table(self) -> list[Quantity]:
         """Return what each entry of what only the critic sees is, the parameters last."""
