@@ -1,6 +1,6 @@
 """Tasks on this library's own engine, which is differentiable.
 
-A task is a subclass of `ArticulatedEnv`: its robot, how a start is drawn, what is observed, rewarded, a failure; all in torch.
+A task is a subclass of `ArticulatedEnv`: its robot, how a start is drawn, what is observed, rewarded, a failure; in torch.
 """
 
 from __future__ import annotations
