@@ -490,6 +490,7 @@ CLAIMS = (
     physics,
     results_page,
     speed,
+    exact_physics,
     control_suite,
     legged,
     few_robots,

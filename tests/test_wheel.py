@@ -88,7 +88,7 @@ def test_it_holds_the_pretrained_policies_and_stays_small(wheel, use):
         if "/pretrained/" in name
     }
     assert names == {f"{name}.pt" for name in pretrained.FILES}
-    assert wheel.stat().st_size < 5_000_000
+    assert wheel.stat().st_size < 8_000_000
     _, out = use("export", "--ckpt_path", "dmc/cartpole_swingup", "--format", "torchscript")
     assert "reppo on dmc/cartpole_swingup after 5505024 steps" in out
 

@@ -140,7 +140,7 @@ def test_poses_go_into_an_archive(folder, monkeypatch):
 
 
 def test_a_task_is_looked_at_without_a_policy(folder, capsys):
-    main(["record", "dmc/cartpole_balance", "--output=c.npz", "--seconds=0.1"])
+    main(["record", "dmc/acrobot_swingup_sparse", "--output=c.npz", "--seconds=0.1"])
     assert "random actions" in capsys.readouterr().err
     main(
         ["record", "ant", "--actions=zero", "--output=a.npz", "--seconds=0.1", "--data.env.init_args.stochastic_init=false"]
