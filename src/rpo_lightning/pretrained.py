@@ -22,6 +22,7 @@ FILES = {
     "dmc/cheetah_run": "studies/budget_0.2/dmc/cheetah_run/reppo-cpu/seed_0",
     "dmc/finger_spin": "dmc/finger_spin/sac/seed_0",
     "dmc/reacher_easy": "dmc/reacher_easy/sac/seed_0",
+    "dmc/reacher_hard": "dmc/reacher_hard/sac/seed_0",
     "dmc/walker_stand": "dmc/walker_stand/sac/seed_0",
     "dmc/walker_walk": "dmc/walker_walk/sac/seed_0",
     "double_pendulum": "double_pendulum/rpo/seed_0",
