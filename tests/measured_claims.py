@@ -5,86 +5,17 @@ A claim is a text that must stand on a page as it is, but for its line breaks. R
 
 from __future__ import annotations
 
-import csv
-import functools
-import json
 from collections.abc import Iterator
-from decimal import ROUND_HALF_UP, Decimal
-from pathlib import Path
 
 import physics_table
 import try_robots
 from study.reppo_studies import RELEASED
 from study.studies import PAPER
 
-ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "results"
-STUDY = "studies/budget_0.2"
+from tests.recorded import RESULTS, STUDY, at, both, final, fixed, minutes, of, paper, record, spread, steps, summary
 
 Claims = Iterator[tuple[str, str]]
 """Pages, and what stands there."""
-
-
-def fixed(value, digits=0):
-    """A number with so many decimals; halves are rounded up, as by hand."""
-    return f"{Decimal(repr(value)).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP)}"
-
-
-@functools.cache
-def record(path: str):
-    """A file of results/."""
-    return json.loads((RESULTS / path).read_text())
-
-
-def summary(run):
-    return record(f"{run}/seed_0/summary.json" if "seed_" not in run else f"{run}/summary.json")
-
-
-def final(run, kind="sampled", digits=0):
-    return fixed(summary(run)["eval"][kind]["mean"], digits)
-
-
-def both(run):
-    return f"{final(run)} | {final(run, 'deterministic')}"
-
-
-def spread(run, kind):
-    found = summary(run)["eval"][kind]
-    return f"{found['mean']:.0f} +- {found['std']:.0f}"
-
-
-def paper(task, table="table1", algorithm="rpo"):
-    return "{:.0f} +- {:.0f}".format(*PAPER[table][task][algorithm])
-
-
-def minutes(run, digits=0, clock="wall_clock_s"):
-    return f"{summary(run)[clock] / 60:.{digits}f}"
-
-
-def steps(run):
-    return f"{summary(run)['env_steps'] / 1e6:.2g} M"
-
-
-@functools.cache
-def curve(run):
-    path = RESULTS / (f"{run}/seed_0" if "seed_" not in run else run) / "curve.csv"
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def at(run, million, column="eval/return"):
-    """The value of a curve nearest to so many million steps, where it has one."""
-    rows = [row for row in curve(run) if row[column]]
-    row = min(rows, key=lambda row: abs(float(row["env_steps"]) - 1e6 * million))
-    assert abs(float(row["env_steps"]) - 1e6 * million) <= 0.05e6 + 0.02e6 * million, (run, million)
-    return fixed(float(row[column]))
-
-
-def of(run, file="walking"):
-    return record(f"{run}/{file}.json")
-
-
-# ---- pages ------------------------------------------------------------------------------------------------------------
 
 
 def main_table() -> Claims:
@@ -304,12 +235,7 @@ def few_robots() -> Claims:
         ("0.015", "hopper", "-robots_16", 16, 8), ("0.03", "anymal", "-robots_16", 16, 8),
         ("0.03", "humanoid", "", 64, 16), ("0.03", "humanoid", "-robots_16", 16, 8),
     ):  # fmt: skip
-        run = f"studies/budget_{budget}/{task}/rpo{variant}/seed_1"
-        steps = f"{summary(run)['env_steps'] / 1e6:.1f} M"
-        yield (
-            "docs/few_robots.md",
-            f"| {task} | {steps} | {robots} | {passes} | {both(run)} | {fixed(summary(run)['cpu_s'])} s |",
-        )
+        yield "docs/few_robots.md", _short_run(budget, task, variant, robots, passes)
 
     for budget, task, variant, physics, robots in (
         ("0.05", "ant", "-robots_16", "paper", "16"), ("0.05", "ant", "-right", "exact", "128"),
@@ -319,12 +245,7 @@ def few_robots() -> Claims:
         ("0.03", "humanoid", "-right", "exact", "64"), ("0.03", "humanoid", "-right_robots_16", "exact", "16"),
         ("0.03", "humanoid", "-right_robots_16_limit_3", "exact", "16, limit 3"),
     ):  # fmt: skip
-        run = f"studies/budget_{budget}/{task}/rpo{variant}/seed_1"
-        steps = f"{summary(run)['env_steps'] / 1e6:.1f} M"
-        yield (
-            "docs/few_robots.md",
-            f"| {task} | {steps} | {physics} | {robots} | {both(run)} | {fixed(summary(run)['cpu_s'])} s |",
-        )
+        yield "docs/few_robots.md", _short_run(budget, task, variant, physics, robots)
 
     many, few, hopper = (
         f"studies/{run}/seed_0" for run in ("budget_0.02/ant/rpo", "budget_0.02/ant/rpo-robots_16_passes_4", "budget_0.015/hopper/rpo-robots_16")
@@ -336,6 +257,13 @@ def few_robots() -> Claims:
     yield "docs/few_robots.md", f"stands at {final(long)} sampled after 1.3 M steps and ten minutes"
     sapo = "studies/budget_0.02/ant/sapo-robots_16/seed_1"
     yield "docs/few_robots.md", f"{fixed(summary(sapo)['cpu_s'])} s | 0.2 M | {both(sapo)} |"
+
+
+def _short_run(budget, task, variant, *told):
+    """A row about seed 1 of a variant of RPO, with what is told of it beside the steps."""
+    run = f"studies/budget_{budget}/{task}/rpo{variant}/seed_1"
+    cells = task, f"{summary(run)['env_steps'] / 1e6:.1f} M", *told, both(run), f"{fixed(summary(run)['cpu_s'])} s"
+    return f"| {' | '.join(map(str, cells))} |"
 
 
 def tracking() -> Claims:

@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from tests.measured_claims import CLAIMS, ROOT
+from tests.measured_claims import CLAIMS
+from tests.recorded import ROOT
 from tests.unclaimed_tables import UNCLAIMED
 
 

@@ -11,7 +11,7 @@ import validate_physics
 from rpo_lightning import make
 from rpo_lightning.callbacks.evaluation import EVALUATION_SEED, evaluate
 from rpo_lightning.trained_policy import load_policy
-from tests.measured_claims import RESULTS
+from tests.recorded import RESULTS
 
 
 def test_a_policy_is_evaluated_under_each_physics(tmp_path):
