@@ -1,4 +1,4 @@
-"""`--seeds 0,1`: runs of one process, with the files of runs of their own."""
+"""`--seeds 0,1` and `--sweep model.kl_coef=0.1,0.5`: runs of one process, with the files of runs of their own."""
 
 import json
 import signal
@@ -36,7 +36,7 @@ def test_each_seed_is_a_run_of_its_own_that_commands_read(cartpole, capsys):
     said = capsys.readouterr().err
     assert said.count("RPO on cartpole: 8 environments x 8 steps") == 2  # of the run alone, and once for both seeds
     assert "folder runs/cartpole/rpo/seed_0;" in said
-    assert "seed 1:\n192 of 384 steps" in said
+    assert "rpo, seed 1:\n192 of 384 steps" in said
     main(["fit", "--config=tiny.yaml", "--seeds", "0,1", "--ckpt_path=last"])
     run = cartpole / "runs/cartpole/rpo/seed_1"
     assert {path.name for path in run.iterdir()} >= {"config.yaml", "curve.csv", "summary.json", "policy.pt", "checkpoints"}
@@ -63,13 +63,58 @@ def test_a_folder_that_is_named_has_one_for_each_seed(cartpole):
     assert config["trainer"]["default_root_dir"] == "there/seed_7"
 
 
+def test_each_value_is_a_run_with_a_label_of_its_own_that_is_what_it_would_be_alone(cartpole, capsys):
+    alone = ["--seed_everything=3", "--model.kl_coef=0.5", "--model.actor_lr=1e-3", "--trainer.default_root_dir=alone"]
+    main(["fabric", "--config=tiny.yaml", *alone])
+    sweep = ["--sweep", "model.kl_coef=0.1,0.5", "--sweep=model.init_args.actor_lr=1e-3,2e-3"]
+    main(["fit", "--config=tiny.yaml", *sweep, "--seeds=2,3"])
+    runs = cartpole / "runs/cartpole"
+    values = [f"rpo-kl_coef_{kl_coef}-actor_lr_{rate}" for kl_coef in ("0.1", "0.5") for rate in ("1e-3", "2e-3")]
+    assert sorted(path.name for path in runs.iterdir()) == values
+    assert {path.name for label in values for path in (runs / label).iterdir()} == {"seed_2", "seed_3"}
+    assert f"{values[2]}, seed 3:\n384 of 384 steps" in capsys.readouterr().err
+    theirs = torch.load(cartpole / "alone/policy.pt", weights_only=True)["policy"]
+    for label in values:
+        run = runs / label / "seed_3"
+        options = yaml.safe_load((run / "config.yaml").read_text())
+        assert "sweep" not in options
+        options = options["model"]["init_args"]
+        assert f"rpo-kl_coef_{options['kl_coef']}" in label
+        assert options["label"] == label
+        assert json.loads((run / "summary.json").read_text())["algorithm"] == label
+        ours = torch.load(run / "policy.pt", weights_only=True)["policy"]
+        alike = all(torch.allclose(each, theirs[name], rtol=1e-4, atol=1e-6) for name, each in ours.items())
+        assert alike == (label == values[2])
+    main(["fit", "--config=tiny.yaml", *sweep, "--seeds=2,3", "--ckpt_path=last"])
+    assert f"{values[1]}/seed_3 is complete: 384 environment steps" in capsys.readouterr().err
+
+
+def test_a_sweep_adds_to_a_label_and_keeps_the_seed_and_a_named_folder(cartpole):
+    options = ["--model.label=mine", "--seed_everything=5", "--trainer.max_steps=1", "--trainer.default_root_dir=there"]
+    main(["fit", "--config=tiny.yaml", "--sweep=model.kl_coef=0.1,0.5", *options])
+    found = sorted(path.parent.relative_to(cartpole).as_posix() for path in cartpole.glob("there/*/*/config.yaml"))
+    assert found == ["there/mine-kl_coef_0.1/seed_5", "there/mine-kl_coef_0.5/seed_5"]
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
+        (
+            ["--sweep=data.num_envs=1,2"],
+            "--sweep must be an option of the algorithm and different values, as model.kl_coef=",
+        ),
+        (["--sweep", "model.kl_coef=0.1,0.1"], "different values, as model.kl_coef=0.1,0.5, not 'model.kl_coef=0.1,0.1'"),
+        (["--sweep"], "as model.kl_coef=0.1,0.5, not ''"),
+        (["--sweep=model.kl_coef=1,2", "--sweep=model.kl_coef=3,4"], "--sweep names an option twice: say all of its values"),
+        (["--sweep=model.kl_coef=1,2", "--model.kl_coef=3"], "--sweep and --model.kl_coef both say kl_coef: leave one out."),
+        (["--sweep=model.label=a,b"], "--sweep makes labels itself"),
+        (["--sweep=model.kl_coeff=1,2"], "Did you mean 'kl_coef'?"),
+        (["--sweep=model.kl_coef=1,-2"], "kl_coef must be"),
+        (["--config=sweep.yaml"], "sweep is an option of the command line, as --sweep model.kl_coef=0.1,0.5, not of a file"),
         (["--seeds=1,1"], "--seeds must be different whole numbers, as 0,1,2,3, not '1,1'"),
         (["--seeds", "a"], "--seeds must be different whole numbers, as 0,1,2,3, not 'a'"),
         (["--seeds=0,1", "--seed_everything=1"], "--seeds and --seed_everything both say the seed"),
-        (["--seeds=0,1", "--ckpt_path=tiny.yaml"], "with --seeds it is last, best or step_N of each run"),
+        (["--seeds=0,1", "--ckpt_path=tiny.yaml"], "with --seeds or --sweep it is last, best or step_N of each run"),
         (["--seeds=0,1", "--trainer.devices=2"], "trainer.devices must be 1"),
         (["--seeds=0,1", "--model=PPO"], "PPO: several seeds in one process are for RPO, SHAC, SAPO only"),
         (["--seeds=0,1", "--data.env=tests.toy.PointMass"], "point_mass: several seeds in one process need a task on"),
@@ -78,6 +123,7 @@ def test_a_folder_that_is_named_has_one_for_each_seed(cartpole):
 )
 def test_what_cannot_be_run_so_is_said_in_a_line(options, said, cartpole, capsys):
     (cartpole / "seeds.yaml").write_text("seeds: 0,1\n")
+    (cartpole / "sweep.yaml").write_text("sweep: model.kl_coef=0.1,0.5\n")
     assert said in refused(capsys, "fit", "--config=tiny.yaml", *options)
     assert not (cartpole / "runs").exists()
 

@@ -32,7 +32,7 @@ from rpo_lightning.allocator import keep_freed_memory
 from rpo_lightning.callbacks import Evidence, RunFolder
 from rpo_lightning.checkpoints import CheckpointFiles, no_state_of_training
 from rpo_lightning.claim import write_failure
-from rpo_lightning.cli import COMMANDS, actions, arguments, seeds, watching
+from rpo_lightning.cli import COMMANDS, actions, arguments, side_by_side, watching
 from rpo_lightning.cli.callbacks import Announcement, with_standard_ones
 from rpo_lightning.cli.fabric import fabric_driver
 from rpo_lightning.cli.help import help_text
@@ -57,8 +57,9 @@ class RPOCLI(LightningCLI):
         place: among several runs of this process; None: there is one.
     """
 
-    def __init__(self, command: str, options: list[str], place: seeds.Place | None = None) -> None:
+    def __init__(self, command: str, options: list[str], place: side_by_side.Place | None = None) -> None:
         self.command, self.trains, self.place = command, command in TRAINS, place
+        self.called = command if place is None else place.command
         self.line = provenance.command_line([command, *options]) if place is None else place.line
         if command in arguments.WATCHES:
             options = watching.with_task(command, options)
@@ -75,7 +76,7 @@ class RPOCLI(LightningCLI):
             auto_configure_optimizers=False,
             trainer_defaults=dict(TRAINER_DEFAULTS),
             parser_class=FriendlyParser,
-            parser_kwargs={"allow_abbrev": False, "prog": f"rpo-lightning {command}", "add_help": False},
+            parser_kwargs={"allow_abbrev": False, "prog": f"rpo-lightning {self.called}", "add_help": False},
             args=self.given.for_parser(),
             run=False,
         )
@@ -89,7 +90,8 @@ class RPOCLI(LightningCLI):
         """Add the seed; unlike Lightning's it is always a number, so that every run can be repeated."""
         parser.add_argument("--seed_everything", type=int, default=0, help="Seed of weights, exploration and starts.")
         if self.trains:
-            parser.add_argument("--seeds", type=str | None, default=None, help=seeds.HELP)
+            parser.add_argument("--seeds", type=str | None, default=None, help=side_by_side.SEEDS)
+            parser.add_argument("--sweep", type=str | None, default=None, help=side_by_side.SWEEP)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add what Lightning's parser lacks, and hand dimensions and seed on."""
@@ -148,11 +150,12 @@ class RPOCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Check the Trainer's options and settle what the process computes with, before anything is built."""
-        if self.trains and self.config["seeds"] is not None:
-            raise ValueError("seeds is an option of the command line, as --seeds 0,1,2,3, not of a file.")
-        data, trainer = self.config["data"], self.config["trainer"]
-        if self.place is not None and trainer["default_root_dir"] is not None:
-            trainer["default_root_dir"] = str(Path(trainer["default_root_dir"]) / f"seed_{self.config['seed_everything']}")
+        for name, example in {"seeds": "0,1,2,3", "sweep": "model.kl_coef=0.1,0.5"}.items() if self.trains else ():
+            if self.config[name] is not None:
+                raise ValueError(f"{name} is an option of the command line, as --{name} {example}, not of a file.")
+        data = self.config["data"]
+        if self.place is not None:
+            side_by_side.place_in(self.config, self.place)
         task, _ = env_and_options(data["env"])
         self.adjusted = adjusted(self.config["trainer"], str(task), data["num_envs"])
         # they are built once the run folder is known
@@ -171,7 +174,7 @@ class RPOCLI(LightningCLI):
         directory = Path(settings["default_root_dir"] or run_folder.run_directory(task, algorithm, seed))
         self.checkpoint = self._find_checkpoint(directory)
         if self.trains and processes.is_first_process() and not settings["fast_dev_run"]:
-            run_folder.check_new_run(directory, self.checkpoint, self.command)
+            run_folder.check_new_run(directory, self.checkpoint, self.called)
         if self.trains and self.config["init_from"] is not None:
             self._begin_with(self.config["init_from"])
         run = self.model.run = runs.Run(directory, task, algorithm, seed, self.line, self._resolved())
@@ -195,7 +198,7 @@ class RPOCLI(LightningCLI):
     def _resolved(self) -> str:
         """Return the configuration as resolved, without what belongs to this start alone."""
         config = self.config.clone()
-        for name in ("config", "ckpt_path", "seeds", *(["init_from"] if config["init_from"] is None else [])):
+        for name in ("config", "ckpt_path", "seeds", "sweep", *(["init_from"] if config["init_from"] is None else [])):
             config.pop(name, None)
         return self.parser.dump(config, skip_none=False)
 
@@ -204,7 +207,7 @@ class RPOCLI(LightningCLI):
         if self.trains and name in pretrained.names() and not Path(name).is_file():
             raise ValueError(no_state_of_training(name))
         if self.place is not None and name is not None and not run_folder.NAMED.fullmatch(name):
-            raise ValueError(f"--ckpt_path {name}: with --seeds it is last, best or step_N of each run, not one file.")
+            raise ValueError(f"--ckpt_path {name}: with --seeds or --sweep it is last, best or step_N of each run.")
         path = run_folder.find_checkpoint(name, directory)
         if name is None:
             return path
@@ -285,16 +288,16 @@ def main(command: str, options: list[str]) -> None:
 
 def _carry_out(command: str, options: list[str], clis: list[RPOCLI]) -> None:
     """Carry out a command, of a run or of several, which are added to `clis` as they are built."""
-    chosen, others = seeds.split(options) if command in TRAINS else ([], options)
-    if not chosen:
+    line = provenance.command_line([command, *options])
+    places, others = side_by_side.split(command, options, line) if command in TRAINS else ([], options)
+    if not places:
         clis.append(RPOCLI(command, options))
         clis[0].run()
         return
-    line = provenance.command_line([command, *options])
     with console.said_once():  # by however many runs
-        for number, seed in enumerate(chosen):
-            clis.append(RPOCLI("fabric", [*others, f"--seed_everything={seed}"], seeds.Place(number, line)))
-        seeds.train(clis)
+        for place in places:
+            clis.append(RPOCLI("fabric", [*others, *place.options], place))
+        side_by_side.train(clis)
 
 
 def _write_failure(error: Exception, cli: RPOCLI) -> str | None:
