@@ -28,7 +28,8 @@ SMALL = {"hidden": (8, 8), "critic_epochs": 2}
 def make(seed, task="cartpole", algorithm=RPO, num_envs=6, horizon=8, total=10_000, **options):
     """A module and its data, as the run of a seed has them."""
     torch.manual_seed(seed)
-    data = RolloutDataModule(task, num_envs, horizon, iterations_per_epoch=3, seed=seed, random_progress=True)
+    given = {"random_progress": True, "noise_correlation": 0.5}
+    data = RolloutDataModule(task, num_envs, horizon, iterations_per_epoch=3, seed=seed, **given)
     dimensions = {"privileged_dim": data.privileged_dim, "total_env_steps": total}
     module = algorithm(data.obs_dim, data.action_dim, **{**dimensions, **SMALL, **options})
     data.attach(module).setup("fit")

@@ -17,8 +17,8 @@ __all__ = ["Run", "hyperparameters", "keeps_files", "run_of", "steps"]
 DIMENSIONS = ("obs_dim", "action_dim", "privileged_dim")
 """Options of every algorithm that the task decides."""
 
-DATA_OPTIONS = ("num_envs", "horizon", "iterations_per_epoch", "random_progress")
-"""Options of the data module that a configuration names, besides the environment and the seed."""
+DATA_OPTIONS = ("num_envs", "horizon", "iterations_per_epoch", "random_progress", "noise_correlation")
+"""Options of the data module that a configuration names, besides the environment, its options in training and the seed."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def run_of(trainer: Any, module: Any) -> Run:
                 "class_path": algorithm,
                 "init_args": {n: v for n, v in module.hparams.items() if n not in DIMENSIONS},
             },
-            "data": {"env": env, **{name: getattr(data, name) for name in DATA_OPTIONS}},
+            "data": {"env": env, **{name: getattr(data, name) for name in DATA_OPTIONS}, "training": data.training},
         }
         if (source := getattr(module, "source", None)) is not None:
             config["init_from"] = source["path"]
@@ -76,6 +76,7 @@ def hyperparameters(trainer: Any, module: Any) -> dict[str, Any]:
         **{name: getattr(data, name) for name in DATA_OPTIONS},
         "processes": trainer.world_size,
         **{f"env.{name}": value for name, value in options.items()},
+        **{f"training.{name}": value for name, value in data.training.items()},
         **{
             name: value
             for name, value in module.hparams.items()

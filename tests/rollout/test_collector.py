@@ -473,3 +473,38 @@ def test_a_simulator_that_restarts_drops_the_unfinished_returns(begins_at: int) 
     assert (batch.episode_length[last] == 20.0).all()
     expected = batch.reward.sum(0) if begins_at == 0 else torch.full((60,), torch.nan)
     torch.testing.assert_close(batch.episode_return[last], expected, equal_nan=True)
+
+
+# What explores
+
+
+def normalised_samples(collector: Collector, windows: int) -> Tensor:
+    """Return the noise (H, N, A) that the policy's samples were made of."""
+    batches = [collector.collect(small_rpo(torch.float32)) for _ in range(windows)]
+    return torch.cat([(batch.sample - batch.mean) / batch.log_std.exp() for batch in batches])
+
+
+def test_correlated_noise_stays_standard_normal_and_goes_on_from_window_to_window() -> None:
+    collector = Collector(endless(), horizon=10, seed=1, noise_correlation=0.9)
+    noise = normalised_samples(collector, 100)  # 1000 steps of 60 points
+    assert abs(float(noise.mean())) < 0.06  # 60 000 samples count as 3000, of which 0.018 is the deviation
+    assert abs(float(noise.std()) - 1.0) < 0.04
+    for lag in (1, 5):
+        within = (noise[lag:] * noise[:-lag]).mean()
+        assert abs(float(within) - 0.9**lag) < 0.06
+    across = noise[10::10] * noise[9:-1:10]  # of the last step of a window with the first of the next
+    assert abs(float(across.mean()) - 0.9) < 0.1
+
+
+def test_uncorrelated_noise_is_that_of_before_the_option() -> None:
+    collectors = [Collector(endless(), horizon=10, seed=1, **given) for given in ({}, {"noise_correlation": 0.0})]
+    first, second = (normalised_samples(collector, 2) for collector in collectors)
+    assert torch.equal(first, second)
+    assert abs(float((first[1:] * first[:-1]).mean())) < 0.1
+
+
+def test_correlated_noise_goes_on_after_a_resume() -> None:
+    source, target = (Collector(endless(), horizon=4, seed=seed, noise_correlation=0.99) for seed in (1, 2))
+    normalised_samples(source, 3)
+    target.load_state_dict(source.state_dict())
+    assert torch.equal(normalised_samples(source, 1), normalised_samples(target, 1))

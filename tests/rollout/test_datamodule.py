@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from rpo_lightning.algorithms import RPO
 from rpo_lightning.rollout import Collector, RolloutDataModule
 from rpo_lightning.seeding import run_seeds
 from rpo_lightning.sim import kernels
@@ -83,6 +84,27 @@ def test_random_progress_is_passed_on_and_yields_to_a_loaded_state() -> None:
     assert torch.equal(first.episode_length.nan_to_num(-9), second.episode_length.nan_to_num(-9))
 
 
+@pytest.mark.parametrize("value", [-0.1, 1.0])
+def test_a_correlation_out_of_its_range_is_refused(value: float) -> None:
+    with pytest.raises(ValueError, match=f"data.noise_correlation must be at least 0 and below 1, not {value}"):
+        make_data(noise_correlation=value)
+
+
+def test_the_correlation_of_the_noise_is_passed_on() -> None:
+    data = make_data(noise_correlation=0.7).attach(make_rpo())
+    data.setup("fit")
+    assert data.collector.noise_correlation == 0.7
+
+
+def test_options_of_training_are_not_those_of_evaluations() -> None:
+    env = {"name": "cartpole", "init_args": {"episode_length": 30, "stochastic_init": False}}
+    data = RolloutDataModule(env, num_envs=4, horizon=5, iterations_per_epoch=1, training={"episode_length": 7})
+    data.attach(RPO(data.obs_dim, data.action_dim, 1000, hidden=(8,))).setup("fit")
+    assert data.collector.env.max_episode_steps == 7
+    assert data.collector.env.options["stochastic_init"] is False
+    assert data.make_env(2, seed=1).max_episode_steps == 30
+
+
 @pytest.mark.parametrize("env", [{"init_args": {}}, {"class_path": "x", "option": 1}])
 def test_a_malformed_environment_is_named(env: dict) -> None:
     with pytest.raises(ValueError, match=r"data\.env: expected 'name' or 'class_path' and 'init_args', got"):
@@ -137,7 +159,7 @@ def test_a_second_fit_goes_on_with_new_environments_in_the_same_state() -> None:
 
 
 def test_changed_options_of_the_data_are_found_on_resume() -> None:
-    source, target = make_data(4), make_data(3, horizon=4)
+    source, target = make_data(4), make_data(3, horizon=4, noise_correlation=0.5, training={"episode_length": 9})
     target.env = {"class_path": "tests.toy.PointMass", "init_args": {"limit": 1.2}}
     source.attach(make_rpo()).setup("fit")
     module = make_rpo()
@@ -146,6 +168,8 @@ def test_changed_options_of_the_data_are_found_on_resume() -> None:
     assert module.data_changes == {
         "data.horizon": (8, 4),
         "data.iterations_per_epoch": (4, 3),
+        "data.noise_correlation": (0.0, 0.5),
+        "data.training": ({}, {"episode_length": "9"}),
         "data.env.init_args": ({}, {"limit": "1.2"}),
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
@@ -77,14 +78,21 @@ class Collector:
         seed: of the exploration noise.
         random_progress: begin every environment at a random step of its first episode, so that their time limits do not
             fall together.
+        noise_correlation: of the exploration noise of one step with that of the next, within [0, 1); the noise of each
+            stays standard normal.
     """
 
-    def __init__(self, env: Env, horizon: int, seed: int, random_progress: bool = False) -> None:
+    def __init__(
+        self, env: Env, horizon: int, seed: int, random_progress: bool = False, noise_correlation: float = 0.0
+    ) -> None:
         self.env = env
         self.horizon = horizon
         self.windows = 0
         self.generator = torch.Generator().manual_seed(seed)
         self._policy_state: Tensor | None = None
+        self.noise_correlation = noise_correlation
+        self._last_noise: Tensor | None = None
+        """Of the step before, (N, A); None: there was none, or it does not matter."""
         self.random_progress = random_progress
         self._spread_progress()
         self._length = torch.zeros(env.num_envs, dtype=torch.float64, device=env.device)
@@ -128,7 +136,7 @@ class Collector:
         if state is None:
             state = obs.new_zeros(env.num_envs, agent.state_size)
         policy_state = state
-        noise = self._noise(obs)
+        noise = self._correlated(self._noise(obs))
         # Gradient of the return with respect to this zero is the action-gradient dR/du, all steps at once.
         delta = torch.zeros_like(noise, requires_grad=agent.needs_action_grad)
 
@@ -200,8 +208,20 @@ class Collector:
         }
 
     def _noise(self, obs: Tensor) -> Tensor:
-        """Return what explores in a window (H, N, A)."""
+        """Draw what explores in a window (H, N, A)."""
         return normal((self.horizon, self.env.num_envs, self.env.action_dim), self.generator, like=obs)
+
+    def _correlated(self, noise: Tensor) -> Tensor:
+        """Return the noise (H, N, A) of an autoregressive process of first order, from independent noise of that shape."""
+        if self.noise_correlation == 0.0:
+            return noise
+        fresh = math.sqrt(1.0 - self.noise_correlation**2)
+        last, steps = self._last_noise, []
+        for each in noise:
+            last = each if last is None else self.noise_correlation * last + fresh * each
+            steps.append(last)
+        self._last_noise = last
+        return torch.stack(steps)
 
     def _episodes(self, parts: dict[str, Tensor], done: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the lengths (H, N) of the episodes that ended and sums of `parts` over them, NaN elsewhere.
@@ -236,6 +256,7 @@ class Collector:
             "generator": self.generator.get_state(),
             "windows": self.windows,
             "policy_state": self._policy_state,
+            "last_noise": self._last_noise,
             "sums": dict(self._sums),
             "length": self._length,
         }
@@ -245,8 +266,9 @@ class Collector:
         self.env.load_state_dict(state["env"])
         self.generator.set_state(state["generator"].cpu())
         self.windows = state["windows"]
-        policy_state = state["policy_state"]
+        policy_state, last_noise = state["policy_state"], state.get("last_noise")
         self._policy_state = None if policy_state is None else policy_state.to(self.env.device)
+        self._last_noise = None if last_noise is None else last_noise.to(self.env.device)
         self._sums = {name: each.to(self.env.device) for name, each in state["sums"].items()}
         self._length = state["length"].to(self.env.device)
         begun_anew = bool(self._length.any()) and not bool(self.env.progress.any())

@@ -49,9 +49,15 @@ class RolloutDataModule(LightningDataModule):
         seed: of exploration and initial states, which draw from streams of their own on every rank.
         random_progress: begin every environment at a random step of its first episode, so that their time limits do not
             fall together.
+        noise_correlation: of the exploration noise of one step with that of the next, within [0, 1). Above 0 the policy
+            explores in one direction for about 1 / (1 - noise_correlation) steps, which finds what takes many actions of
+            the same kind, as a swing does; for algorithms that learn off-policy (SAC).
+        training: options of the task that the environments of training have beside those of `env`, or in their place;
+            evaluations are made without. {episode_length: 250} begins anew four times as often as an episode of 1000
+            steps, and shows the policy as many more starts.
 
     Raises:
-        ValueError: for a count below one.
+        ValueError: for a count below one, or a correlation out of its range.
     """
 
     def __init__(
@@ -62,18 +68,24 @@ class RolloutDataModule(LightningDataModule):
         iterations_per_epoch: int = 50,
         seed: int = 0,
         random_progress: bool = False,
+        noise_correlation: float = 0.0,
+        training: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         counts = {"num_envs": num_envs, "horizon": horizon, "iterations_per_epoch": iterations_per_epoch}
         for name, value in counts.items():
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"data.{name} must be a whole number of at least 1, not {value!r}.")
+        if not 0.0 <= noise_correlation < 1.0:
+            raise ValueError(f"data.noise_correlation must be at least 0 and below 1, not {noise_correlation!r}.")
         self.env = env
         self.num_envs = num_envs
         self.horizon = horizon
         self.iterations_per_epoch = iterations_per_epoch
         self.seed = self._drawing_seed = seed
         self.random_progress = random_progress
+        self.noise_correlation = noise_correlation
+        self.training = dict(training or {})
         self.agent: Any = None
         self.collector: Collector | None = None
         self._pending: dict[str, Any] | None = None
@@ -133,8 +145,8 @@ class RolloutDataModule(LightningDataModule):
         if stage not in (None, "fit") or (self.collector is not None and self._kept is None):
             return
         seeds = run_seeds(self.seed, rank())
-        env = self.make_env(self.num_envs, seeds.env)
-        self.collector = Collector(env, self.horizon, seeds.exploration, self.random_progress)
+        env = self.make_env(self.num_envs, seeds.env, **self.training)
+        self.collector = Collector(env, self.horizon, seeds.exploration, self.random_progress, self.noise_correlation)
         self.collector.check(self.agent)
         if (compiles := getattr(env, "compile", None)) is not None:  # now, and not in the middle of the first window
             compiles(self.agent.needs_action_grad)
@@ -224,6 +236,8 @@ class RolloutDataModule(LightningDataModule):
         return {
             "horizon": self.horizon,
             "iterations_per_epoch": self.iterations_per_epoch,
+            "noise_correlation": self.noise_correlation,
+            "training": {key: str(value) for key, value in self.training.items()},
             "env.init_args": {key: str(value) for key, value in env_and_options(self.env)[1].items()},
         }
 

@@ -37,6 +37,7 @@ class TogetherCollector(Collector):
         self._collectors = list(collectors)
         self._together = TogetherEnv([each.env for each in collectors])
         self.env, self.horizon = self._together.env, collectors[0].horizon
+        self.noise_correlation = collectors[0].noise_correlation
         self.generator: Any = [each.generator for each in collectors]  # handed on to the agent as it is
 
     def collect_each(self, agent: Agent) -> list[RolloutBatch]:
@@ -64,8 +65,8 @@ class TogetherCollector(Collector):
     def _gather(self) -> None:
         self._together.gather()
         own = self._collectors
-        states = [each._policy_state for each in own if each._policy_state is not None]
-        self._policy_state = torch.cat(states) if states else None
+        self._policy_state = _joined([each._policy_state for each in own])
+        self._last_noise = _joined([each._last_noise for each in own])
         self._length = torch.cat([each._length for each in own])
         self._sums = {name: torch.cat([each._sums[name] for each in own]) for name in own[0]._sums}
 
@@ -74,6 +75,7 @@ class TogetherCollector(Collector):
         for index, each in enumerate(self._collectors):
             each.windows += 1
             each._policy_state = self._part(self._policy_state, 0, index)
+            each._last_noise = self._part(self._last_noise, 0, index)
             each._length = self._part(self._length, 0, index)
             each._sums = self._part(self._sums, 0, index)
 
@@ -84,3 +86,9 @@ class TogetherCollector(Collector):
         if isinstance(value, tuple):
             return tuple(self._part(each, dim, index) for each in value)
         return None if value is None else value.chunk(len(self._collectors), dim)[index]
+
+
+def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
+    """Return the rows of all runs, None before their first window."""
+    present = [part for part in parts if part is not None]
+    return torch.cat(present) if present else None
