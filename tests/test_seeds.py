@@ -137,7 +137,7 @@ CASES = {
     "rpo": (RPO, "cartpole", {}),
     "rpo, privileged": (RPO, "quadruped", {}),
     "rpo, other options": (RPO, "cartpole", {"discounted_regularizers": True, "shuffle": True, "lr_schedule": "kl",
-                                             "target_smoothing": 0.5, "bootstrap_state": "current"}),
+                                             "target_smoothing": 0.5, "bootstrap_state": "current", "kl_limit": 1e-3}),
     "shac": (SHAC, "hopper", {}),
     "sapo": (SAPO, "cartpole", {}),
 }  # fmt: skip
@@ -164,6 +164,7 @@ def test_numbers_may_differ_between_stacked_runs():
         "actor_lr": [1e-4, 5e-4, 2e-3],
         "entropy_coef": [0.0, 0.1, 0.4],
         "discount": [0.9, 0.95, 1.0],
+        "kl_limit": [1e-3, torch.inf, 1e-2],
     }
     alone, beside = (
         [make(seed, **{name: values[seed] for name, values in swept.items()}) for seed in SEEDS] for _ in range(2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from rpo_lightning.algorithms.descent import descend
+from rpo_lightning.algorithms.descent import descend, step_back
 from tests.algorithms.drivers import make_algorithm, make_data, run_fabric
 
 
@@ -80,3 +81,30 @@ def test_an_update_makes_the_host_wait_no_oftener_than_it_must(name: str, most: 
     run_fabric(module, make_data(2))
     assert len(counts) >= 2
     assert max(sum(count.values()) for count in counts) <= most, counts
+
+
+@pytest.mark.parametrize(
+    ("limit", "left"),
+    [(2.5, 1.0), (1.4, 44 / 64), (1.01, 0.5), (1e-9, 0.0), (math.inf, 1.0), (torch.tensor(math.inf), 1.0)],
+)
+def test_steps_are_taken_back_until_the_divergence_is_within_its_limit(limit: float | Tensor, left: float) -> None:
+    before = [torch.tensor([1.0, -1.0]), torch.tensor([[2.0]])]
+    after = [torch.tensor([1.0, 0.0]), torch.tensor([[2.0 + math.sqrt(3.0)]])]  # two away
+    params = [nn.Parameter(each.clone()) for each in after]
+
+    def distance() -> Tensor:
+        return (
+            torch.stack([(param - start).square().sum() for param, start in zip(params, before, strict=True)]).sum().sqrt()
+        )
+
+    assert float(step_back(params, before, distance, limit)) == left
+    for param, start, end in zip(params, before, after, strict=True):
+        torch.testing.assert_close(param.data, start + left * (end - start))
+        assert left < 1.0 or torch.equal(param.data, end)
+
+
+def test_what_has_no_divergence_is_taken_back_whole() -> None:
+    before, param = torch.zeros(2), nn.Parameter(torch.ones(2))
+    share = step_back([param], [before], lambda: torch.tensor(math.nan), 1.0)
+    assert float(share) == 0.0
+    assert torch.equal(param.data, before)

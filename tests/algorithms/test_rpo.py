@@ -162,6 +162,34 @@ def test_long_action_gradients_are_shortened_and_counted() -> None:
     assert torch.equal(module.action_gradients(dataclasses.replace(batch, action_grad=zeros))[0], zeros)
 
 
+def updated(batch: RolloutBatch, **options: Any) -> tuple[RPO, dict[str, Any]]:
+    """Return a module after its update with a window, and the metrics."""
+    torch.manual_seed(0)
+    module = RPO(3, 1, total_env_steps=4096, hidden=(16, 16), actor_lr=5e-3, **options)
+    optimizers = module.configure_optimizers()
+    module.scheduled_optimizers = lambda *initial: optimizers  # type: ignore[method-assign]
+    module.hook = lambda *args: None  # type: ignore[method-assign]
+    return module, module.update(batch)
+
+
+def test_kl_beyond_its_limit_is_taken_back_on_the_line_to_the_old_weights() -> None:
+    torch.manual_seed(0)
+    start = RPO(3, 1, total_env_steps=4096, hidden=(16, 16))
+    batch = Collector(PointMass(N, seed=3), H, seed=0).collect(start)
+    free, whole = updated(batch)
+    assert float(whole["actor/step_left"]) == 1.0
+    limit = float(whole["actor/kl"]) / 5.0
+    held, part = updated(batch, kl_limit=limit)
+    left = float(part["actor/step_left"])
+    assert 0.9 * limit < float(part["actor/kl"]) <= limit
+    for old, far, found in zip(start.actor.parameters(), free.actor.parameters(), held.actor.parameters(), strict=True):
+        torch.testing.assert_close(found, old + left * (far - old))
+    wide, metrics = updated(batch, kl_limit=6.0 * limit)  # that changes nothing, to the bit
+    assert float(metrics["actor/step_left"]) == 1.0
+    for far, found in zip(free.parameters(), wide.parameters(), strict=True):
+        assert torch.equal(found, far)
+
+
 def test_critic_regresses_on_soft_lambda_returns_in_consecutive_minibatches() -> None:
     module = captured(RPO, critic_epochs=1, critic_minibatches=4, entropy_coef=0.3)
     batch = Collector(restless(), H, seed=1).collect(module)

@@ -1,8 +1,9 @@
-"""One step down a loss: differentiate, average over ranks, clip, and refuse what is not finite."""
+"""Steps down a loss: differentiate, average over ranks, clip, refuse what is not finite, and take back what went too far."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -10,7 +11,10 @@ from torch import Tensor, nn
 
 from rpo_lightning.distributed import mean_over_ranks, world_size
 
-__all__ = ["descend", "take_step"]
+__all__ = ["descend", "step_back", "take_step"]
+
+HALVINGS = 6
+"""Of the way that is taken back in part: what is left of it is exact to 1/64."""
 
 
 def descend(optimizer: Any, params: Sequence[nn.Parameter], loss: Tensor, max_norm: float) -> tuple[Tensor, Tensor]:
@@ -53,3 +57,41 @@ def take_step(
     elif not refused:
         optimizer.step()
     return norm, refused
+
+
+@torch.no_grad()
+def step_back(
+    params: Sequence[Tensor], before: Sequence[Tensor], divergence: Callable[[], Tensor], limit: float | Tensor
+) -> Tensor:
+    """Go back, on the straight line to what parameters were before, until they have diverged by no more than a limit.
+
+    The share is found by halving, always with as many evaluations, so that nobody waits for one.
+
+    Args:
+        params: to be moved in place.
+        before: what they were.
+        divergence: () of where they are from where they were; the same on all ranks.
+        limit: of it; infinity leaves everything as it is.
+
+    Returns:
+        The share () of the way that is left: 1 where nothing is taken back.
+    """
+    share = params[0].new_ones(())
+    if not isinstance(limit, Tensor) and math.isinf(limit):
+        return share
+    after = [param.detach().clone() for param in params]
+
+    def go(share: Tensor) -> None:
+        for param, start, end in zip(params, before, after, strict=True):
+            param.copy_(torch.lerp(start, end, share))
+
+    near, far = torch.zeros_like(share), share
+    fits = divergence() <= limit
+    for _ in range(HALVINGS):
+        middle = (near + far) / 2
+        go(middle)
+        closer = divergence() <= limit
+        near, far = torch.where(closer, middle, near), torch.where(closer, far, middle)
+    share = torch.where(fits, 1.0, near)
+    go(share)
+    return share

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from rpo_lightning.algorithms.descent import step_back
 from rpo_lightning.algorithms.first_order import FirstOrder
 from rpo_lightning.algorithms.learning_rate import LRSchedule
 from rpo_lightning.algorithms.options import Range, above, at_least, within
@@ -51,6 +52,8 @@ class RPO(FirstOrder):
         gradient_lambda: not in the paper: below 1 an action-gradient is that of the step's lambda-return, so that the
             critics' slope joins at every step, with weight 1 - gradient_lambda, and what is far away counts less.
         gradient_limit: not in the paper: action-gradients longer than so many medians of their window are shortened to that.
+        kl_limit: not in the paper: where a window's epochs have moved the policy by more KL(old || new) than that, they
+            are taken back in part, until it is no more.
         options: those of FirstOrder and RLModule.
     """
 
@@ -64,6 +67,7 @@ class RPO(FirstOrder):
         "clip_high": at_least(0.0, infinite=True),
         "gradient_lambda": within(0.0, 1.0, low_open=True),
         "gradient_limit": above(0.0, infinite=True),
+        "kl_limit": above(0.0, infinite=True),
     }
     moved_by_training: ClassVar[dict[str, str]] = {"kl_coef": "kl_coef"}
     kl_coef: Tensor
@@ -86,6 +90,7 @@ class RPO(FirstOrder):
         regenerate_actions: bool = True,
         gradient_lambda: float = 1.0,
         gradient_limit: float = math.inf,
+        kl_limit: float = math.inf,
         lr_schedule: LRSchedule = "exponential",
         target_reduction: Literal["mean", "min"] = "mean",
         **options: Any,
@@ -110,6 +115,7 @@ class RPO(FirstOrder):
         self.regenerate_actions = regenerate_actions
         self.gradient_lambda = gradient_lambda
         self.gradient_limit = gradient_limit
+        self.kl_limit = kl_limit
         self.register_buffer("kl_coef", torch.tensor(kl_coef))
 
     # Rollout: the collector samples u from the policy, takes the value of the states reached, and caches the
@@ -167,6 +173,7 @@ class RPO(FirstOrder):
     ) -> dict[str, Tensor | float]:
         """Take M full-batch steps on the overall objective: surrogate, KL and entropy (eq. 14)."""
         params = list(self.actor.parameters())
+        before = [param.detach().clone() for param in params]
         grad, cut = self.action_gradients(batch)
         weight = segment_discounts(batch.done, self.discount) if self.discounted_regularizers else None
         x = self.normalizer(batch.obs)
@@ -175,6 +182,8 @@ class RPO(FirstOrder):
         old = new.detach()
         epochs = []
         for epoch in range(self.actor_epochs):
+            if epoch > 0:
+                new = self.over_window(x, batch)
             ratio = importance_ratio(new, old, batch.sample)
             keep = inside_clip(ratio, self.clip_low, self.clip_high)
             # eq. 11: cached dR/du times the regenerated sample (eq. 10), weighted by rho, 0 outside the clip.
@@ -194,11 +203,11 @@ class RPO(FirstOrder):
             top = max_over_ranks(ratio.max())
             epochs.append(torch.stack([kept, top, nats, norm]))
             self.hook("on_actor_epoch_end", epoch, {"kl": kl, "effective_samples": kept, "max_ratio": top})
-            new = self.over_window(x, batch)
         # The paper's share of effective samples leaves out the first epoch, on-policy by construction.
         kept, top = torch.stack(epochs[1:] or epochs)[:, :2].mean(0)
         nats, norm = torch.stack(epochs)[:, 2:].mean(0)
-        step = self.measure_step(old, new)
+        left = step_back(params, before, lambda: self._divergence(old, x, batch), self.kl_limit)
+        step = self.measure_step(old, self.over_window(x, batch))
         return {
             **step,
             "actor/lr": self.learning_rate(self.actor_lr),
@@ -208,7 +217,12 @@ class RPO(FirstOrder):
             "actor/grad_norm": norm,
             "actor/entropy": nats,
             "actor/cut_gradients": mean_over_ranks(cut),
+            "actor/step_left": left,
         }
+
+    def _divergence(self, old: SquashedGaussian, x: Tensor, batch: RolloutBatch) -> Tensor:
+        """Return KL(old || new) (), the mean over the windows of all ranks."""
+        return mean_over_ranks(gaussian_kl(old, self.over_window(x, batch)).mean())
 
     def _bonus(self, entropy: Tensor) -> Tensor:
         return entropy_bonus(entropy, self.target_entropy, self.entropy_offset)
