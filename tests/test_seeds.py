@@ -158,6 +158,14 @@ def test_learning_is_that_of_each_seed_alone(case, stacked):
     )
 
 
+@pytest.mark.parametrize(("name", "value"), [("horizon", 9), ("noise_correlation", 0.25)])
+def test_windows_of_different_kinds_are_refused(name, value):
+    (_, first), (_, second) = make(0), make(1)
+    setattr(second.collector, name, value)
+    with pytest.raises(ValueError, match=f"Runs whose {name} is .*{value}.* cannot train in one process"):
+        TogetherCollector([first.collector, second.collector])
+
+
 def test_numbers_may_differ_between_stacked_runs():
     swept = {
         "kl_coef": [0.1, 0.2, 0.9],

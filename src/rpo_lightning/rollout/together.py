@@ -30,10 +30,14 @@ class TogetherCollector(Collector):
         collectors: of the runs, S of them.
 
     Raises:
-        ValueError: if their environments cannot step together.
+        ValueError: if their environments cannot step together, or their windows are of different kinds.
     """
 
     def __init__(self, collectors: Sequence[Collector]) -> None:
+        for name in ("horizon", "noise_correlation"):
+            if len(found := {getattr(each, name) for each in collectors}) > 1:
+                said = " and ".join(map(str, sorted(found)))
+                raise ValueError(f"Runs whose {name} is {said} cannot train in one process.")
         self._collectors = list(collectors)
         self._together = TogetherEnv([each.env for each in collectors])
         self.env, self.horizon = self._together.env, collectors[0].horizon
