@@ -219,13 +219,33 @@ def test_a_task_that_would_train_on_nonsense_is_refused(members, words):
         type("Mine", (Hopper,), {"name": "mine", **members})(N)
 
 
+def test_time_limits_are_spread_from_the_shortest_to_the_task_s_own():
+    env = rpo_lightning.make("cartpole", num_envs=5, episode_length=40, shortest_episode=10)
+    assert env.time_limits.tolist() == [10, 14, 20, 28, 40]
+    assert env.max_episode_steps == 40  # which evaluations wait for
+    ends = torch.stack([env.step(action).truncated for action in actions(env, 80)])
+    for column, limit in enumerate(env.time_limits.tolist()):
+        assert (ends[:, column].nonzero()[:, 0] + 1).tolist() == list(range(limit, 81, limit))
+    alike = rpo_lightning.make("cartpole", num_envs=3, episode_length=6, shortest_episode=6)
+    assert alike.time_limits.tolist() == [6, 6, 6]
+    assert rpo_lightning.make("cartpole", num_envs=3, episode_length=6).time_limits == 6
+
+
+@pytest.mark.parametrize("shortest", [0, 41, 2.5, True])
+def test_a_shortest_episode_out_of_its_range_is_refused(shortest):
+    said = f"cartpole: shortest_episode must be a whole number from 1 to the 40 steps of an episode, got {shortest}"
+    with pytest.raises(ValueError, match=said):
+        rpo_lightning.make("cartpole", num_envs=5, episode_length=40, shortest_episode=shortest)
+
+
 def test_options_that_would_change_nothing_are_refused_by_name():
     class Fixed(Cartpole):
         name = "fixed"
         random_start = Cartpole.__mro__[1].random_start
 
     with pytest.raises(
-        TypeError, match="cartpole: unknown option 'early_termination'.*: stochastic_init, episode_length, auto_"
+        TypeError,
+        match="cartpole: unknown option 'early_termination'.*: stochastic_init, episode_length, shortest_episode, auto_",
     ):
         rpo_lightning.make("cartpole", num_envs=N, early_termination=False)
     with pytest.raises(TypeError, match="fixed: unknown option 'stochastic_init'"):

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import rpo_lightning
 from rpo_lightning.algorithms import RPO, FirstOrder
 from rpo_lightning.nn import ClippedGaussian, SquashedGaussian
 from rpo_lightning.rollout import Collector, RolloutBatch, Window
@@ -365,6 +366,13 @@ def test_random_progress_spreads_the_time_limits() -> None:
     torch.manual_seed(99)
     assert torch.equal(Collector(endless(), 4, seed=1, random_progress=True).env.progress, progress)
     assert not torch.equal(Collector(endless(), 4, seed=2, random_progress=True).env.progress, progress)
+
+
+def test_random_progress_stays_below_the_time_limit_of_each() -> None:
+    env = rpo_lightning.make("cartpole", num_envs=64, episode_length=200, shortest_episode=2)
+    progress = Collector(env, horizon=4, seed=1, random_progress=True).env.progress
+    assert (progress < env.time_limits).all()
+    assert int(progress.max()) > 100
 
 
 def test_only_episodes_seen_from_their_beginning_have_a_return() -> None:

@@ -20,6 +20,7 @@ __all__ = [
     "checked_options",
     "checked_progress",
     "checked_range",
+    "spread_limits",
 ]
 
 
@@ -149,6 +150,26 @@ def checked_mask(mask: Tensor | None, num_envs: int, device: torch.device) -> Te
     if tuple(mask.shape) != (num_envs,) or mask.dtype != torch.bool:
         raise ValueError(f"mask must be bool of shape {(num_envs,)}, got {mask.dtype} {tuple(mask.shape)}")
     return mask
+
+
+def spread_limits(task: str, shortest: int, longest: int, num_envs: int) -> Tensor:
+    """Return the steps (N,) int64 after which the episodes of each environment end.
+
+    Args:
+        task: named in messages.
+        shortest: of the first environment; the others' grow by one factor from each to the next.
+        longest: of the last one.
+        num_envs: N.
+
+    Raises:
+        ValueError: if the shortest is no whole number within 1 ... longest.
+    """
+    if not isinstance(shortest, int) or isinstance(shortest, bool) or not 1 <= shortest <= longest:
+        raise ValueError(
+            f"{task}: shortest_episode must be a whole number from 1 to the {longest} steps of an episode, got {shortest!r}"
+        )
+    share = torch.linspace(0.0, 1.0, num_envs, dtype=torch.float64)
+    return (shortest * (longest / shortest) ** share).round().long()
 
 
 def checked_progress(task: str, progress: Tensor | None, num_envs: int, device: torch.device) -> Tensor:

@@ -21,6 +21,7 @@ from rpo_lightning.envs.arguments import (
     checked_mask,
     checked_options,
     checked_progress,
+    spread_limits,
 )
 from rpo_lightning.envs.ghosts import Ghost
 from rpo_lightning.envs.history import History, aged
@@ -103,6 +104,10 @@ class BaseEnv(ABC):
         self.obs_dim = self._width * self.history  # type: ignore[misc]  # of the class it is one's
         self.privileged_dim = self.privileged_width(options)
         self.max_episode_steps: int = self.options["episode_length"] or self.episode_length
+        self._time_limits: Tensor | None = None  # of each environment, where they differ
+        if (shortest := self.options.get("shortest_episode")) is not None:
+            limits = spread_limits(self.name, shortest, self.max_episode_steps, num_envs)
+            self._time_limits = limits.to(self.device)
         self.generator = torch.Generator().manual_seed(seed)  # of the CPU: the same starts on every device
         self._looks = self.device.type == "cpu"  # whether to look at a value waits for nothing
         self._steps = 0  # since the stores were filled
@@ -115,7 +120,7 @@ class BaseEnv(ABC):
     @classmethod
     def option_defaults(cls) -> dict[str, Any]:
         """Return the options of this task and their values if not given; one that would change nothing is no option."""
-        return {"episode_length": None, "auto_reset": True, "history": 1}
+        return {"episode_length": None, "shortest_episode": None, "auto_reset": True, "history": 1}
 
     @classmethod
     def observation_width(cls, options: Mapping[str, Any]) -> int:
@@ -205,6 +210,11 @@ class BaseEnv(ABC):
         self._progress = checked_progress(self.name, steps, self.num_envs, self.device)
 
     @property
+    def time_limits(self) -> Tensor | int:
+        """Steps after which episodes end: of each environment (N,) int64 with `shortest_episode`, else of all."""
+        return self.max_episode_steps if self._time_limits is None else self._time_limits
+
+    @property
     def privileged(self) -> Tensor:
         """What only the critic sees of the present state, (N, privileged_dim)."""
         return self._privileged
@@ -250,7 +260,7 @@ class BaseEnv(ABC):
         final_obs = self._history.of(obs)
         self._progress = self._progress + 1
         terminated = reached.failed | self.invalid
-        truncated = self._progress >= self.max_episode_steps if self._keeps_time else torch.zeros_like(terminated)
+        truncated = self._progress >= self.time_limits if self._keeps_time else torch.zeros_like(terminated)
         if reached.cut is not None:
             truncated = truncated | reached.cut
         if auto_reset:

@@ -281,7 +281,8 @@ class Collector:
         if self.random_progress:
             env = self.env
             steps = torch.randint(env.max_episode_steps, (env.num_envs,), generator=self.generator)
-            env.progress = sent(steps, env.device)
+            limits = getattr(env, "time_limits", env.max_episode_steps)  # of each, where they differ
+            env.progress = sent(steps, env.device) % limits
 
     def _match_episodes(self) -> None:
         """Begin to count where the environments are; sums whose beginning is unknown become NaN until the next reset."""
