@@ -41,9 +41,8 @@ class ArticulatedEnv(BaseEnv):
         num_envs: number of environments.
         device: "cpu" or "cuda[:k]".
         seed: of random starts.
-        options: stochastic_init (True), episode_length (None: the task's own), early_termination (True), auto_reset (True),
-            history (1: how many of the last observations are seen), reward_from ("previous" or "next"), observe_action
-            (False), randomize (None, or distributions by name of parameter, from which each episode draws, see
+        options: those of `BaseEnv`, stochastic_init (True), early_termination (True), reward_from ("previous" or "next"),
+            observe_action (False), randomize (None, or distributions by name of parameter, from which each episode draws, see
             `Randomization`), observe_parameters (False; the critic sees them), action_delay and action_delay_substeps (0:
             steps, and substeps besides, by which actions come late, or [low, high], drawn for every episode), threads (None:
             as many as torch uses). A task without `random_start` or `failed` has not the option that would switch it off.

@@ -44,9 +44,9 @@ class ControlTask(BaseEnv):
         num_envs: number of environments.
         device: "cpu" or "cuda[:k]".
         seed: of random starts.
-        options: stochastic_init (True), episode_length (None: the task's own), early_termination (True), auto_reset (True),
-            history (1: how many of the last observations are seen), threads (None: as many as torch uses). A task without
-            `random_start` or `failed` (which none of the suite has) has not the option that would switch it off.
+        options: those of `BaseEnv`, stochastic_init (True), early_termination (True), threads (None: as many as torch
+            uses). A task without `random_start` or `failed` (which none of the suite has) has not the option that would
+            switch it off.
 
     Raises:
         ImportError: without dm_control, for a model of the suite.
