@@ -113,11 +113,17 @@ def _few_robots(count: int, exact: bool = False) -> Variant:
     return Variant("rpo", f"RPO, {count} robots", f"robots_{count}", options)
 
 
+def _sixteen(variant: str, label: str, *options: str) -> Variant:
+    return Variant("rpo", f"RPO, 16 robots, {label}", f"robots_16_{variant}", (*_few_robots(16).overrides, *options))
+
+
 def _unstable_seeds(variant: Variant) -> Study:
     note = "Several seeds on Humanoid drop by thousands and recover late or never; means over seeds hide it."
     return Study(f"Seeds of {variant.label}, one by one", (variant,), "train/return", note, ("humanoid",), per_seed=True)
 
 
+KL_LIMIT = "--model.kl_limit=0.1"
+SPREAD = "--data.training.shortest_episode=50"
 EXACT = ("--data.env.init_args.physics=right",)
 SMALL_CLIPS = (RPO, _clip_without_kl(0.1), _clip_without_kl(0.2))
 
@@ -233,6 +239,28 @@ STUDIES = {
         "eval/return",
         "Not in the paper: a window of few robots is enough to tell where to go, and there are more of them.",
         ("ant", "hopper", "anymal", "humanoid"),
+        source="",
+    ),
+    "starts": Study(
+        "Few robots that begin anew more often",
+        (
+            _few_robots(16),
+            _sixteen("limit", "KL of a window at most 0.1", KL_LIMIT),
+            _sixteen("starts", "episodes of 250 steps", "--data.training.episode_length=250"),
+            _sixteen("spread", "episodes from 50 steps on", SPREAD),
+            _sixteen("spread_limit", "both", SPREAD, KL_LIMIT),
+        ),
+        "eval/return",
+        "Not in the paper: robots that never fall never start, so that a policy may forget how to.",
+        ("anymal", "ant", "humanoid"),
+        source="",
+    ),
+    "horizon": Study(
+        "Windows of 28 steps",
+        (_few_robots(16), _sixteen("horizon_28", "windows of 28 steps", "--data.horizon=28")),
+        "eval/return",
+        "Not in the paper: Ant's first gait has a stride that a window of 32 steps holds on to.",
+        ("ant",),
         source="",
     ),
     "physics": Study(
