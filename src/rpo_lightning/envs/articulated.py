@@ -42,10 +42,10 @@ class ArticulatedEnv(BaseEnv):
         device: "cpu" or "cuda[:k]".
         seed: of random starts.
         options: those of `BaseEnv`, stochastic_init (True), early_termination (True), reward_from ("previous" or "next"),
-            observe_action (False), randomize (None, or distributions by name of parameter, from which each episode draws, see
-            `Randomization`), observe_parameters (False; the critic sees them), action_delay and action_delay_substeps (0:
-            steps, and substeps besides, by which actions come late, or [low, high], drawn for every episode), threads (None:
-            as many as torch uses). A task without `random_start` or `failed` has not the option that would switch it off.
+            observe_action (False), randomize (None, or distributions by name of parameter, from which each episode draws,
+            see `Randomization`), observe_parameters (False; the critic sees them), action_delay and action_delay_substeps
+            (0: steps, and substeps besides, by which actions come late, or [low, high], drawn for every episode), threads
+            (None: as many as torch uses). Tasks without `random_start` or `failed` lack the option that switches it off.
     """
 
     # what a task sets
