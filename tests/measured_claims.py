@@ -169,6 +169,14 @@ def exact_physics() -> Claims:
         row = f"| {task} | {robots} | {steps(run)} | {both(run)} | {finer} | {cost} |"
         yield "docs/results.md", row
         yield "README.md", row
+    now, before = "anymal/rpo-exact_physics/seed_0", "studies/budget_0.2/anymal/rpo-right_robots_16/seed_0"
+    deviation = fixed(summary(now)["eval"]["sampled"]["std"])
+    yield "docs/results.md", f"**Anymal has {final(now)} after {steps(now)[0]} M steps and {minutes(now, clock='cpu_s')} minutes**"
+    yield "docs/results.md", f"deviation over 128 episodes is {deviation}."
+    pair = f"{final(before)} after 2 M steps ({final(before, 'deterministic')} with deterministic actions)"
+    yield "docs/results.md", f"With all episodes of 1000 steps it had {pair}"
+    kept = [f"{of(run, 'physics')['eval']['near']['sampled']['mean']:.0f}" for run in (now, before)]
+    yield "docs/results.md", f"Anymal's keeps {kept[0]}, where the one without many starts kept {kept[1]}."
 
 
 def control_suite() -> Claims:
@@ -176,6 +184,9 @@ def control_suite() -> Claims:
     for folder in sorted((RESULTS / "dmc").iterdir()):
         run = f"dmc/{folder.name}/sac"
         yield "docs/control.md", f"| {folder.name} | {steps(run)} | {both(run)} | {minutes(run, 1, 'cpu_s')} |"
+        if (folder / "sac-full_episodes").is_dir():
+            plain = f"{run}-full_episodes"
+            yield "docs/control.md", f"{folder.name} {final(plain)} ({steps(plain)})"
 
 
 def legged() -> Claims:
@@ -247,6 +258,23 @@ def few_robots() -> Claims:
     ):  # fmt: skip
         yield "docs/few_robots.md", _short_run(budget, task, variant, physics, robots)
 
+    for variant, told in {
+        "robots_16/seed_1": "| 1 | - | 1000 steps",
+        "robots_16_limit/seed_1": "| 1 | 0.1 | 1000 steps",
+        "robots_16_starts/seed_1": "| 1 | - | 250 steps",
+        "robots_16_starts_limit/seed_0": "| 0 | 0.1 | 250 steps",
+        "robots_16_spread_limit/seed_1": "| 1 | 0.1 | 50 to 1000 steps",
+        "robots_16_spread/seed_0": "| 0 | - | 50 to 1000 steps",
+    }.items():
+        yield "docs/few_robots.md", f"{told} | {both(f'studies/budget_0.03/anymal/rpo-{variant}')} |"
+    held = "studies/budget_0.03/anymal/rpo-robots_16_limit/seed_1"
+    yield "docs/few_robots.md", f"stood at {at(held, 0.2)} after 0.2 M steps"
+    yield "docs/few_robots.md", f"falls within {_length(held)} steps"
+    short = "studies/budget_0.1/anymal/rpo-right_robots_16_starts_limit/seed_0"
+    told = f"stands after 1 M steps at {final(short)}\nsampled, and falls after {_length(short)} steps on average"
+    yield "docs/few_robots.md", told
+    yield "docs/few_robots.md", f"(deterministic: {final(short, 'deterministic')})"
+
     many, few, hopper = (
         f"studies/{run}/seed_0" for run in ("budget_0.02/ant/rpo", "budget_0.02/ant/rpo-robots_16_passes_4", "budget_0.015/hopper/rpo-robots_16")
     )  # fmt: skip
@@ -257,6 +285,10 @@ def few_robots() -> Claims:
     yield "docs/few_robots.md", f"stands at {final(long)} sampled after 1.3 M steps and ten minutes"
     sapo = "studies/budget_0.02/ant/sapo-robots_16/seed_1"
     yield "docs/few_robots.md", f"{fixed(summary(sapo)['cpu_s'])} s | 0.2 M | {both(sapo)} |"
+
+
+def _length(run):
+    return fixed(summary(run)["eval"]["sampled"]["length"])
 
 
 def _short_run(budget, task, variant, *told):
