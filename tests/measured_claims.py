@@ -5,6 +5,7 @@ A claim is a text that must stand on a page as it is, but for its line breaks. R
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import physics_table
@@ -171,7 +172,10 @@ def exact_physics() -> Claims:
         yield "README.md", row
     now, before = "anymal/rpo-exact_physics/seed_0", "studies/budget_0.2/anymal/rpo-right_robots_16/seed_0"
     deviation = fixed(summary(now)["eval"]["sampled"]["std"])
-    yield "docs/results.md", f"**Anymal has {final(now)} after {steps(now)[0]} M steps and {minutes(now, clock='cpu_s')} minutes**"
+    yield (
+        "docs/results.md",
+        f"**Anymal has {final(now)} after {steps(now)[0]} M steps and {minutes(now, clock='cpu_s')} minutes**",
+    )
     yield "docs/results.md", f"deviation over 128 episodes is {deviation}."
     pair = f"{final(before)} after 2 M steps ({final(before, 'deterministic')} with deterministic actions)"
     yield "docs/results.md", f"With all episodes of 1000 steps it had {pair}"
@@ -274,6 +278,18 @@ def few_robots() -> Claims:
     told = f"stands after 1 M steps at {final(short)}\nsampled, and falls after {_length(short)} steps on average"
     yield "docs/few_robots.md", told
     yield "docs/few_robots.md", f"(deterministic: {final(short, 'deterministic')})"
+
+    spread_64, all_64 = "studies/budget_0.03/humanoid/rpo-spread/seed_1", "studies/budget_0.03/humanoid/rpo/seed_1"
+    pair = f"{final(all_64)} and {final(all_64, 'deterministic')} without."
+    told = f"{final(spread_64)} sampled and {final(spread_64, 'deterministic')} deterministic, {pair}"
+    yield "docs/few_robots.md", told
+    for seed, (variant, window) in itertools.product((0, 1), {"": 32, "_horizon_28": 28}.items()):
+        run = f"studies/budget_0.05/ant/rpo-robots_16{variant}/seed_{seed}"
+        yield "docs/few_robots.md", f"| {seed} | {window} steps | {both(run)} |"
+    here, there = (f"studies/budget_0.05/ant/rpo-right_robots_16{variant}/seed_1" for variant in ("_horizon_28", ""))
+    pair = f"{final(there)} and {final(there, 'deterministic')} with 32."
+    told = f"{final(here)} sampled and {final(here, 'deterministic')} deterministic, {pair}"
+    yield "docs/few_robots.md", told
 
     many, few, hopper = (
         f"studies/{run}/seed_0" for run in ("budget_0.02/ant/rpo", "budget_0.02/ant/rpo-robots_16_passes_4", "budget_0.015/hopper/rpo-robots_16")

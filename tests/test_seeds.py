@@ -137,7 +137,8 @@ CASES = {
     "rpo": (RPO, "cartpole", {}),
     "rpo, privileged": (RPO, "quadruped", {}),
     "rpo, other options": (RPO, "cartpole", {"discounted_regularizers": True, "shuffle": True, "lr_schedule": "kl",
-                                             "target_smoothing": 0.5, "bootstrap_state": "current", "kl_limit": 1e-3}),
+                                             "target_smoothing": 0.5, "bootstrap_state": "current"}),
+    "rpo, limits": (RPO, "cartpole", {"kl_limit": 1e-3, "gradient_limit": 1.5}),
     "shac": (SHAC, "hopper", {}),
     "sapo": (SAPO, "cartpole", {}),
 }  # fmt: skip
@@ -173,6 +174,7 @@ def test_numbers_may_differ_between_stacked_runs():
         "entropy_coef": [0.0, 0.1, 0.4],
         "discount": [0.9, 0.95, 1.0],
         "kl_limit": [1e-3, torch.inf, 1e-2],
+        "gradient_limit": [1.5, 3.0, torch.inf],
     }
     alone, beside = (
         [make(seed, **{name: values[seed] for name, values in swept.items()}) for seed in SEEDS] for _ in range(2)
@@ -213,7 +215,7 @@ def test_a_window_that_is_skipped_leaves_the_others_learning():
 
 
 def test_other_algorithms_and_remembering_actors_are_refused():
-    with pytest.raises(ValueError, match="PPO: several seeds in one process are for RPO, SHAC, SAPO only"):
+    with pytest.raises(ValueError, match="PPO: several runs in one process are for RPO, SHAC, SAPO only"):
         check_modules([PPO(4, 1, 1000)])
     with pytest.raises(ValueError, match="RPO and SHAC cannot train in one process"):
         check_modules([RPO(4, 1, 1000), SHAC(4, 1, 1000)])
@@ -247,12 +249,13 @@ def policies(root):
     return [torch.load(root / f"seed_{seed}/checkpoints/last.ckpt", weights_only=True) for seed in SEEDS]
 
 
-def test_runs_are_resumed_together_and_alone_also_from_different_steps(tmp_path):
+@pytest.mark.parametrize("done", [(6, 4, 4), (4, 6, 6)], ids=["two behind", "one behind"])
+def test_runs_are_resumed_together_and_alone_also_from_different_steps(tmp_path, done):
     for seed in SEEDS:
         driver(seed, tmp_path / "alone", more=[KLTuner()]).fit()
     root = tmp_path / "beside"
-    SeedsDriver([driver(s, root, 4 if s else 6, more=[KLTuner()]) for s in SEEDS], stacked=True).fit()
-    assert [each["rpo_lightning"]["iteration"] for each in policies(root)] == [6, 4, 4]
+    SeedsDriver([driver(s, root, done[s], more=[KLTuner()]) for s in SEEDS], stacked=True).fit()
+    assert [each["rpo_lightning"]["iteration"] for each in policies(root)] == list(done)
     shutil.copytree(root, tmp_path / "one")
     last = [root / f"seed_{seed}/checkpoints/last.ckpt" for seed in SEEDS]
     SeedsDriver([driver(seed, root, more=[KLTuner()]) for seed in SEEDS], stacked=True).fit(last)
@@ -268,6 +271,33 @@ def test_runs_are_resumed_together_and_alone_also_from_different_steps(tmp_path)
         }
     one = torch.load(tmp_path / "one/seed_1/checkpoints/last.ckpt", weights_only=True)
     assert_close(one["state_dict"], expected[1]["state_dict"], 1e-3, 1e-5)
+
+
+def test_what_cannot_be_stacked_is_refused_before_training(tmp_path):
+    with pytest.raises(ValueError, match="actor_epochs 2 and 3 cannot train stacked"):
+        SeedsDriver([driver(seed, tmp_path, actor_epochs=seed + 2) for seed in SEEDS], stacked=True)
+
+
+def test_the_environments_of_training_are_those_that_must_step_together(tmp_path):
+    task = {"name": "hand_reorient", "init_args": {"cut_together": False}}
+    run = driver(0, tmp_path, task=task)
+    run.data.training = {"cut_together": True}
+    with pytest.raises(ValueError, match="touches other environments"):
+        SeedsDriver([run])
+
+
+def test_noise_goes_on_for_each_run_and_begins_where_there_was_none():
+    alone, beside = ([make(seed) for seed in (0, 1)] for _ in range(2))
+    for runs in (alone, beside):
+        for module, data in runs:
+            data.collector.collect(module)
+        runs[1][1].collector._last_noise = None  # as after a checkpoint of before
+    expected = [data.collector.collect(module) for module, data in alone]
+    found = TogetherCollector([data.collector for _, data in beside]).collect_each(
+        Together([module for module, _ in beside], stacked=False)
+    )
+    for one, other in zip(expected, found, strict=True):
+        assert_close(other.sample, one.sample, 1e-4, 1e-4)
 
 
 def test_a_run_that_gives_up_leaves_the_others_to_go_on(tmp_path):

@@ -75,13 +75,13 @@ def entropy_bonus(entropy: Tensor, target: float, offset: bool = True) -> Tensor
     return (entropy + target) / (2.0 * target) if offset else entropy / target
 
 
-def shortened(grads: Tensor, limit: float) -> tuple[Tensor, Tensor]:
+def shortened(grads: Tensor, limit: float | Tensor) -> tuple[Tensor, Tensor]:
     """Shorten gradients (..., A) longer than `limit` times the median length of those that are not 0.
 
     Returns:
         The gradients, and the share () that was shortened.
     """
-    if math.isinf(limit):
+    if not isinstance(limit, Tensor) and math.isinf(limit):
         return grads, grads.new_zeros(())
     length = grads.norm(dim=-1, keepdim=True)
     longest = limit * length.masked_fill(length == 0.0, torch.nan).nanmedian()

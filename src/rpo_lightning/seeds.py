@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rpo_lightning.algorithms.containment import NonFiniteError
+from rpo_lightning.algorithms.stack import check_alike
 from rpo_lightning.algorithms.together import Together, check_modules
 from rpo_lightning.envs.together import check_env
 from rpo_lightning.fabric import FabricDriver
@@ -31,14 +32,18 @@ class SeedsDriver:
         stacked: see `Together`; None: on a GPU.
 
     Raises:
-        ValueError: for what cannot be trained so: see `check_modules` and `check_env`; runs in more than one process.
+        ValueError: for what cannot be trained so: see `check_modules`, `check_alike` and `check_env`; runs in more than one
+            process.
     """
 
     def __init__(self, drivers: Sequence[FabricDriver], stacked: bool | None = None) -> None:
         if any(driver.world_size > 1 for driver in drivers):
-            raise ValueError("Several seeds train in one process, on one device: trainer.devices must be 1.")
-        check_modules([driver.module for driver in drivers])
-        env = drivers[0].data.attach(drivers[0].module).make_env(1, seed=0)
+            raise ValueError("Several runs train in one process, on one device: trainer.devices must be 1.")
+        modules = [driver.module for driver in drivers]
+        check_modules(modules)
+        if stacked or (stacked is None and drivers[0].fabric.device.type == "cuda"):
+            check_alike(modules)
+        env = drivers[0].data.attach(drivers[0].module).make_env(1, seed=0, **drivers[0].data.training)
         try:
             check_env(env)
         finally:

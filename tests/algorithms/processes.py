@@ -39,7 +39,7 @@ from tests.toy import PointMass
 
 # Nothing that every process draws for itself: noise of entropies, minibatches.
 UNION: dict[str, dict[str, Any]] = {
-    "rpo": {"entropy_coef": 0.0},
+    "rpo": {"entropy_coef": 0.0, "kl_limit": 1e-4},
     "shac": {},
     "shac_original": {},
     "sapo": {"entropy_coef": 0.0},

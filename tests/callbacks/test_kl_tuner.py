@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from rpo_lightning.callbacks import KLTuner
+from tests.algorithms.drivers import make_rpo
 from tests.command_line import LAST, RUN, call, events
 
 
@@ -44,3 +45,13 @@ def test_kl_tuner_is_off_by_default_and_on_with_a_line(folder):
     call("fit", "--trainer.callbacks+=KLTuner")
     assert events(RUN)["actor/kl_coef"][-1][1] != 0.25
     assert torch.load(RUN / LAST)["state_dict"]["kl_coef"] != 0.25
+
+
+def test_a_limit_that_hides_the_kl_from_what_holds_it_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"KLTuner holds the KL at 0.02, but kl_limit takes back what is above 0.03"):
+        KLTuner(target=0.02).setup(None, make_rpo(kl_limit=0.03), "fit")
+    KLTuner(target=0.02).setup(None, make_rpo(kl_limit=0.04), "fit")
+    with pytest.raises(
+        ValueError, match=r"lr_schedule kl holds the KL near 0.008, but kl_limit takes back what is above 0.01"
+    ):
+        make_rpo(kl_limit=0.01, lr_schedule="kl")

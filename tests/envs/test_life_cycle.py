@@ -221,11 +221,12 @@ def test_a_task_that_would_train_on_nonsense_is_refused(members, words):
 
 def test_time_limits_are_spread_from_the_shortest_to_the_task_s_own():
     env = rpo_lightning.make("cartpole", num_envs=5, episode_length=40, shortest_episode=10)
-    assert env.time_limits.tolist() == [10, 14, 20, 28, 40]
+    assert env.time_limits.tolist() == [40, 28, 20, 14, 10]
     assert env.max_episode_steps == 40  # which evaluations wait for
     ends = torch.stack([env.step(action).truncated for action in actions(env, 80)])
     for column, limit in enumerate(env.time_limits.tolist()):
         assert (ends[:, column].nonzero()[:, 0] + 1).tolist() == list(range(limit, 81, limit))
+    assert rpo_lightning.make("cartpole", num_envs=1, episode_length=40, shortest_episode=10).time_limits.tolist() == [40]
     alike = rpo_lightning.make("cartpole", num_envs=3, episode_length=6, shortest_episode=6)
     assert alike.time_limits.tolist() == [6, 6, 6]
     assert rpo_lightning.make("cartpole", num_envs=3, episode_length=6).time_limits == 6

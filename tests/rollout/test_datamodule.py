@@ -96,6 +96,16 @@ def test_the_correlation_of_the_noise_is_passed_on() -> None:
     assert data.collector.noise_correlation == 0.7
 
 
+def test_options_of_training_that_change_what_is_observed_are_refused() -> None:
+    data = RolloutDataModule("cartpole", num_envs=4, training={"history": 2})
+    with pytest.raises(ValueError, match=r"data.training \(history\) makes obs_dim 10 instead of 5: give what changes"):
+        data.attach(RPO(data.obs_dim, data.action_dim, 1000, hidden=(8,))).setup("fit")
+    randomized = {"randomize": {"mass": {"scale": [0.8, 1.25]}}, "observe_parameters": True}
+    data = RolloutDataModule("cartpole", num_envs=4, training=randomized)
+    with pytest.raises(ValueError, match="makes privileged_dim"):
+        data.attach(RPO(data.obs_dim, data.action_dim, 1000, hidden=(8,))).setup("fit")
+
+
 def test_options_of_training_are_not_those_of_evaluations() -> None:
     env = {"name": "cartpole", "init_args": {"episode_length": 30, "stochastic_init": False}}
     data = RolloutDataModule(env, num_envs=4, horizon=5, iterations_per_epoch=1, training={"episode_length": 7})

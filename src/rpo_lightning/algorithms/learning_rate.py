@@ -6,7 +6,7 @@ from typing import Literal
 
 from torch import Tensor
 
-__all__ = ["LRSchedule", "LearningRates"]
+__all__ = ["TARGET_KL", "LRSchedule", "LearningRates"]
 
 LRSchedule = Literal["exponential", "linear", "constant", "kl"]
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rpo_lightning.algorithms.descent import step_back
 from rpo_lightning.algorithms.first_order import FirstOrder
-from rpo_lightning.algorithms.learning_rate import LRSchedule
+from rpo_lightning.algorithms.learning_rate import TARGET_KL, LRSchedule
 from rpo_lightning.algorithms.options import Range, above, at_least, within
 from rpo_lightning.distributed import max_over_ranks, mean_over_ranks
 from rpo_lightning.losses import (
@@ -103,6 +103,11 @@ class RPO(FirstOrder):
             target_reduction=target_reduction,
             **options,
         )
+        if lr_schedule == "kl" and kl_limit <= 2.0 * TARGET_KL:
+            raise ValueError(
+                f"RPO: lr_schedule kl holds the KL near {TARGET_KL}, but kl_limit takes back what is above {kl_limit:g} "
+                f"before it is seen: choose one, or a limit above {2.0 * TARGET_KL}."
+            )
         self.actor_epochs = actor_epochs
         self.surrogate_coef = surrogate_coef
         self.entropy_coef = entropy_coef

@@ -19,7 +19,7 @@ from rpo_lightning.nn import Gaussian
 from rpo_lightning.rollout import RolloutBatch
 from rpo_lightning.under_vmap import Generators, entry, outside
 
-__all__ = ["Stack"]
+__all__ = ["Stack", "check_alike"]
 
 
 class Stack:
@@ -38,7 +38,7 @@ class Stack:
 
     def __init__(self, modules: Sequence[RLModule]) -> None:
         self.modules = list(modules)
-        _check_options(self.modules)
+        check_alike(self.modules)
         self._tensors: dict[str, Tensor] = {}
         self._owners: dict[int, list[Any]] = {}
         named = [{**dict(module.named_parameters()), **dict(module.named_buffers())} for module in modules]
@@ -202,8 +202,12 @@ def _set(module: Any, numbers: dict[str, Tensor]) -> Iterator[None]:
         vars(module).update(before)
 
 
-def _check_options(modules: Sequence[RLModule]) -> None:
-    """Refuse options in which modules cannot differ."""
+def check_alike(modules: Sequence[RLModule]) -> None:
+    """Check that modules differ in nothing but what stacked ones can.
+
+    Raises:
+        ValueError: if they do.
+    """
     first = modules[0]
     known = {*first.moved_by_training, *(name for name, value in vars(first).items() if type(value) is float)}
     known |= {"label", "final_lr", "weight_decay", "target_entropy_per_dim"}

@@ -31,12 +31,12 @@ def check_modules(modules: Sequence[RLModule]) -> None:
     for module in modules:
         if not isinstance(module, KINDS):
             names = ", ".join(kind.__name__ for kind in KINDS)
-            raise ValueError(f"{type(module).__name__}: several seeds in one process are for {names} only.")
+            raise ValueError(f"{type(module).__name__}: several runs in one process are for {names} only.")
         if type(module) is not type(modules[0]):
             raise ValueError(f"{type(modules[0]).__name__} and {type(module).__name__} cannot train in one process.")
         if module.state_size:
             network = type(module.actor).__name__
-            raise ValueError(f"{network} has a hidden state: with it several seeds cannot train in one process.")
+            raise ValueError(f"{network} has a hidden state: with it several runs cannot train in one process.")
 
 
 class Together:

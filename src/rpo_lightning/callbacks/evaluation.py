@@ -136,7 +136,7 @@ class Evaluation(Callback):
         episodes: episodes per evaluation, one in each of as many environments.
         deterministic: also evaluate tanh(mean) actions.
         seed: of the evaluation's starts and actions; the same 128 starts each time make figures comparable.
-        env_options: options of the environment that differ from training's, such as `{randomize: null}`.
+        env_options: options of the task in place of those of `data.env`, such as `{randomize: null}`.
     """
 
     def __init__(

@@ -35,10 +35,16 @@ class KLTuner(Callback):
         """Check that the model has a coefficient to move.
 
         Raises:
-            ValueError: if it has none.
+            ValueError: if it has none, or takes back what the target needs.
         """
         if not hasattr(pl_module, "kl_coef"):
             raise ValueError(f"KLTuner moves `kl_coef`, which {type(pl_module).__name__} does not have.")
+        limit = float(getattr(pl_module, "kl_limit", math.inf))
+        if limit < 2.0 * self.target:
+            raise ValueError(
+                f"KLTuner holds the KL at {self.target:g}, but kl_limit takes back what is above {limit:g} before it is "
+                "seen: leave at least twice the target."
+            )
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Move the coefficient by the KL this iteration ended with (already averaged over processes)."""

@@ -139,7 +139,7 @@ class RPOCLI(LightningCLI):
             SystemExit: 0 after help or the configuration was printed, 2 after a mistake.
         """
         if self.given.help is not None:
-            print(help_text(parser, self.command, COMMANDS[self.command].summary, self.given))
+            print(help_text(parser, self.called, COMMANDS[self.command].summary, self.given))
             raise SystemExit(0)
         if self.given.task_options:
             options = {name: load_yaml(value) for name, value in self.given.task_options.items()}

@@ -10,9 +10,12 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import yaml
+
 from rpo_lightning import console
 from rpo_lightning.claim import claimed
 from rpo_lightning.cli import actions
+from rpo_lightning.runs import DIMENSIONS
 
 if TYPE_CHECKING:
     from rpo_lightning.cli.session import RPOCLI
@@ -57,7 +60,7 @@ def split(command: str, options: Sequence[str], line: str) -> tuple[list[Place],
     if not any(found.values()):
         return [], others
     given = {option.partition("=")[0] for option in others}
-    axes = [_axis(text, given) for text in found["--sweep"]]
+    axes = sorted(_axis(text, given) for text in found["--sweep"])  # one label, in whatever order they are given
     if len({name for name, _ in axes}) < len(axes):
         raise ValueError("--sweep names an option twice: say all of its values at once, as model.kl_coef=0.1,0.5.")
     seeds: list[int | None] = _seeds(found["--seeds"][-1], given) if found["--seeds"] else [None]
@@ -68,11 +71,13 @@ def _axis(text: str, given: set[str]) -> tuple[str, list[str]]:
     """Return the option and the values of a `--sweep`."""
     match = OPTION.fullmatch(text)
     values = match["values"].split(",") if match else []
-    if match is None or len(set(values)) < len(values):
+    if match is None or len({yaml.safe_load(value) for value in values}) < len(values):
         raise ValueError(
             f"--sweep must be an option of the algorithm and different values, as model.kl_coef=0.1,0.5, not '{text}'."
         )
     name = match["name"]
+    if name in DIMENSIONS:
+        raise ValueError(f"--sweep of {name}: the task decides it.")
     if name == "label":
         raise ValueError("--sweep makes labels itself: give one --model.label, to which it adds.")
     for option in (f"--model.{name}", f"--model.init_args.{name}"):

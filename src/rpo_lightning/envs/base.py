@@ -80,8 +80,9 @@ class BaseEnv(ABC):
         device: "cpu" or "cuda[:k]".
         seed: of the environment's own random generator (starts).
         options: episode_length (None: the task's own), shortest_episode (None; else the time limits of the environments
-            are spread from it to that, each longer than the one before by the same factor), auto_reset (True), history (1:
-            how many of the last observations are seen), and what else `option_defaults` of the task has.
+            are spread from that to it, each shorter than the one before by the same factor; it cuts evaluations off as
+            well, so that it belongs into `data.training`), auto_reset (True), history (1: how many of the last observations
+            are seen), and what else `option_defaults` of the task has.
 
     Raises:
         TypeError: for an option that the task has not. ValueError: for a bad value.

@@ -36,6 +36,7 @@ class TogetherEnv:
         first = members[0]
         for member in members:
             check_env(member)
+            member.detach()  # one that has just stepped alone still holds the graph of that
             if (type(member), member.options, member.num_envs) != (type(first), first.options, first.num_envs):
                 raise ValueError(f"{member.name}: only environments of the same task, options and number step together.")
         self.members = list(members)
@@ -122,10 +123,10 @@ def check_env(env: Any) -> None:
         ValueError: if they are not of the engine, or what happens in one touches others.
     """
     if not isinstance(env, ArticulatedEnv):
-        raise ValueError(f"{env.name}: several seeds in one process need a task on this library's own engine.")
+        raise ValueError(f"{env.name}: several runs in one process need a task on this library's own engine.")
     if not env.rows_are_apart:
         raise ValueError(
-            f"{env.name}: with these options the end of an episode touches other environments, so that several seeds cannot "
+            f"{env.name}: with these options the end of an episode touches other environments, so that several runs cannot "
             "share a process."
         )
 

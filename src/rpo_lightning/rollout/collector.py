@@ -92,7 +92,7 @@ class Collector:
         self._policy_state: Tensor | None = None
         self.noise_correlation = noise_correlation
         self._last_noise: Tensor | None = None
-        """Of the step before, (N, A); None: there was none, or it does not matter."""
+        """Of the step before, (N, A); None or NaN: there was none, or it does not matter."""
         self.random_progress = random_progress
         self._spread_progress()
         self._length = torch.zeros(env.num_envs, dtype=torch.float64, device=env.device)
@@ -218,7 +218,8 @@ class Collector:
         fresh = math.sqrt(1.0 - self.noise_correlation**2)
         last, steps = self._last_noise, []
         for each in noise:
-            last = each if last is None else self.noise_correlation * last + fresh * each
+            goes_on = each if last is None else self.noise_correlation * last + fresh * each
+            last = torch.where(goes_on.isnan(), each, goes_on)
             steps.append(last)
         self._last_noise = last
         return torch.stack(steps)

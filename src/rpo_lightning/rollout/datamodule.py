@@ -120,7 +120,7 @@ class RolloutDataModule(LightningDataModule):
         Args:
             num_envs: N.
             seed: of the initial states.
-            overrides: options that differ from training's.
+            overrides: options in place of those of `env`.
         """
         device = self._device()
         from rpo_lightning import make
@@ -146,6 +146,13 @@ class RolloutDataModule(LightningDataModule):
             return
         seeds = run_seeds(self.seed, rank())
         env = self.make_env(self.num_envs, seeds.env, **self.training)
+        for width in ("obs_dim", "privileged_dim"):
+            if (found := getattr(env, width, 0)) != (expected := getattr(self, width)):
+                options = ", ".join(self.training)
+                raise ValueError(
+                    f"data.training ({options}) makes {width} {found} instead of {expected}: give what changes observations "
+                    "under data.env.init_args, so that evaluations have it too."
+                )
         self.collector = Collector(env, self.horizon, seeds.exploration, self.random_progress, self.noise_correlation)
         self.collector.check(self.agent)
         if (compiles := getattr(env, "compile", None)) is not None:  # now, and not in the middle of the first window
@@ -214,6 +221,7 @@ class RolloutDataModule(LightningDataModule):
             return
         self._pending = None
         then_options, now_options = state_dict.get("options", {}), self._options()
+        then_options = {"noise_correlation": 0.0, "training": {}, **then_options}  # of older checkpoints
         changes = {f"data.{k}": (then_options[k], v) for k, v in now_options.items() if then_options.get(k, v) != v}
         self.agent.data_changes = changes
         if self.agent.resumed is not None:
