@@ -34,7 +34,8 @@ SHORT = ["--model.init_args.total_env_steps=512", "--model.init_args.critic_epoc
 
 
 def short(words):
-    """One window of 16 environments and episodes of 20 steps, instead of hours."""
+    """One window of 16 environments and episodes of 20 steps (60, where the shortest have 50), instead of hours."""
+    length = 60 if any("shortest_episode" in word for word in words) else 20
     algorithm, _, task = f"/{words[words.index('--config') + 1].removesuffix('.yaml')}".rpartition("/")
     algorithm, _, suite = algorithm.removeprefix("/").partition("/")
     if suite == "gymnasium":
@@ -44,7 +45,7 @@ def short(words):
         "--model.init_args.total_env_steps=512",
         f"--model.init_args.{EPOCHS.get(algorithm, 'critic_epochs')}=1",
         "--data.num_envs=16",
-        f"--data.env={json.dumps({'name': task, 'init_args': {'episode_length': 20}})}",
+        f"--data.env={json.dumps({'name': task, 'init_args': {'episode_length': length}})}",
     ]
 
 

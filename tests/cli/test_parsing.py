@@ -44,7 +44,7 @@ def test_exact_presets_ask_for_right_physics_and_for_the_rest_of_the_paper(folde
     for name in names:
         config, papers = (resolved(capsys, "--config", each) for each in (name, name.removeprefix("exact/")))
         assert config["data"]["env"]["init_args"] == {"physics": "right"}
-        told = {"total_env_steps", "critic_epochs", "label"}
+        told = {"total_env_steps", "critic_epochs", "kl_limit", "label"}
         options, published = (each["model"]["init_args"] for each in (config, papers))
         assert {key for key in published if options[key] != published[key]} <= told
         assert options["label"] == "rpo-exact_physics"
