@@ -23,6 +23,7 @@ FILES = {
     "dmc/cheetah_run": "studies/budget_0.2/dmc/cheetah_run/reppo-cpu/seed_0",
     "dmc/finger_spin": "dmc/finger_spin/sac/seed_0",
     "dmc/finger_turn_easy": "dmc/finger_turn_easy/sac/seed_0",
+    "dmc/fish_swim": "dmc/fish_swim/sac/seed_0",
     "dmc/pendulum_swingup": "dmc/pendulum_swingup/sac/seed_0",
     "dmc/reacher_easy": "dmc/reacher_easy/sac/seed_0",
     "dmc/reacher_hard": "dmc/reacher_hard/sac/seed_0",
