@@ -106,6 +106,18 @@ def test_options_of_training_that_change_what_is_observed_are_refused() -> None:
         data.attach(RPO(data.obs_dim, data.action_dim, 1000, hidden=(8,))).setup("fit")
 
 
+def test_a_class_that_says_another_width_than_its_environments_have_is_named() -> None:
+    class Wrong(PointMass):
+        @classmethod
+        def observation_width(cls, options: dict[str, Any]) -> int:
+            """Say one more than there are."""
+            return cls.obs_dim + 1
+
+    data = RolloutDataModule(Wrong, num_envs=8, horizon=8)
+    with pytest.raises(ValueError, match="its class says that obs_dim is 4, an environment made of it has 3: mend"):
+        data.attach(RPO(4, data.action_dim, 1000, hidden=(8,))).setup("fit")
+
+
 def test_options_of_training_are_not_those_of_evaluations() -> None:
     env = {"name": "cartpole", "init_args": {"episode_length": 30, "stochastic_init": False}}
     data = RolloutDataModule(env, num_envs=4, horizon=5, iterations_per_epoch=1, training={"episode_length": 7})

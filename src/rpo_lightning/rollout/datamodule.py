@@ -148,6 +148,11 @@ class RolloutDataModule(LightningDataModule):
         env = self.make_env(self.num_envs, seeds.env, **self.training)
         for width in ("obs_dim", "privileged_dim"):
             if (found := getattr(env, width, 0)) != (expected := getattr(self, width)):
+                if not self.training:
+                    raise ValueError(
+                        f"{self.env_name}: its class says that {width} is {expected}, an environment made of it has {found}: "
+                        "mend the class's, which networks are made for."
+                    )
                 options = ", ".join(self.training)
                 raise ValueError(
                     f"data.training ({options}) makes {width} {found} instead of {expected}: give what changes observations "
