@@ -114,7 +114,7 @@ def test_a_class_that_says_another_width_than_its_environments_have_is_named() -
             return cls.obs_dim + 1
 
     data = RolloutDataModule(Wrong, num_envs=8, horizon=8)
-    with pytest.raises(ValueError, match="its class says that obs_dim is 4, an environment made of it has 3: mend"):
+    with pytest.raises(ValueError, match="its class says that obs_dim is 4, but its environments have 3: mend"):
         data.attach(RPO(4, data.action_dim, 1000, hidden=(8,))).setup("fit")
 
 

@@ -150,7 +150,7 @@ class RolloutDataModule(LightningDataModule):
             if (found := getattr(env, width, 0)) != (expected := getattr(self, width)):
                 if not self.training:
                     raise ValueError(
-                        f"{self.env_name}: its class says that {width} is {expected}, an environment made of it has {found}: "
+                        f"{self.env_name}: its class says that {width} is {expected}, but its environments have {found}: "
                         "mend the class's, which networks are made for."
                     )
                 options = ", ".join(self.training)
