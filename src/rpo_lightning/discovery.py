@@ -17,6 +17,7 @@ __all__ = [
     "class_summary",
     "import_user_callbacks",
     "nearest",
+    "overlays",
     "presets",
     "presets_folder",
     "summary",
@@ -27,6 +28,9 @@ CALLBACKS = "callbacks"
 
 PARTS = "parts"
 """Folder among the presets with the sections that several of them name."""
+
+OVERLAYS = "with"
+"""Folder among the presets with what changes one of them."""
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -50,10 +54,19 @@ def presets_folder() -> Path:
 
 
 def presets() -> list[str]:
-    """Return the names of the presets as `--config` takes them, for example "ant.yaml"; their common parts are none."""
+    """Return the names of the presets as `--config` takes them, for example "ant.yaml"; what belongs to others is none."""
+    return [name for name in _configurations() if not name.startswith((f"{PARTS}/", f"{OVERLAYS}/"))]
+
+
+def overlays() -> dict[str, str]:
+    """Return what a second `--config`, after a preset, may name, as "with/few_robots.yaml", with a summary of each."""
+    names = [name for name in _configurations() if name.startswith(f"{OVERLAYS}/")]
+    return {name: (presets_folder() / name).read_text().partition("\n")[0].lstrip("# ") for name in names}
+
+
+def _configurations() -> list[str]:
     folder = presets_folder()
-    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*.yaml")]
-    return sorted(name for name in names if not name.startswith(f"{PARTS}/"))
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.yaml"))
 
 
 class _Class(NamedTuple):

@@ -50,6 +50,31 @@ def test_exact_presets_ask_for_right_physics_and_for_the_rest_of_the_paper(folde
         assert options["label"] == "rpo-exact_physics"
 
 
+@pytest.mark.parametrize("preset", [name for name in discovery.presets() if "/" not in name])
+def test_few_robots_change_a_preset_and_leave_its_weights(preset, folder, capsys):
+    preset = ("--config", preset)
+    config, changed = resolved(capsys, *preset), resolved(capsys, *preset, "--config", "with/few_robots.yaml")
+    told = {"total_env_steps", "critic_epochs", "num_critics", "label"}
+    few, many = (each["model"]["init_args"] for each in (changed, config))
+    assert {key for key in many if few[key] != many[key]} <= told
+    assert (few["critic_epochs"], few["num_critics"]) == (4, 1)
+    told = {"num_envs", "horizon", "iterations_per_epoch", "training"}
+    few, many = changed["data"], config["data"]
+    assert {key for key in many if few[key] != many[key]} <= told
+    assert (few["num_envs"], few["horizon"], few["training"]) == (16, 28, {"shortest_episode": 50})
+
+
+def test_what_changes_a_preset_is_listed_and_is_none_itself(folder, capsys):
+    (name,) = discovery.overlays()
+    assert name == "with/few_robots.yaml"
+    assert name not in discovery.presets()
+    main(["list"])
+    assert f"  {name}  RPO on a dozen robots" in capsys.readouterr().out
+    line = refused(capsys, "fit", "--config", name)
+    assert line.endswith(f"{name} changes a preset: give one before it, --config ant.yaml --config {name}.")
+    assert f"Did you mean '{name}'?" in refused(capsys, "fit", "--config", "ant.yaml", "--config", "with/few_robot.yaml")
+
+
 def test_preset_is_found_from_any_directory_and_the_working_directory_comes_first(folder, capsys):
     with pytest.raises(SystemExit):
         main(["fit", "--config", "ant.yaml", "--print_config"])

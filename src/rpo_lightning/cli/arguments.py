@@ -70,6 +70,10 @@ def split(command: str, arguments: list[str]) -> Arguments:
     splitter.add_argument("-h", "--help", nargs="?", const="ours", choices=("ours", "trainer", "all"))
     given, options = splitter.parse_known_args(arguments)
     configs, beside = [_find_config(name) for name in given.config], None
+    if configs and configs[0].parent == discovery.presets_folder() / discovery.OVERLAYS:
+        raise ValueError(
+            f"{given.config[0]} changes a preset: give one before it, --config ant.yaml --config {given.config[0]}."
+        )
     if given.ckpt_path is not None:
         if command in READS_POLICIES and given.ckpt_path in pretrained.names():
             given.ckpt_path = str(pretrained.find(given.ckpt_path))
@@ -121,7 +125,7 @@ def _find_config(name: str) -> Path:
         if path.is_file():
             return path
     here = [path.as_posix() for pattern in ("*.yaml", "configs/**/*.yaml") for path in Path().glob(pattern)]
-    known = [*here, *discovery.presets()]
+    known = [*here, *discovery.presets(), *discovery.overlays()]
     hint = f" Did you mean '{name}.yaml'?" if f"{name}.yaml" in known else discovery.nearest(name, known)
     raise ValueError(f"There is no configuration file {name}.{hint} rpo-lightning list shows the presets.")
 

@@ -21,6 +21,7 @@ def listing() -> str:
             f"{robots.PUBLIC}{name}": f"{robot.what}: {robot.origin}" for name, robot in public.ROBOTS.items()
         },
         "Presets (--config)": dict.fromkeys(discovery.presets(), ""),
+        "Changes of a preset (a second --config)": discovery.overlays(),
     }
     lines = []
     for title, entries in sections.items():
