@@ -40,8 +40,9 @@ class SeedsDriver:
         if any(driver.world_size > 1 for driver in drivers):
             raise ValueError("Several runs train in one process, on one device: trainer.devices must be 1.")
         modules = [driver.module for driver in drivers]
+        stacked = drivers[0].fabric.device.type == "cuda" if stacked is None else stacked
         check_modules(modules)
-        if stacked or (stacked is None and drivers[0].fabric.device.type == "cuda"):
+        if stacked:
             check_alike(modules)
         env = drivers[0].data.attach(drivers[0].module).make_env(1, seed=0, **drivers[0].data.training)
         try:
@@ -125,11 +126,10 @@ class _Loop:
 class _Group:
     """Runs that are level, and make their iterations together; a single one makes its own."""
 
-    def __init__(self, loops: Sequence[_Loop], stacked: bool | None) -> None:
+    def __init__(self, loops: Sequence[_Loop], stacked: bool) -> None:
         self.loops = list(loops)
         self._modules: list[Any] = [loop.driver.module for loop in loops]
         self._collectors: list[Any] = [loop.driver.data.collector for loop in loops]
-        stacked = self._modules[0].device.type == "cuda" if stacked is None else stacked
         self._together = Together(self._modules, stacked and len(loops) > 1)
         self._collector = TogetherCollector(self._collectors) if loops[1:] else None
 

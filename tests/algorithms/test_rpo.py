@@ -162,10 +162,10 @@ def test_long_action_gradients_are_shortened_and_counted() -> None:
     assert torch.equal(module.action_gradients(dataclasses.replace(batch, action_grad=zeros))[0], zeros)
 
 
-def updated(batch: RolloutBatch, **options: Any) -> tuple[RPO, dict[str, Any]]:
-    """Return a module after its update with a window, and the metrics."""
+def updated(batch: RolloutBatch, hidden: tuple[int, ...] = (16, 16), **options: Any) -> tuple[RPO, dict[str, Any]]:
+    """Return a module, always with the same weights, after its update with a window, and the metrics."""
     torch.manual_seed(0)
-    module = RPO(3, 1, total_env_steps=4096, hidden=(16, 16), actor_lr=5e-3, **options)
+    module = RPO(3, 1, total_env_steps=4096, hidden=hidden, **options)
     optimizers = module.configure_optimizers()
     module.scheduled_optimizers = lambda *initial: optimizers  # type: ignore[method-assign]
     module.hook = lambda *args: None  # type: ignore[method-assign]
@@ -176,15 +176,15 @@ def test_kl_beyond_its_limit_is_taken_back_on_the_line_to_the_old_weights() -> N
     torch.manual_seed(0)
     start = RPO(3, 1, total_env_steps=4096, hidden=(16, 16))
     batch = Collector(PointMass(N, seed=3), H, seed=0).collect(start)
-    free, whole = updated(batch)
+    free, whole = updated(batch, actor_lr=5e-3)
     assert float(whole["actor/step_left"]) == 1.0
     limit = float(whole["actor/kl"]) / 5.0
-    held, part = updated(batch, kl_limit=limit)
+    held, part = updated(batch, actor_lr=5e-3, kl_limit=limit)
     left = float(part["actor/step_left"])
     assert 0.9 * limit < float(part["actor/kl"]) <= limit
     for old, far, found in zip(start.actor.parameters(), free.actor.parameters(), held.actor.parameters(), strict=True):
         torch.testing.assert_close(found, old + left * (far - old))
-    wide, metrics = updated(batch, kl_limit=6.0 * limit)  # that changes nothing, to the bit
+    wide, metrics = updated(batch, actor_lr=5e-3, kl_limit=6.0 * limit)  # that changes nothing, to the bit
     assert float(metrics["actor/step_left"]) == 1.0
     for far, found in zip(free.parameters(), wide.parameters(), strict=True):
         assert torch.equal(found, far)
@@ -205,17 +205,12 @@ def test_critic_regresses_on_soft_lambda_returns_in_consecutive_minibatches() ->
 
 
 def test_critics_in_bf16_regress_on_the_same_targets_and_leave_the_policy_alone() -> None:
-    def module_after_update(precision: str) -> tuple[RPO, float]:
-        torch.manual_seed(0)
-        module = RPO(3, 1, total_env_steps=4096, hidden=(64, 64), critic_precision=precision)
-        batch = Collector(PointMass(N, seed=3), H, seed=0).collect(module)
-        batch = dataclasses.replace(batch, reward=batch.reward + 300.0)  # values that bf16 could not tell apart
-        optimizers = module.configure_optimizers()
-        module.scheduled_optimizers = lambda *initial: optimizers  # type: ignore[method-assign]
-        module.hook = lambda *args: None  # type: ignore[method-assign]
-        return module, float(module.update(batch)["critic/loss"])
-
-    (full, full_loss), (half, half_loss) = module_after_update("32"), module_after_update("bf16")
+    torch.manual_seed(0)
+    batch = Collector(PointMass(N, seed=3), H, seed=0).collect(RPO(3, 1, total_env_steps=4096, hidden=(64, 64)))
+    batch = dataclasses.replace(batch, reward=batch.reward + 300.0)  # values that bf16 could not tell apart
+    modules, metrics = zip(*(updated(batch, (64, 64), critic_precision=each) for each in ("32", "bf16")), strict=True)
+    full, half = modules
+    full_loss, half_loss = (float(each["critic/loss"]) for each in metrics)
     assert full_loss != half_loss
     assert half_loss == pytest.approx(full_loss, rel=0.02)
     for ours, theirs in zip(half.actor.parameters(), full.actor.parameters(), strict=True):

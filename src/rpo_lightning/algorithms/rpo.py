@@ -211,10 +211,13 @@ class RPO(FirstOrder):
         # The paper's share of effective samples leaves out the first epoch, on-policy by construction.
         kept, top = torch.stack(epochs[1:] or epochs)[:, :2].mean(0)
         nats, norm = torch.stack(epochs)[:, 2:].mean(0)
-        left = step_back(params, before, lambda: self._divergence(old, x, batch), self.kl_limit)
-        step = self.measure_step(old, self.over_window(x, batch))
+
+        def step() -> dict[str, Tensor]:
+            return self.measure_step(old, self.over_window(x, batch))
+
+        left = step_back(params, before, lambda: step()["actor/kl"], self.kl_limit)
         return {
-            **step,
+            **step(),
             "actor/lr": self.learning_rate(self.actor_lr),
             "actor/kl_coef": self.kl_coef,
             "actor/effective_samples": kept,
@@ -224,10 +227,6 @@ class RPO(FirstOrder):
             "actor/cut_gradients": mean_over_ranks(cut),
             "actor/step_left": left,
         }
-
-    def _divergence(self, old: SquashedGaussian, x: Tensor, batch: RolloutBatch) -> Tensor:
-        """Return KL(old || new) (), the mean over the windows of all ranks."""
-        return mean_over_ranks(gaussian_kl(old, self.over_window(x, batch)).mean())
 
     def _bonus(self, entropy: Tensor) -> Tensor:
         return entropy_bonus(entropy, self.target_entropy, self.entropy_offset)

@@ -157,8 +157,8 @@ def spread_limits(task: str, shortest: int, longest: int, num_envs: int) -> Tens
 
     Args:
         task: named in messages.
-        shortest: of the last environment; of those before it they grow by one factor from each to the next.
-        longest: of the first one, which a single environment is.
+        shortest: of the last environment.
+        longest: of the first one, which a single environment is; they fall by one factor from each to the next.
         num_envs: N.
 
     Raises:
@@ -168,8 +168,8 @@ def spread_limits(task: str, shortest: int, longest: int, num_envs: int) -> Tens
         raise ValueError(
             f"{task}: shortest_episode must be a whole number from 1 to the {longest} steps of an episode, got {shortest!r}"
         )
-    share = torch.linspace(1.0, 0.0, num_envs, dtype=torch.float64) if num_envs > 1 else torch.ones(1, dtype=torch.float64)
-    return (shortest * (longest / shortest) ** share).round().long()
+    share = torch.linspace(0.0, 1.0, num_envs, dtype=torch.float64)
+    return (longest * (shortest / longest) ** share).round().long()
 
 
 def checked_progress(task: str, progress: Tensor | None, num_envs: int, device: torch.device) -> Tensor:

@@ -91,8 +91,8 @@ class Collector:
         self.generator = torch.Generator().manual_seed(seed)
         self._policy_state: Tensor | None = None
         self.noise_correlation = noise_correlation
-        self._last_noise: Tensor | None = None
-        """Of the step before, (N, A); None or NaN: there was none, or it does not matter."""
+        self._last_noise = torch.full((env.num_envs, env.action_dim), torch.nan, device=env.device)
+        """Of the step before, (N, A); NaN: there was none, or it does not matter."""
         self.random_progress = random_progress
         self._spread_progress()
         self._length = torch.zeros(env.num_envs, dtype=torch.float64, device=env.device)
@@ -218,8 +218,7 @@ class Collector:
         fresh = math.sqrt(1.0 - self.noise_correlation**2)
         last, steps = self._last_noise, []
         for each in noise:
-            goes_on = each if last is None else self.noise_correlation * last + fresh * each
-            last = torch.where(goes_on.isnan(), each, goes_on)
+            last = torch.where(last.isnan(), each, self.noise_correlation * last + fresh * each)
             steps.append(last)
         self._last_noise = last
         return torch.stack(steps)
@@ -267,9 +266,10 @@ class Collector:
         self.env.load_state_dict(state["env"])
         self.generator.set_state(state["generator"].cpu())
         self.windows = state["windows"]
-        policy_state, last_noise = state["policy_state"], state.get("last_noise")
+        policy_state = state["policy_state"]
         self._policy_state = None if policy_state is None else policy_state.to(self.env.device)
-        self._last_noise = None if last_noise is None else last_noise.to(self.env.device)
+        if (last_noise := state.get("last_noise")) is not None:  # which older checkpoints lack
+            self._last_noise = last_noise.to(self.env.device)
         self._sums = {name: each.to(self.env.device) for name, each in state["sums"].items()}
         self._length = state["length"].to(self.env.device)
         begun_anew = bool(self._length.any()) and not bool(self.env.progress.any())

@@ -66,18 +66,12 @@ class TogetherCollector(Collector):
         shape = self.horizon, self._collectors[0].env.num_envs, self.env.action_dim
         return torch.cat([normal(shape, generator, like=obs) for generator in self.generator], dim=1)
 
-    def _joined_noise(self) -> Tensor | None:
-        """Return the noise of the step before, NaN for the runs that have had none."""
-        parts = [each._last_noise for each in self._collectors]
-        known = next((part for part in parts if part is not None), None)
-        return None if known is None else torch.cat([torch.full_like(known, torch.nan) if p is None else p for p in parts])
-
     def _gather(self) -> None:
         self._together.gather()
         own = self._collectors
         states = [each._policy_state for each in own if each._policy_state is not None]
         self._policy_state = torch.cat(states) if states else None
-        self._last_noise = self._joined_noise()
+        self._last_noise = torch.cat([each._last_noise for each in own])
         self._length = torch.cat([each._length for each in own])
         self._sums = {name: torch.cat([each._sums[name] for each in own]) for name in own[0]._sums}
 
