@@ -14,7 +14,7 @@ from lightning import Callback, Fabric, Trainer
 from torch import Tensor
 
 from rpo_lightning import make
-from rpo_lightning.algorithms import GIPPO, PPO, REPPO, RPO, SAC, SAPO, SHAC, RLModule
+from rpo_lightning.algorithms import GIPPO, NAPG, PPO, REPPO, RPO, SAC, SAPO, SHAC, RLModule
 from rpo_lightning.distributed import rank, world_size
 from rpo_lightning.fabric import FabricDriver
 from rpo_lightning.nn import CriticEnsemble, FreeStdActor
@@ -36,6 +36,7 @@ SMALL: dict[str, tuple[type[RLModule], dict[str, Any]]] = {
     ),
     "sapo": (SAPO, {"critic_epochs": 2}),
     "ppo": (PPO, {"actor_epochs": 3, "minibatch_size": 32}),
+    "napg": (NAPG, {"critic_epochs": 2, "iterations": 4}),
     "gippo": (GIPPO, {"critic_epochs": 2, "fit_steps": 3, "actor_epochs": 2}),
     "reppo": (REPPO, {"epochs": 2, "minibatch_size": 32, "critic_width": 16}),
     "sac": (SAC, {"replay_size": 200, "batch_size": 32, "gradient_rounds": 2}),

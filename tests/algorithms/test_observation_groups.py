@@ -192,11 +192,14 @@ def test_playing_remembers_within_an_episode() -> None:
     assert torch.equal(first, module.player(3, deterministic=True)(obs))
 
 
-def test_an_algorithm_that_shuffles_refuses_memory_in_a_sentence() -> None:
+@pytest.mark.parametrize("name", ["sac", "napg"])
+def test_an_algorithm_that_shuffles_or_differentiates_twice_refuses_memory_in_a_sentence(name: str) -> None:
     torch.manual_seed(0)
-    algorithm, options = SMALL["sac"]
+    algorithm, options = SMALL[name]
     module = algorithm(2, 1, 4096, **{**options, "actor": partial(GRUActor, hidden=(8,), state_size=6)})
-    with pytest.raises(ValueError, match="GRUActor has a hidden state, with which RPO, SHAC and SAPO can learn, not sac"):
+    with pytest.raises(
+        ValueError, match=f"GRUActor has a hidden state, with which RPO, SHAC and SAPO can learn, not {name}"
+    ):
         module.setup("fit")
 
 

@@ -363,6 +363,10 @@ class RLModule(LightningModule):
         self.nonfinite_updates += refused
         return norm
 
+    def at_once(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        """Return what a function makes of tensors, which have one more entry in front for each of several runs (`Stack`)."""
+        return call(*arguments)
+
     def learning_rate(self, initial: float) -> float:
         """Return the learning rate of this iteration."""
         return self.rates.rate(initial, min(self.env_steps / self.total_env_steps, 1.0))

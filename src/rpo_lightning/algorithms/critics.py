@@ -29,6 +29,7 @@ class Critics(nn.Module):
             the ensemble.
         shuffle: whether minibatches are random instead of consecutive in time.
         precision: of the hidden layers in the regression; bf16 is faster where the processor has it.
+        unit: what the ensemble's 1 is worth in rewards: first weights give values of its order.
     """
 
     def __init__(
@@ -40,17 +41,19 @@ class Critics(nn.Module):
         smoothing: float,
         shuffle: bool,
         precision: Literal["32", "bf16"],
+        unit: float = 1.0,
     ) -> None:
         super().__init__()
         self.ensemble = ensemble
         self.target = copy.deepcopy(ensemble).requires_grad_(False) if smoothing > 0.0 else None
         self.epochs, self.minibatches = epochs, minibatches
         self.reduction, self.smoothing, self.shuffle, self.precision = reduction, smoothing, shuffle, precision
+        self.unit = unit
         self._told = False
 
     def values(self, y: Tensor) -> Tensor:
         """Return every critic's value (C, ...) at normalised inputs (..., K)."""
-        return (self.ensemble if self.target is None else self.target)(y)
+        return self.unit * (self.ensemble if self.target is None else self.target)(y)
 
     def mean(self, y: Tensor) -> Tensor:
         """Return the mean of the critics (...,), which the actor climbs."""
@@ -79,7 +82,7 @@ class Critics(nn.Module):
                 y, target = y[order], target[order]
             for y_part, target_part in zip(y.tensor_split(minibatches), target.tensor_split(minibatches), strict=True):
                 with torch.autocast(y.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-                    value = self.ensemble(y_part)
+                    value = self.unit * self.ensemble(y_part)
                 loss = (value - target_part).square().mean()
                 step(loss)
                 losses.append(loss.detach())

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from rpo_lightning.algorithms.base import ActorFactory, RLModule
 from rpo_lightning.algorithms.critics import Critics
 from rpo_lightning.algorithms.learning_rate import LRSchedule
-from rpo_lightning.algorithms.options import Range, at_least, within
+from rpo_lightning.algorithms.options import Range, above, at_least, within
 from rpo_lightning.distributed import mean_over_ranks
 from rpo_lightning.nn import Actor, CriticEnsemble, RunningNormalizer, SquashedGaussian
 from rpo_lightning.returns import lambda_return
@@ -46,6 +46,8 @@ class FirstOrder(RLModule):
         shuffle: whether critic minibatches are random instead of consecutive in time.
         critic_precision: of the hidden layers in the critics' regression; bf16 is faster where the processor has it.
             The policy stays in float32, so that the one that learns is the one that acted.
+        value_unit: what 1 of the critics' networks is worth in rewards. Values are 1 / (1 - gamma) rewards; with 1, the
+            papers', first weights are that far away from them.
         options: those of RLModule.
     """
 
@@ -57,6 +59,7 @@ class FirstOrder(RLModule):
         "critic_lr": at_least(0.0),
         "num_critics": at_least(1),
         "target_smoothing": within(0.0, 1.0, high_open=True),
+        "value_unit": above(0.0),
         "actor_epochs": at_least(1),
     }
 
@@ -79,6 +82,7 @@ class FirstOrder(RLModule):
         bootstrap_state: Literal["next", "current"] = "next",
         shuffle: bool = False,
         critic_precision: Literal["32", "bf16"] = "32",
+        value_unit: float = 1.0,
         betas: tuple[float, float] = (0.7, 0.95),
         **options: Any,
     ) -> None:
@@ -91,7 +95,14 @@ class FirstOrder(RLModule):
         inputs = obs_dim + self.privileged_dim
         ensemble = CriticEnsemble(inputs, hidden, num_critics) if critic is None else critic(inputs)
         self.critics = Critics(
-            ensemble, critic_epochs, critic_minibatches, target_reduction, target_smoothing, shuffle, critic_precision
+            ensemble,
+            critic_epochs,
+            critic_minibatches,
+            target_reduction,
+            target_smoothing,
+            shuffle,
+            critic_precision,
+            value_unit,
         )
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:

@@ -164,6 +164,9 @@ class _InVmap:
         self.nonfinite_updates += refused
         return norm
 
+    def at_once(self, call: Any, *arguments: Any) -> Any:
+        return outside(call, *arguments)
+
     def hook(self, name: str, *args: Any) -> None:
         values, layout = pytree.tree_flatten(args)
 
