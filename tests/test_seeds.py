@@ -8,7 +8,7 @@ import torch
 from lightning import Fabric
 from torch import Tensor
 
-from rpo_lightning.algorithms import PPO, RPO, SAPO, SHAC
+from rpo_lightning.algorithms import NAPG, PPO, RPO, SAPO, SHAC
 from rpo_lightning.algorithms.containment import NonFiniteError
 from rpo_lightning.algorithms.stack import Stack
 from rpo_lightning.algorithms.together import Together, check_modules
@@ -139,6 +139,7 @@ CASES = {
     "rpo, other options": (RPO, "cartpole", {"discounted_regularizers": True, "shuffle": True, "lr_schedule": "kl",
                                              "target_smoothing": 0.5, "bootstrap_state": "current"}),
     "rpo, limits": (RPO, "cartpole", {"kl_limit": 1e-3, "gradient_limit": 1.5}),
+    "napg": (NAPG, "cartpole", {"radius": 0.05, "iterations": 4}),
     "shac": (SHAC, "hopper", {}),
     "sapo": (SAPO, "cartpole", {}),
 }  # fmt: skip
@@ -187,6 +188,21 @@ def test_numbers_may_differ_between_stacked_runs():
         Stack([make(seed, actor_epochs=seed + 2)[0] for seed in SEEDS])
 
 
+def test_radii_and_weights_may_differ_between_stacked_runs():
+    swept = {"radius": [0.3, 0.05, 0.02], "final_radius": [0.01, 0.02, 0.02], "kl_coef": [0.0, 0.25, 5.0]}
+    alone, beside = (
+        [
+            make(seed, algorithm=NAPG, iterations=4, damping=1.0, **{name: values[seed] for name, values in swept.items()})
+            for seed in SEEDS
+        ]
+        for _ in range(2)
+    )
+    learn_alone(alone)
+    learn(beside, stacked=True)
+    for (one, _), (other, _) in zip(alone, beside, strict=True):
+        assert_close(weights(other), weights(one), 1e-3, 1e-4)
+
+
 def test_a_gradient_that_is_not_finite_is_refused_for_its_seed_alone():
     runs = [make(seed) for seed in SEEDS]
     stack = Together([module for module, _ in runs], stacked=True)
@@ -215,7 +231,7 @@ def test_a_window_that_is_skipped_leaves_the_others_learning():
 
 
 def test_other_algorithms_and_remembering_actors_are_refused():
-    with pytest.raises(ValueError, match="PPO: several runs in one process are for RPO, SHAC, SAPO only"):
+    with pytest.raises(ValueError, match="PPO: several runs in one process are for RPO, NAPG, SHAC, SAPO only"):
         check_modules([PPO(4, 1, 1000)])
     with pytest.raises(ValueError, match="RPO and SHAC cannot train in one process"):
         check_modules([RPO(4, 1, 1000), SHAC(4, 1, 1000)])

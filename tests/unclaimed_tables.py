@@ -6,6 +6,7 @@ UNCLAIMED = {
         "docs/contact.md": ["| | unit | meaning | how to choose |"],
         "docs/deploy.md": ["| | | |", "| | |"],
         "docs/legged.md": ["| kind | at difficulty 1 | at difficulty d |", "| weight | term | what, in which units |"],
+        "docs/napg.md": ["| option | default | what it decides |"],
         "docs/own_robot.md": ["| in the file | simulated | action -1 ... 1 |"],
         "docs/parameters.md": ["| kind | what | named by |"],
         "docs/python.md": ["| callback | without it |"],
@@ -41,6 +42,7 @@ UNCLAIMED = {
         ],
         "docs/engine.md": ["| | ant | anymal | humanoid (16 substeps) |"],
         "docs/few_robots.md": ["| steps | Hopper | Anymal | Humanoid |", "| | after | sampled | deterministic |"],
+        "docs/napg.md": ["| direction | 0.003 | 0.01 | 0.03 | 0.1 | 0.3 | 1 |", "| | after | sampled | deterministic |"],
         "docs/legged.md": [
             "| ground | seed 0 | seed 1 | level ground's, with which it began |",
             "| task | after 1 step | 16 steps | 50 steps | per step | error |",

@@ -1,6 +1,6 @@
 """Every algorithm learns a real task: cartpole's swing back to upright, from starts up to 90 degrees off.
 
-Three of them in every run of the tests, the others in the longer one.
+Four of them in every run of the tests, the others in the longer one.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ FAST: dict[str, tuple[int, int, dict[str, Any]]] = {  # number of environments, 
     "SHAC": (32, 250, {**CRITICS, "actor_lr": 5e-3}),
     "SAPO": (32, 250, {**CRITICS, "actor_lr": 5e-3, "init_temperature": 0.1}),
     "GIPPO": (16, 200, {"critic_epochs": 4, "critic_lr": 2e-3, "actor_lr": 2e-3, "fit_steps": 8}),
+    "NAPG": (16, 200, {"critic_lr": 2e-3}),
     "PPO": (64, 120, {"minibatch_size": 512, "actor_lr": 2e-3, "lr_schedule": "linear"}),
     "REPPO": (32, 140, {**CLIMB, "critic_width": 64, "minibatch_size": 256, "kl_target": 0.2}),
     "SAC": (16, 250, {"batch_size": 256, "gradient_rounds": 32, "target_update": 0.05, "actor_lr": 1e-3, "critic_lr": 1e-3}),
@@ -64,7 +65,7 @@ def good_return() -> float:
     return nothing + SHARE * (rpo - nothing)
 
 
-ALWAYS = ("RPO", "PPO", "REPPO")
+ALWAYS = ("RPO", "NAPG", "PPO", "REPPO")
 LEARNS = [pytest.param(name, marks=[] if name in ALWAYS else [pytest.mark.long]) for name in FAST]
 
 
@@ -79,7 +80,8 @@ def test_it_learns_cartpole(name: str, good_return: float) -> None:
 
 @pytest.mark.parametrize("name", FAST)
 def test_it_does_not_without_learning(name: str, good_return: float) -> None:
-    rates = {"actor_lr": 0.0} if name == "PPO" else {"actor_lr": 0.0, "critic_lr": 0.0}
+    still = {"PPO": {"actor_lr": 0.0}, "NAPG": {"radius": 1e-12, "final_radius": 1e-12, "critic_lr": 0.0}}
+    rates = still.get(name, {"actor_lr": 0.0, "critic_lr": 0.0})
     # The policy cannot change, so that a few windows show as much as all.
     assert trained_return(name, iterations=3, lr_schedule="constant", **rates) < good_return
 

@@ -104,7 +104,10 @@ def test_paper_hyper_parameters(folder, capsys):
         (["--trainer.max_epoch", "3"], ["'--trainer.max_epochs'"]),
         (["--ckpt_pat", "last"], ["'--ckpt_path'"]),
         (["--model.actor_epoch", "3"], ["'actor_epoch'", "'actor_epochs'"]),
-        (["--model=SAC", "--model.critic_epochs", "3"], ["option 'critic_epochs' there; GIPPO, RPO, SAPO, SHAC have it."]),
+        (
+            ["--model=SAC", "--model.critic_epochs", "3"],
+            ["option 'critic_epochs' there; GIPPO, NAPG, RPO, SAPO, SHAC have it."],
+        ),
         (["--model.batch_size", "3"], ["option 'batch_size' there; SAC has it."]),
         (["--trainer.callbacks+=KLTuner", "--trainer.callbacks.episodes=3"], ["'episodes' there; Evaluation has it."]),
         (["--model", "RPOO"], ["'RPOO'", "'RPO'"]),
@@ -263,7 +266,7 @@ def helped(capsys, *arguments):
 
 def test_help_shows_what_is_ours_first_and_the_trainer_s_options_on_request(folder, capsys):
     short = helped(capsys, "fit", "--help")
-    for word in ("--seed_everything 0", "--data.num_envs 128", "--without", "GIPPO, PPO, REPPO", "--help trainer"):
+    for word in ("--seed_everything 0", "--data.num_envs 128", "--without", "GIPPO, NAPG, PPO", "--help trainer"):
         assert word in short
     assert "--trainer." not in short
     chosen = helped(capsys, "fit", "--config", "ant.yaml", "--model.clip_low=0.7", "--help")
@@ -434,7 +437,7 @@ def test_reppo_presets_have_its_paper_s_hyper_parameters(task, folder, capsys):
 
 def test_every_task_has_a_preset_of_every_algorithm():
     presets = set(discovery.presets())
-    assert set(discovery.algorithms()) == {"RPO", "SHAC", "SAPO", "GIPPO", "PPO", "SAC", "REPPO"}
+    assert set(discovery.algorithms()) == {"RPO", "NAPG", "SHAC", "SAPO", "GIPPO", "PPO", "SAC", "REPPO"}
     for name in discovery.algorithms():
         algorithm = "" if name == "RPO" else f"{name.lower()}/"
         suite = name in ("PPO", "REPPO", "SAC")

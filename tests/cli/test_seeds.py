@@ -118,7 +118,7 @@ def test_a_sweep_adds_to_a_label_and_keeps_the_seed_and_a_named_folder(cartpole)
         (["--seeds=0,1", "--seed_everything=1"], "--seeds and --seed_everything both say the seed"),
         (["--seeds=0,1", "--ckpt_path=tiny.yaml"], "with --seeds or --sweep it is last, best or step_N of each run"),
         (["--seeds=0,1", "--trainer.devices=2"], "trainer.devices must be 1"),
-        (["--seeds=0,1", "--model=PPO"], "PPO: several runs in one process are for RPO, SHAC, SAPO only"),
+        (["--seeds=0,1", "--model=PPO"], "PPO: several runs in one process are for RPO, NAPG, SHAC, SAPO only"),
         (["--seeds=0,1", "--data.env=tests.toy.PointMass"], "point_mass: several runs in one process need a task on"),
         (["--config=seeds.yaml"], "seeds is an option of the command line"),
     ],

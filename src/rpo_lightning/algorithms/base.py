@@ -367,9 +367,14 @@ class RLModule(LightningModule):
         """Return what a function makes of tensors, which have one more entry in front for each of several runs (`Stack`)."""
         return call(*arguments)
 
+    @property
+    def progress(self) -> float:
+        """Share of the budget that is done, within [0, 1]."""
+        return min(self.env_steps / self.total_env_steps, 1.0)
+
     def learning_rate(self, initial: float) -> float:
         """Return the learning rate of this iteration."""
-        return self.rates.rate(initial, min(self.env_steps / self.total_env_steps, 1.0))
+        return self.rates.rate(initial, self.progress)
 
     def measure_step(self, old: Gaussian, new: Gaussian) -> dict[str, Tensor]:
         """Return how far the update has moved the policy over the window, and what the exploration is now."""

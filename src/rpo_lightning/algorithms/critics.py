@@ -1,4 +1,4 @@
-"""Values of states, as RPO, SHAC, SAPO and GI-PPO hold them: an ensemble, what targets bootstrap from, the regression."""
+"""Values of states, as RPO, NAPG, SHAC, SAPO and GI-PPO hold them: an ensemble, targets, the regression."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What RPO, SHAC, SAPO and GI-PPO have in common: a squashed Gaussian actor, critics of states, and their options."""
+"""What RPO, NAPG, SHAC, SAPO and GI-PPO have in common: a squashed Gaussian actor, critics of states, and their options."""
 
 from __future__ import annotations
 

@@ -133,7 +133,7 @@ class NAPG(FirstOrder):
         entropy = self.sampled_entropy(policy, generator)
         objective = ((batch.action_grad * sample).sum(-1) + self.entropy_coef * self._bonus(entropy)).mean()
 
-        radius = self.radius * (self.final_radius / self.radius) ** min(self.env_steps / self.total_env_steps, 1.0)
+        radius = self.radius * (self.final_radius / self.radius) ** self.progress
         stride = min(self.fisher_stride, len(x))
         metric = self.actor(x[self.iteration % stride :: stride])
         norm, refused, scale, *steps = self.at_once(
@@ -157,14 +157,9 @@ class NAPG(FirstOrder):
     def _natural_step(
         self, kl_coef: Any, radius: Any, objective: Tensor, mean: Tensor, log_std: Tensor, *params: Tensor
     ) -> tuple[Tensor, ...]:
-        return natural_step(
-            objective,
-            SquashedGaussian(mean, log_std),
-            params,
-            *(torch.as_tensor(each, dtype=objective.dtype, device=objective.device) for each in (kl_coef, radius)),
-            self.iterations,
-            self.damping,
-        )
+        weight, limit = (torch.as_tensor(each, dtype=objective.dtype, device=objective.device) for each in (kl_coef, radius))
+        policy = SquashedGaussian(mean, log_std)
+        return natural_step(objective, policy, params, weight, limit, self.iterations, self.damping)
 
     def _bonus(self, entropy: Tensor) -> Tensor:
         return entropy_bonus(entropy, self.target_entropy, offset=True)

@@ -25,9 +25,9 @@ def natural_step(
     """Return the step d that maximises g d - kl_coef KL(d) with KL(d) no more than a radius.
 
     g is the objective's gradient and KL(d) = d (F + damping) d / 2 the divergence of old and new policy, to second order,
-    with the mean Fisher matrix F of the policy's states. So d = s (F + damping)^-1 g, where s is 1 / kl_coef, or less (natural
-    gradient; TRPO, arXiv 1502.05477, section 6 and appendix C). Gradient and Fisher matrix are means over ranks. All may
-    have one entry more in front, of S runs that learn stacked.
+    with the mean Fisher matrix F of the policy's states. So d = s (F + damping)^-1 g, where s is 1 / kl_coef, or less
+    (natural gradient; TRPO, arXiv 1502.05477, section 6 and appendix C). Gradient and Fisher matrix are means over ranks.
+    All may have one entry more in front, of S runs that learn stacked.
 
     Args:
         objective: (), with its graph.

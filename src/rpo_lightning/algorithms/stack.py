@@ -142,6 +142,14 @@ class _InVmap:
     stack: Stack
     nonfinite_updates: Tensor
 
+    @property
+    def iteration(self) -> int:
+        return self.stack.modules[0].iteration
+
+    @property
+    def progress(self) -> Tensor:
+        return self._of_each([module.progress for module in self.stack.modules])
+
     def scheduled_optimizers(self, *initial: Any) -> list[Any]:
         """Return S optimizers in place of each, with this iteration's learning rates set."""
         each = [
@@ -151,7 +159,10 @@ class _InVmap:
 
     def learning_rate(self, initial: Any) -> Tensor:
         rates = [module.learning_rate(_own(initial, i)) for i, module in enumerate(self.stack.modules)]
-        return outside(lambda like: torch.tensor(rates, dtype=torch.float64, device=like.device), self.nonfinite_updates)
+        return self._of_each(rates)
+
+    def _of_each(self, numbers: Sequence[float]) -> Tensor:
+        return outside(lambda like: torch.tensor(numbers, dtype=torch.float64, device=like.device), self.nonfinite_updates)
 
     def generator(self, batch: Any) -> Generators:
         return Generators([torch.Generator().manual_seed(seed) for seed in batch.seed], self.nonfinite_updates)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from rpo_lightning.algorithms.base import RLModule
+from rpo_lightning.algorithms.napg import NAPG
 from rpo_lightning.algorithms.rpo import RPO
 from rpo_lightning.algorithms.sapo import SAPO
 from rpo_lightning.algorithms.shac import SHAC
@@ -19,14 +20,14 @@ from rpo_lightning.rollout import RolloutBatch, Window
 
 __all__ = ["Together", "check_modules"]
 
-KINDS = (RPO, SHAC, SAPO)
+KINDS = (RPO, NAPG, SHAC, SAPO)
 
 
 def check_modules(modules: Sequence[RLModule]) -> None:
     """Check that modules can act and learn side by side.
 
     Raises:
-        ValueError: for another algorithm than RPO, SHAC and SAPO, for several of them, or an actor with a hidden state.
+        ValueError: for an algorithm other than RPO, NAPG, SHAC and SAPO, for several, or an actor with a hidden state.
     """
     for module in modules:
         if not isinstance(module, KINDS):
@@ -45,7 +46,7 @@ class Together:
     Each remains a module of its own, with its weights, optimizers, counters and options.
 
     Args:
-        modules: of one algorithm: RPO, SHAC or SAPO.
+        modules: of one algorithm: RPO, NAPG, SHAC or SAPO.
         stacked: whether their weights are laid into one tensor each, and the policies of a step and the updates of a window
             are computed for all at once; otherwise one module after the other, with the bits of its own run. The former
             is for a device on which every operator costs a launch.
