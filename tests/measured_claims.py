@@ -243,7 +243,21 @@ def legged() -> Claims:
 
 
 def few_robots() -> Claims:
-    """What RPO learns in few steps with the preset's robots, and with fewer."""
+    """What is learned in few steps with the preset's robots, and with fewer."""
+    for page, runs in {
+        "README.md": ("ant/rpo-few", "anymal/rpo-few", "ant/napg", "anymal/napg"),
+        "docs/few_robots.md": ("ant/rpo-few", "anymal/rpo-few"),
+        "docs/napg.md": ("ant/napg", "anymal/napg"),
+    }.items():
+        for run in (f"{each}/seed_0" for each in runs):
+            task, kind, _ = run.split("/")
+            name = {"rpo-few": "RPO, few robots", "napg": "NAPG"}[kind]
+            cost = minutes(run, 0, "cpu_s")
+            yield page, f"| {task} | {name} | {steps(run)} | {both(run)} | {paper(task)} | {cost} |"
+    for task in ("ant", "anymal", "humanoid"):
+        run = f"studies/budget_0.03/{task}/rpo-few/seed_1"
+        yield "docs/few_robots.md", f"| {task} | 0.3 M | {both(run)} | {fixed(summary(run)['cpu_s'])} s |"
+        yield "docs/napg.md", f"| {both(run)} |"
     for budget, task, variant, robots, passes in (
         ("0.02", "ant", "", 128, 16), ("0.02", "ant", "-robots_32", 32, 8), ("0.02", "ant", "-robots_16", 16, 8),
         ("0.02", "ant", "-robots_8", 8, 8), ("0.02", "ant", "-robots_16_passes_4", 16, 4),

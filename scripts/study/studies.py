@@ -124,6 +124,16 @@ def _unstable_seeds(variant: Variant) -> Study:
 
 KL_LIMIT = "--model.kl_limit=0.1"
 SPREAD = "--data.training.shortest_episode=50"
+FEW = Variant(
+    "rpo",
+    "RPO, 16 robots, one critic, windows of 28 steps, starts spread",
+    "few",
+    (
+        *("--data.num_envs=16", "--data.horizon=28", "--data.iterations_per_epoch=457", SPREAD),
+        *("--model.critic_epochs=4", "--model.num_critics=1"),
+    ),
+)
+"""What `configs/with/few_robots.yaml` makes of a preset, but for the budget."""
 EXACT = ("--data.env.init_args.physics=right",)
 SMALL_CLIPS = (RPO, _clip_without_kl(0.1), _clip_without_kl(0.2))
 
@@ -235,7 +245,7 @@ STUDIES = {
     ),
     "robots": Study(
         "Few robots instead of many",
-        (RPO, *(_few_robots(count) for count in (32, 16, 8))),
+        (RPO, *(_few_robots(count) for count in (32, 16, 8)), FEW),
         "eval/return",
         "Not in the paper: a window of few robots is enough to tell where to go, and there are more of them.",
         ("ant", "hopper", "anymal", "humanoid"),
