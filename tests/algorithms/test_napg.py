@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call, jacrev
 
 from rpo_lightning.algorithms import NAPG
 from rpo_lightning.algorithms.natural import conjugate_gradients, fisher_product, natural_step
 from rpo_lightning.losses import gaussian_kl, regenerate
-from rpo_lightning.nn import Actor, SquashedGaussian
+from rpo_lightning.nn import Actor, FreeStdActor, SquashedGaussian
 from rpo_lightning.rollout import Collector
 from tests.algorithms.drivers import make_algorithm, make_data, run_fabric
 from tests.toy import PointMass
@@ -20,10 +20,10 @@ from tests.toy import PointMass
 NONE = torch.tensor(0.0)
 
 
-def small_actor() -> tuple[Actor, Tensor]:
+def small_actor(network: type[nn.Module] = Actor) -> tuple[nn.Module, Tensor]:
     """Return a policy in double precision and states (T, N, D) it is at."""
     torch.manual_seed(3)
-    return Actor(3, 2, hidden=(5, 4)).double(), torch.randn(6, 2, 3, dtype=torch.float64)
+    return network(3, 2, hidden=(5, 4)).double(), torch.randn(6, 2, 3, dtype=torch.float64)
 
 
 def flat(parts: Any) -> Tensor:
@@ -31,7 +31,7 @@ def flat(parts: Any) -> Tensor:
     return torch.cat([part.reshape(-1) for part in parts])
 
 
-def whole_fisher(actor: Actor, x: Tensor) -> Tensor:
+def whole_fisher(actor: nn.Module, x: Tensor) -> Tensor:
     """Return the mean Fisher matrix (P, P), from the Jacobian of every state's mean and log standard deviation."""
 
     def outputs(params: dict[str, Tensor]) -> Tensor:
@@ -58,8 +58,9 @@ def test_conjugate_gradients_solve_as_a_factorisation_does_and_leave_what_is_sol
     assert rest[0].norm() > 1e-3
 
 
-def test_the_fisher_product_is_that_of_the_whole_matrix_and_the_curvature_of_the_kl() -> None:
-    actor, x = small_actor()
+@pytest.mark.parametrize("network", [Actor, FreeStdActor])
+def test_the_fisher_product_is_that_of_the_whole_matrix_and_the_curvature_of_the_kl(network: type[nn.Module]) -> None:
+    actor, x = small_actor(network)
     params = list(actor.parameters())
     vector = [torch.randn_like(param) for param in params]
     product = flat(fisher_product(actor(x), params)(vector))
@@ -114,6 +115,18 @@ def test_no_gradient_is_no_step_and_what_is_not_finite_is_refused(slope: float) 
         (slope * policy.mean).sum(), policy, list(actor.parameters()), NONE, torch.tensor(0.1), 5, 0.1
     )
     assert bool(refused) == (slope != 0.0)
+    assert scale == 0.0
+    assert not flat(step).any()
+
+
+def test_a_fisher_matrix_that_is_not_finite_is_refused() -> None:
+    actor, x = small_actor()
+    policy = actor(x)
+    broken = SquashedGaussian(policy.mean, policy.log_std - 1e3)  # 1 / std^2 is infinite
+    params = list(actor.parameters())
+    norm, refused, scale, *step = natural_step(policy.mean.sum(), broken, params, NONE, torch.tensor(0.1), 5, 0.1)
+    assert norm.isfinite()
+    assert refused
     assert scale == 0.0
     assert not flat(step).any()
 
@@ -182,3 +195,22 @@ def test_every_step_of_a_window_is_in_the_fisher_matrix_in_turn() -> None:
         module.improve_actor(batch, module.generator(batch))
         assert torch.equal(seen[1], x[iteration::3])
         seen.clear()
+
+
+def test_critics_count_in_their_unit_and_are_sooner_where_values_are() -> None:
+    obs, target = torch.randn(6, 8, 3), torch.full((6, 8), 300.0)
+    errors = {}
+    for unit in (1.0, 100.0):
+        module = make_algorithm("rpo", value_unit=unit)
+        first = module.value(obs)
+        torch.testing.assert_close(first, unit * module.critics.ensemble(module.normalizer(obs)).mean(0))
+        optimizer = torch.optim.AdamW(module.critics.parameters(), lr=5e-4)
+
+        def step(loss: Tensor, optimizer: Any = optimizer) -> None:
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+        module.critics.fit(module.normalizer(obs), target, step, torch.Generator())
+        errors[unit] = (module.value(obs) - target).abs().mean()
+    assert errors[100.0] < errors[1.0] - 1.0

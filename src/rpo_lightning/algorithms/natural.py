@@ -39,7 +39,7 @@ def natural_step(
         damping: added to the Fisher matrix.
 
     Returns:
-        The norm () of the gradient; whether it was not finite, () bool, when the step is 0; s (); and d, shaped as `params`.
+        The norm () of the gradient; whether it or the step was not finite, () bool, which is 0 then; s (); d, as `params`.
     """
     lead = objective.ndim
 
@@ -53,14 +53,15 @@ def natural_step(
     product = fisher_product(policy, params, lead)
     gradient = flat(torch.autograd.grad(objective.sum(), params, retain_graph=True))
     norm = gradient.norm(dim=-1)
-    refused = ~norm.isfinite()
-    gradient = torch.where(refused[..., None], 0.0, gradient)
+    gradient = torch.where(norm.isfinite()[..., None], gradient, 0.0)
     solution, rest = conjugate_gradients(
         lambda vector: flat(product(shaped(vector))) + damping * vector, gradient, iterations
     )
     divergence = 0.5 * (solution * (gradient - rest)).sum(-1)
-    scale = torch.where(divergence > 0.0, torch.minimum((radius / divergence).sqrt(), 1.0 / kl_coef), 0.0)
-    return norm, refused, scale, *shaped(scale[..., None] * solution)
+    refused = ~(norm + divergence).isfinite()
+    usable = (divergence > 0.0) & ~refused
+    scale = torch.where(usable, torch.minimum((radius / divergence).sqrt(), 1.0 / kl_coef), 0.0)
+    return norm, refused, scale, *shaped(torch.where(usable[..., None], scale[..., None] * solution, 0.0))
 
 
 def fisher_product(
