@@ -247,7 +247,7 @@ def few_robots() -> Claims:
     for page, runs in {
         "README.md": ("ant/rpo-few", "anymal/rpo-few", "hopper/rpo-few", "ant/napg", "anymal/napg"),
         "docs/few_robots.md": ("ant/rpo-few", "anymal/rpo-few", "hopper/rpo-few"),
-        "docs/napg.md": ("ant/napg", "anymal/napg"),
+        "docs/napg.md": ("ant/napg", "anymal/napg", "humanoid/napg"),
     }.items():
         for run in (f"{each}/seed_0" for each in runs):
             task, kind, _ = run.split("/")
