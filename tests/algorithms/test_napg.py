@@ -204,6 +204,9 @@ def test_critics_count_in_their_unit_and_are_sooner_where_values_are() -> None:
         module = make_algorithm("rpo", value_unit=unit)
         first = module.value(obs)
         torch.testing.assert_close(first, unit * module.critics.ensemble(module.normalizer(obs)).mean(0))
+        values = unit * module.critics.ensemble(module.normalizer(obs))
+        loss = module.critics.fit(module.normalizer(obs), target, lambda loss: None, torch.Generator())
+        torch.testing.assert_close(loss, (values - target).square().mean())
         optimizer = torch.optim.AdamW(module.critics.parameters(), lr=5e-4)
 
         def step(loss: Tensor, optimizer: Any = optimizer) -> None:
