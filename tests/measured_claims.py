@@ -245,8 +245,8 @@ def legged() -> Claims:
 def few_robots() -> Claims:
     """What is learned in few steps with the preset's robots, and with fewer."""
     for page, runs in {
-        "README.md": ("ant/rpo-few", "anymal/rpo-few", "hopper/rpo-few", "ant/napg", "anymal/napg"),
-        "docs/few_robots.md": ("ant/rpo-few", "anymal/rpo-few", "hopper/rpo-few"),
+        "README.md": ("ant/rpo-few", "anymal/rpo-few", "hopper/rpo-few", "humanoid/rpo-few", "ant/napg", "anymal/napg"),
+        "docs/few_robots.md": ("ant/rpo-few", "anymal/rpo-few", "hopper/rpo-few", "humanoid/rpo-few"),
         "docs/napg.md": ("ant/napg", "anymal/napg", "humanoid/napg"),
     }.items():
         for run in (f"{each}/seed_0" for each in runs):
