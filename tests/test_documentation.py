@@ -35,7 +35,7 @@ SHORT = ["--model.init_args.total_env_steps=512", "--model.init_args.critic_epoc
 
 def short(words):
     """One window of 16 environments and episodes of 20 steps (60, where the shortest have 50), instead of hours."""
-    length = 60 if any("shortest_episode" in word or "few_robots" in word for word in words) else 20
+    length = 60 if any(re.search("shortest_episode|few_robots|napg/", word) for word in words) else 20
     algorithm, _, task = f"/{words[words.index('--config') + 1].removesuffix('.yaml')}".rpartition("/")
     algorithm, _, suite = algorithm.removeprefix("/").partition("/")
     if suite == "gymnasium":
