@@ -146,6 +146,17 @@ def policy_gradients(env: Any, module: Any, horizon: int, seed: int) -> Tensor:
     return torch.stack([torch.cat([part.flatten() for part in row]) for row in rows])
 
 
+def trained(task: str, path: str) -> tuple[Any, dict[str, Any], bool]:
+    """Return an algorithm, the options of the task if it was trained in that, and whether its critics are there."""
+    policy = rpo_lightning.load_policy(path)
+    module, told = policy.module.requires_grad_(False), policy.metadata["env"]
+    content = read_file(find(path))
+    critics = "state_dict" in content and hasattr(module, "value")
+    if critics:
+        module.load_state_dict(content["state_dict"])
+    return module, told["init_args"] if told["name"] == task else {}, critics
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -157,13 +168,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments)
     path = given.ckpt_path or given.task
-    policy = rpo_lightning.load_policy(path)
-    module, told = policy.module.requires_grad_(False), policy.metadata["env"]
-    options = told["init_args"] if told["name"] == given.task else {}  # of the task it was trained in
-    content = read_file(find(path))
-    critics = "state_dict" in content and hasattr(module, "value")
-    if critics:
-        module.load_state_dict(content["state_dict"])
+    module, options, critics = trained(given.task, path)
     env = rpo_lightning.make(given.task, num_envs=given.states * given.continuations, seed=given.seed, **options)
     if not env.differentiable:
         parser.error(f"{given.task} has no gradients.")

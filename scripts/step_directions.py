@@ -14,14 +14,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from gradient_signal import policy_gradients, visit
+from gradient_signal import policy_gradients, trained, visit
 from torch import Tensor
 
 import rpo_lightning
 from rpo_lightning.algorithms.natural import natural_step
-from rpo_lightning.checkpoints import read_file
 from rpo_lightning.losses import gaussian_kl
-from rpo_lightning.pretrained import find
 from rpo_lightning.rollout import Collector
 
 DISTANCES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
@@ -89,10 +87,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=200, help="over which rewards are counted")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments)
-    policy = rpo_lightning.load_policy(given.ckpt_path)
-    module, told = policy.module.requires_grad_(False), policy.metadata["env"]
-    options = told["init_args"] if told["name"] == given.task else {}  # of the task it was trained in
-    module.load_state_dict(read_file(find(given.ckpt_path))["state_dict"])
+    module, options, _ = trained(given.task, given.ckpt_path)
     module.actor.requires_grad_(True)
 
     def visited(count: int, seed: int) -> Any:

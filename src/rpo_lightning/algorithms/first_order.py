@@ -14,7 +14,7 @@ from rpo_lightning.algorithms.learning_rate import LRSchedule
 from rpo_lightning.algorithms.options import Range, above, at_least, within
 from rpo_lightning.distributed import mean_over_ranks
 from rpo_lightning.nn import Actor, CriticEnsemble, RunningNormalizer, SquashedGaussian
-from rpo_lightning.returns import lambda_return
+from rpo_lightning.returns import lambda_return, segment_discounts, segment_ends
 from rpo_lightning.rollout import RolloutBatch, Window
 
 __all__ = ["FirstOrder"]
@@ -23,7 +23,7 @@ __all__ = ["FirstOrder"]
 class FirstOrder(RLModule):
     """Learn from action-gradients, with values of states at the window's end.
 
-    An algorithm of this kind defines `window_objective`, whose gradients the rollout caches, and `update`.
+    The rollout caches the gradients of `window_objective`, the one below or an algorithm's own; `update` learns from them.
 
     Args:
         obs_dim: observation dimension D.
@@ -115,6 +115,13 @@ class FirstOrder(RLModule):
     def value(self, obs: Tensor, privileged: Tensor | None = None) -> Tensor:
         """Return the mean of the critics (...,) at raw observations (..., D) and privileged ones (..., P)."""
         return self.critics.mean(self.critic_input(obs, obs[..., :0] if privileged is None else privileged))
+
+    def window_objective(self, window: Window) -> Tensor:
+        """Return (), the sum over environments of the discounted returns of all segments, with the critics at their ends."""
+        weight = segment_discounts(window.done, self.discount)
+        ends = (segment_ends(window.done) & window.alive).nonzero(as_tuple=True)
+        future = weight[ends] * self.discount * self.critics.mean(self.end_state(window)[ends])
+        return (weight * window.reward).sum() + future.sum()
 
     def end_state(self, window: Window) -> Tensor:
         """Return the normalised critic inputs (H, N, K) of the states whose value may end a segment (`bootstrap_state`)."""

@@ -13,10 +13,9 @@ from rpo_lightning.algorithms.learning_rate import LRSchedule
 from rpo_lightning.algorithms.natural import natural_step
 from rpo_lightning.algorithms.options import Range, above, at_least
 from rpo_lightning.distributed import mean_over_ranks
-from rpo_lightning.losses import entropy_bonus, gaussian_kl, regenerate
+from rpo_lightning.losses import entropy_bonus, regenerate
 from rpo_lightning.nn import SquashedGaussian
-from rpo_lightning.returns import segment_discounts, segment_ends
-from rpo_lightning.rollout import RolloutBatch, Window
+from rpo_lightning.rollout import RolloutBatch
 
 __all__ = ["NAPG"]
 
@@ -96,14 +95,8 @@ class NAPG(FirstOrder):
         """Return the critics' optimizer; the actor has none."""
         return [self.adamw(self.critics.ensemble.parameters(), self.critic_lr)]
 
-    # Rollout: the collector samples u from the policy and caches the action-gradients g = dR/du of the return R below.
-
-    def window_objective(self, window: Window) -> Tensor:
-        """Return R (), the sum over environments of their segments' soft discounted returns, with the critic at the ends."""
-        weight = segment_discounts(window.done, self.discount)
-        ends = (segment_ends(window.done) & window.alive).nonzero(as_tuple=True)
-        future = weight[ends] * self.discount * self.critics.mean(self.end_state(window)[ends])
-        return (weight * window.reward).sum() + future.sum()
+    # Rollout: the collector samples u from the policy and caches the action-gradients g = dR/du of the soft return R,
+    # that of `FirstOrder.window_objective`, of rewards with their bonus.
 
     def reward_bonus(self, policy: SquashedGaussian, generator: torch.Generator) -> Tensor:
         """Return the entropy bonus alpha * b (...,) that belongs to the reward, with noise of its own."""
@@ -135,7 +128,7 @@ class NAPG(FirstOrder):
 
         radius = self.radius * (self.final_radius / self.radius) ** self.progress
         stride = min(self.fisher_stride, len(x))
-        metric = self.actor(x[self.iteration % stride :: stride])
+        metric = policy if stride == 1 else self.actor(x[self.iteration % stride :: stride])
         norm, refused, scale, *steps = self.at_once(
             self._natural_step, self.kl_coef, radius, objective, metric.mean, metric.log_std, *params
         )
@@ -143,10 +136,14 @@ class NAPG(FirstOrder):
         with torch.no_grad():
             for param, step in zip(params, steps, strict=True):
                 param.add_(step)
+
+        def measured() -> dict[str, Tensor]:
+            return self.measure_step(old, self.actor(x))
+
         # What is 0.3 nats to second order may be more of them in truth.
-        left = step_back(params, before, lambda: mean_over_ranks(gaussian_kl(old, self.actor(x)).mean()), radius)
+        left = step_back(params, before, lambda: measured()["actor/kl"], radius)
         return {
-            **self.measure_step(old, self.actor(x)),
+            **measured(),
             "actor/lr": scale,
             "actor/radius": radius,
             "actor/step_left": left,

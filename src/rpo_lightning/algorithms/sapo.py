@@ -13,8 +13,8 @@ from rpo_lightning.algorithms.options import Range, above, at_least
 from rpo_lightning.distributed import mean_over_ranks
 from rpo_lightning.losses import entropy_bonus, regenerate, weighted_mean
 from rpo_lightning.nn import SquashedGaussian
-from rpo_lightning.returns import segment_discounts, segment_ends
-from rpo_lightning.rollout import RolloutBatch, Window
+from rpo_lightning.returns import segment_discounts
+from rpo_lightning.rollout import RolloutBatch
 
 __all__ = ["SAPO"]
 
@@ -82,13 +82,6 @@ class SAPO(FirstOrder):
         direct path to the policy is in the actor's step.
         """
         return self.temperature * self._bonus(self.sampled_entropy(policy, generator))
-
-    def window_objective(self, window: Window) -> Tensor:
-        """Return the sum over environments of the segments' soft discounted returns, with the critics at their ends."""
-        weight = segment_discounts(window.done, self.discount)
-        ends = (segment_ends(window.done) & window.alive).nonzero(as_tuple=True)
-        future = weight[ends] * self.discount * self.critics.mean(self.end_state(window)[ends])
-        return (weight * window.reward).sum() + future.sum()
 
     def update(self, batch: RolloutBatch) -> dict[str, Tensor | float]:
         """Take one actor step, one temperature step and L critic epochs on one window."""

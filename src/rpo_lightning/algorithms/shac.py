@@ -10,8 +10,7 @@ from torch import Tensor
 from rpo_lightning.algorithms.first_order import FirstOrder
 from rpo_lightning.distributed import mean_over_ranks
 from rpo_lightning.losses import regenerate
-from rpo_lightning.returns import segment_discounts, segment_ends
-from rpo_lightning.rollout import RolloutBatch, Window
+from rpo_lightning.rollout import RolloutBatch
 
 __all__ = ["SHAC"]
 
@@ -30,13 +29,6 @@ class SHAC(FirstOrder):
 
     def __init__(self, obs_dim: int, action_dim: int, total_env_steps: int, actor_lr: float = 2e-3, **options: Any) -> None:
         super().__init__(obs_dim, action_dim, total_env_steps, actor_lr=actor_lr, **options)
-
-    def window_objective(self, window: Window) -> Tensor:
-        """Return the sum over environments of the discounted returns of all segments, with the critics at their ends."""
-        weight = segment_discounts(window.done, self.discount)
-        ends = (segment_ends(window.done) & window.alive).nonzero(as_tuple=True)
-        future = weight[ends] * self.discount * self.critics.mean(self.end_state(window)[ends])
-        return (weight * window.reward).sum() + future.sum()
 
     def update(self, batch: RolloutBatch) -> dict[str, Tensor | float]:
         """Take one actor step and L critic epochs on one window."""
