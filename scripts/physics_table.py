@@ -24,6 +24,7 @@ TASKS = ("hopper", "ant", "anymal", "humanoid")
 TABLES = {"sampled": "table1", "deterministic": "table6"}
 FOLDERS = (".", "studies/budget_0.2")
 """Of results/, which have runs."""
+YOUNG = Variant("rpo", "RPO", "first_million")
 EXACT = Variant("rpo", "RPO trained under exact physics", "exact_physics")
 HEAD = (
     *("", "actions", "the paper's, with digits at any distance", "vectors about the world's origin"),
@@ -34,7 +35,7 @@ HEAD = (
 def table(results: Path) -> str:
     """Return the rows of every policy of Table 1 that was measured, seed by seed, as Markdown."""
     rows = []
-    for task, variant, folder in product(TASKS, (*STUDIES["table1"].variants, EXACT), FOLDERS):
+    for task, variant, folder in product(TASKS, (*STUDIES["table1"].variants, YOUNG, EXACT), FOLDERS):
         for path in sorted((results / folder / task / variant.name).glob("seed_*/physics.json")):
             found = json.loads(path.read_text())["eval"]
             summary = json.loads(path.with_name("summary.json").read_text())
