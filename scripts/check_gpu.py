@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 import torch
-from gpu import agreement, seeds, speed, trainings
+from gpu import agreement, capture, seeds, speed, trainings
 from gpu.part import Part, Settings, carry_out
 from gpu.record import Record
 
@@ -30,18 +30,19 @@ ROOT = Path(__file__).resolve().parents[1]
 
 PARTS = {
     "found": Part(speed.found, 40),
-    "compile": Part(speed.compiling, 140),
-    "golden": Part(agreement.golden, 40),
-    "gradients": Part(agreement.gradients, 40),
+    "compile": Part(speed.compiling, 130),
+    "golden": Part(agreement.golden, 30),
+    "gradients": Part(agreement.gradients, 30),
     "starts": Part(agreement.starts, 30),
     "figures": Part(agreement.figures, 30),
-    "updates": Part(agreement.updates, 100),
+    "updates": Part(agreement.updates, 90),
+    "captured": Part(capture.captured, 60),
     "equal": Part(agreement.equal, 60),
     "resume": Part(agreement.resume, 40),
     "nccl": Part(agreement.processes, 30),
     "seeds": Part(seeds.seeds, 40),
-    "dmc": Part(speed.control, 120),
-    "simulator": Part(speed.simulator, 110),
+    "dmc": Part(speed.control, 110),
+    "simulator": Part(speed.simulator, 100),
     "iterations": Part(speed.iterations, 100),
     "choice": Part(speed.choice, 100),
     "ant": Part(trainings.ant, 220),

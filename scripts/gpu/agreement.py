@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -151,12 +152,21 @@ class Outputs(Callback):
 
 
 def fit(
-    name: str, device: str, data: RolloutDataModule, epochs: int, checkpoint: Path | None = None, **options: Any
+    name: str,
+    device: str,
+    data: RolloutDataModule,
+    epochs: int,
+    checkpoint: Path | None = None,
+    settings: Mapping[str, Any] = MappingProxyType({}),
+    **options: Any,
 ) -> tuple[Any, Trainer]:
-    """Train an algorithm with its defaults on a device, always from the same weights; return the module and the Trainer."""
+    """Train an algorithm with its defaults on a device, always from the same weights; return the module and the Trainer.
+
+    `settings` are the algorithm's own where they are no defaults, `options` the Trainer's.
+    """
     torch.manual_seed(0)
     module = getattr(algorithms, name)(
-        data.obs_dim, data.action_dim, total_env_steps=1_000_000, privileged_dim=data.privileged_dim
+        data.obs_dim, data.action_dim, total_env_steps=1_000_000, privileged_dim=data.privileged_dim, **settings
     )
     trainer = Trainer(
         accelerator=device,

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from rpo_lightning.under_vmap import Generators
+__all__ = ["Draws", "RunSeeds", "normal", "permutation", "run_seeds"]
 
-__all__ = ["RunSeeds", "normal", "permutation", "run_seeds"]
+
+class Draws(Protocol):
+    """What stands where a generator is asked for: several of them at once, or one whose numbers have a place."""
+
+    def draw(self, one: Callable[[torch.Generator], Tensor]) -> Tensor:
+        """Return what `one` draws with a generator."""
 
 
 class RunSeeds(NamedTuple):
@@ -30,7 +35,7 @@ def run_seeds(seed: int, rank: int) -> RunSeeds:
     return RunSeeds(*(int(child.generate_state(1, np.uint64)[0]) >> 1 for child in children))
 
 
-def normal(shape: Sequence[int], generator: torch.Generator | Generators | None, like: Tensor) -> Tensor:
+def normal(shape: Sequence[int], generator: torch.Generator | Draws | None, like: Tensor) -> Tensor:
     """Draw standard normal numbers on the CPU, and return them on the device and in the dtype of `like`.
 
     Args:
@@ -38,13 +43,18 @@ def normal(shape: Sequence[int], generator: torch.Generator | Generators | None,
         generator: of the CPU; None: torch's own of the CPU.
         like: a tensor on the device.
     """
-    if isinstance(generator, Generators):
-        return generator.draw(lambda own: normal(shape, own, like))
-    return torch.randn(tuple(shape), generator=generator, dtype=like.dtype).to(like.device, non_blocking=True)
+    dtype, device = like.dtype, like.device  # what draws again later is not to hold a graph
+
+    def one(own: torch.Generator | None) -> Tensor:
+        return torch.randn(tuple(shape), generator=own, dtype=dtype).to(device, non_blocking=True)
+
+    return one(generator) if generator is None or isinstance(generator, torch.Generator) else generator.draw(one)
 
 
-def permutation(size: int, generator: torch.Generator | Generators, device: torch.device) -> Tensor:
+def permutation(size: int, generator: torch.Generator | Draws, device: torch.device) -> Tensor:
     """Return the numbers 0 ... size - 1 (size,) in random order, drawn on the CPU."""
-    if isinstance(generator, Generators):
-        return generator.draw(lambda own: permutation(size, own, device))
-    return torch.randperm(size, generator=generator).to(device, non_blocking=True)
+
+    def one(own: torch.Generator) -> Tensor:
+        return torch.randperm(size, generator=own).to(device, non_blocking=True)
+
+    return one(generator) if isinstance(generator, torch.Generator) else generator.draw(one)

@@ -11,6 +11,7 @@ from lightning import LightningModule
 from torch import Tensor, nn
 
 from rpo_lightning import __version__
+from rpo_lightning.algorithms.captured import CapturedUpdate
 from rpo_lightning.algorithms.containment import CURES, Findings, NonFiniteError, largest, look_through
 from rpo_lightning.algorithms.descent import descend
 from rpo_lightning.algorithms.learning_rate import LearningRates, LRSchedule
@@ -67,6 +68,7 @@ class RLModule(LightningModule):
         weight_decay: AdamW's, for the networks.
         privileged_dim: dimension P of what the critics see beside the observation.
         label: names the run's folder, checkpoints and results in place of the algorithm; for a variant of it.
+        capture: whether, on CUDA and in one process, an update is recorded as one graph and launched as a whole.
 
     Raises:
         ValueError: for an option out of its range or choices. TypeError: for one that does not exist.
@@ -74,6 +76,8 @@ class RLModule(LightningModule):
 
     name: str
     needs_action_grad: bool = True
+    capturable: ClassVar[bool] = False
+    """Whether `update` can be recorded: what it launches depends on shapes and options alone, and nothing is waited for."""
     recurrent: ClassVar[bool] = False
     """Whether actors with a hidden state can be trained."""
     ranges: ClassVar[dict[str, Range]] = {
@@ -110,6 +114,7 @@ class RLModule(LightningModule):
         weight_decay: float = 0.01,
         privileged_dim: int = 0,
         label: str | None = None,
+        capture: bool = False,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -122,6 +127,8 @@ class RLModule(LightningModule):
         self.hparams.update(self.options)  # networks by their class paths, not as the objects that Lightning would pickle
         if lr_schedule == "exponential" and final_lr == 0.0:
             raise ValueError(f"{type(self).__name__}: final_lr must be above 0 under the exponential schedule, not 0.0.")
+        if capture and (why := self._why_not_captured(lr_schedule)) is not None:
+            raise ValueError(f"{type(self).__name__}: capture is not possible: {why}.")
         self.automatic_optimization = False
         self.name = label or type(self).name
         self.obs_dim = obs_dim
@@ -134,6 +141,8 @@ class RLModule(LightningModule):
         self.betas = (betas[0], betas[1])
         self.weight_decay = weight_decay
         self.rates = LearningRates(lr_schedule, final_lr)
+        self.capture = capture
+        self._captured: CapturedUpdate | None = None
         self.iteration = 0
         self.env_steps = 0
         self.refused_in_a_row = 0
@@ -169,7 +178,7 @@ class RLModule(LightningModule):
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what ties the module to a run: a copy of it copies no simulator and no driver."""
-        return {**super().__getstate__(), "make_env": None, "_driver": None, "_own_loop": None}
+        return {**super().__getstate__(), "make_env": None, "_driver": None, "_own_loop": None, "_captured": None}
 
     @property
     def driver(self) -> Driver:
@@ -293,7 +302,13 @@ class RLModule(LightningModule):
             NonFiniteError: `patience` iterations in a row had gradients that were not finite, or nothing to learn from.
         """
         checked = self.check(batch)
-        return self.conclude(batch, checked, {} if checked.skipped else self.update(batch))
+        return self.conclude(batch, checked, {} if checked.skipped else self.run_update(batch))
+
+    def run_update(self, batch: RolloutBatch) -> dict[str, Tensor | float]:
+        """Call `update`, or replay it where it is captured."""
+        if self._captured is None and self.capture and self.device.type == "cuda" and world_size() == 1:
+            self._captured = CapturedUpdate(self)
+        return self.update(batch) if self._captured is None else self._captured(batch)
 
     def check(self, batch: RolloutBatch) -> Checked:
         """Look through a window, and decide whether it is learned from."""
@@ -348,6 +363,11 @@ class RLModule(LightningModule):
                 f"{why}. {self.advice}"
             )
         return report
+
+    def _why_not_captured(self, lr_schedule: str) -> str | None:
+        if not type(self).capturable:
+            return "its update asks the device for numbers on its way"
+        return "lr_schedule kl asks the device for the KL of every step" if lr_schedule == "kl" else None
 
     def validation_step(self, batch: int, batch_idx: int) -> None:
         """Leave evaluation to the callbacks; Lightning runs its loop only if this exists."""

@@ -86,7 +86,7 @@ def step_back(
             param.copy_(torch.lerp(start, end, share))
 
     near, far = torch.zeros_like(share), share
-    fits = (divergence() <= limit) | (torch.as_tensor(limit) == math.inf)
+    fits = (divergence() <= limit) | (limit == math.inf)
     for _ in range(HALVINGS):
         middle = (near + far) / 2
         go(middle)

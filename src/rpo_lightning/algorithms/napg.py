@@ -41,6 +41,7 @@ class NAPG(FirstOrder):
     """
 
     name = "napg"
+    capturable = True
     recurrent = False  # a fused GRU cannot be differentiated twice
     ranges: ClassVar[dict[str, Range]] = {
         "kl_coef": at_least(0.0),
@@ -82,6 +83,8 @@ class NAPG(FirstOrder):
             lr_schedule=lr_schedule,
             **options,
         )
+        if self.capture and fisher_stride > 1:
+            raise ValueError("NAPG: capture is not possible: fisher_stride takes other steps of every window.")
         self.kl_coef = kl_coef
         self.radius = radius
         self.final_radius = final_radius
@@ -154,7 +157,9 @@ class NAPG(FirstOrder):
     def _natural_step(
         self, kl_coef: Any, radius: Any, objective: Tensor, mean: Tensor, log_std: Tensor, *params: Tensor
     ) -> tuple[Tensor, ...]:
-        weight, limit = (torch.as_tensor(each, dtype=objective.dtype, device=objective.device) for each in (kl_coef, radius))
+        weight, limit = (
+            each.to(objective) if isinstance(each, Tensor) else objective.new_full((), each) for each in (kl_coef, radius)
+        )
         policy = SquashedGaussian(mean, log_std)
         return natural_step(objective, policy, params, weight, limit, self.iterations, self.damping)
 

@@ -45,6 +45,7 @@ class PPO(RLModule):
     """
 
     name = "ppo"
+    capturable = True
     needs_action_grad = False
     ranges: ClassVar[dict[str, Range]] = {
         "td_lambda": within(0.0, 1.0),

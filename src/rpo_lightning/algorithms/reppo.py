@@ -78,6 +78,7 @@ class REPPO(RLModule):
     """
 
     name = "reppo"
+    capturable = True
     after_failure = 0.0
     """Weight of entropy and next features at states without a future."""
     ranges: ClassVar[dict[str, Range]] = {
@@ -190,7 +191,6 @@ class REPPO(RLModule):
         metrics = {name: torch.stack([record[name] for record in records]).mean() for name in records[0]}
         outside = self.bins.outside(samples.target).float().mean() * (self.critic.bins is not None)
         means = mean_over_ranks(torch.stack([*metrics.values(), outside, samples.target.mean()]))
-        self._warn_of_clipping(float(means[-2]))
         with torch.no_grad():
             step = self.measure_step(SquashedGaussian(batch.mean, batch.log_std), self.policy(batch.obs))
         rates = {"actor/lr": self.learning_rate(self.actor_lr), "critic/lr": self.learning_rate(self.critic_lr)}
@@ -206,8 +206,10 @@ class REPPO(RLModule):
             "critic/scale": self.scale,
         }
 
-    def _warn_of_clipping(self, share: float) -> None:
-        """Say once that targets leave the range of values, which the critic cannot learn."""
+    def report(self, metrics: dict[str, float]) -> None:
+        """Log metrics; say once that targets leave the range of values, which the critic cannot learn."""
+        super().report(metrics)
+        share = metrics.get("critic/clipped_targets", 0.0)
         if share > CLIPPED_SHARE and not self._warned:
             self._warned = True
             log.warning(

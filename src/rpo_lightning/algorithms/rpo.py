@@ -58,6 +58,7 @@ class RPO(FirstOrder):
     """
 
     name = "rpo"
+    capturable = True
     ranges: ClassVar[dict[str, Range]] = {
         "surrogate_coef": at_least(0.0),
         "kl_coef": at_least(0.0),

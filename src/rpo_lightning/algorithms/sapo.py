@@ -35,6 +35,7 @@ class SAPO(FirstOrder):
     """
 
     name = "sapo"
+    capturable = True
     ranges: ClassVar[dict[str, Range]] = {
         "entropy_coef": at_least(0.0),
         "init_temperature": above(0.0),
@@ -67,7 +68,7 @@ class SAPO(FirstOrder):
     def temperature(self) -> Tensor:
         """The weight alpha of the entropy bonus."""
         if self.entropy_coef is not None:
-            return torch.tensor(self.entropy_coef, device=self.device)
+            return torch.full((), self.entropy_coef, device=self.device)
         return self.log_temperature.detach().exp()
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:

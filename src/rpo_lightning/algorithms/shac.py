@@ -26,6 +26,7 @@ class SHAC(FirstOrder):
     """
 
     name = "shac"
+    capturable = True
 
     def __init__(self, obs_dim: int, action_dim: int, total_env_steps: int, actor_lr: float = 2e-3, **options: Any) -> None:
         super().__init__(obs_dim, action_dim, total_env_steps, actor_lr=actor_lr, **options)

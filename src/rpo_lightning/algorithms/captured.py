@@ -1,0 +1,266 @@
+"""An update as one CUDA graph: what it launches is recorded once, and then launched as a whole for every window."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from rpo_lightning.rollout import RolloutBatch
+
+__all__ = ["CapturedUpdate", "CudaGraph", "Graph"]
+
+log = logging.getLogger("rpo_lightning")
+
+REHEARSALS = 2
+"""Windows that are learned from one launch at a time before the capture, by which every library has made its workspaces."""
+PATIENCE = 3
+"""Captures that were in vain, after which nothing is captured any more."""
+COUNTERS = {
+    "iteration",
+    "env_steps",
+    "refused_in_a_row",
+    "skip_update",
+    "stop_at",
+    "tolerated",
+    "patience",
+    "advice",
+    "name",
+}
+"""Attributes of an algorithm that its update does not read, or, of `iteration` and `env_steps`, only by `progress`."""
+
+Key = tuple[str, float]
+"""A number that changes from window to window: ("progress", 0), or ("rate", the rate at the start of the run)."""
+
+
+class Graph(Protocol):
+    """What remembers launches."""
+
+    def capture(self, call: Callable[[], Any]) -> Any:
+        """Return what a function returns, whose launches are remembered and not carried out."""
+
+    def replay(self) -> None:
+        """Carry them out: what `capture` returned has its values afterwards."""
+
+
+class CudaGraph:
+    """Launches of CUDA, in torch's present stream."""
+
+    def __init__(self) -> None:
+        self._graph = torch.cuda.CUDAGraph()
+
+    def capture(self, call: Callable[[], Any]) -> Any:
+        """Record what a function launches; other threads may go on using the device."""
+        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
+            return call()
+
+    def replay(self) -> None:
+        """Launch it."""
+        self._graph.replay()
+
+
+@dataclass
+class _Recording:
+    """What is known of an update."""
+
+    graph: Graph | None = None
+    rehearsals: int = 0
+    capturing: bool = False
+    window: list[Tensor] = field(default_factory=list)
+    """Where windows are copied to."""
+    numbers: dict[Key, Tensor] = field(default_factory=dict)
+    draws: list[Callable[[torch.Generator], Tensor]] = field(default_factory=list)
+    drawn: list[Tensor] = field(default_factory=list)
+    """What each of `draws` has given."""
+    hooks: list[tuple[str, tuple[Any, ...]]] = field(default_factory=list)
+    rates: list[tuple[dict[str, Any], Key]] = field(default_factory=list)
+    """Groups of parameters, and the rate of each."""
+    metrics: dict[str, Tensor | float] = field(default_factory=dict)
+
+
+class CapturedUpdate:
+    """The `update` of a module, recorded after a few windows and replayed from then on.
+
+    A graph has fixed memory. So each window is copied to where the first one was; random numbers are drawn on the CPU as
+    ever, in the order in which the update asks for them, and copied likewise; learning rates and the progress of the run are
+    tensors, filled before each replay. Hooks are called after the replay, with what the update handed them. Where
+    the update is another than the one recorded, because an option or the place of a weight has changed, it is recorded anew;
+    what changes all the time is never recorded.
+
+    Args:
+        module: on its device, with its driver.
+        graph: what records; made anew for every capture.
+    """
+
+    def __init__(self, module: Any, graph: Callable[[], Graph] = CudaGraph) -> None:
+        self.module = module
+        self._new_graph = graph
+        kind = type(module)
+        # the very module under a class that asks this object for what differs from window to window
+        self._recorded: Any = object.__new__(type(f"Captured{kind.__name__}", (_InGraph, kind), {"tape": self}))
+        self._recorded.__dict__ = vars(module)
+        self._known: dict[str, Any] = {}
+        self._in_vain = 0
+        self._now = _Recording()
+
+    def __call__(self, batch: RolloutBatch) -> dict[str, Tensor | float]:
+        """Learn from one window and return metrics, as `update` does."""
+        self._look_for_changes(batch)
+        if self._in_vain >= PATIENCE:
+            return self.module.update(batch)
+        if self._now.graph is None and self._now.rehearsals < REHEARSALS:
+            return self._rehearse(batch)
+        for own, given in zip(self._now.window, _tensors(batch), strict=True):
+            own.copy_(given)
+        for key, number in self._now.numbers.items():
+            number.fill_(self._value(key))
+        generator = self.module.generator(batch)
+        for draw, drawn in zip(self._now.draws, self._now.drawn, strict=True):
+            drawn.copy_(draw(generator), non_blocking=True)
+        if self._now.graph is None:
+            self._capture(batch)
+        assert self._now.graph is not None
+        self._now.graph.replay()
+        self._restore_rates()
+        for name, args in self._now.hooks:  # copies, which who is told may keep
+            self.module.hook(name, *pytree.tree_map_only(Tensor, torch.clone, args))
+        return dict(self._now.metrics)
+
+    @property
+    def replaying(self) -> bool:
+        """Whether an update is recorded."""
+        return self._now.graph is not None
+
+    # ---- what the update asks, see `_InGraph` ----------------------------------------------------------------------------
+
+    def number(self, key: Key) -> Tensor:
+        """Return the tensor () that holds a number of the present window."""
+        if key not in self._now.numbers:
+            device = self.module.nonfinite_updates.device
+            self._now.numbers[key] = torch.full((), self._value(key), dtype=torch.float32, device=device)
+        return self._now.numbers[key]
+
+    def begin_draws(self, generator: torch.Generator) -> CapturedUpdate:
+        """Return what draws random numbers in a generator's place, in this order."""
+        self._generator, self._next = generator, 0
+        return self
+
+    def draw(self, one: Callable[[torch.Generator], Tensor]) -> Tensor:
+        """Return what `one` draws: in a rehearsal with the window's generator, in a capture where replays will find it."""
+        if self._now.capturing:
+            self._next += 1
+            return self._now.drawn[self._next - 1]
+        drawn = one(self._generator)
+        self._now.draws.append(one)
+        self._now.drawn.append(torch.empty_like(drawn))
+        return drawn
+
+    def hook(self, name: str, args: tuple[Any, ...]) -> None:
+        """Call a hook; in a capture, whenever that is replayed."""
+        if self._now.capturing:
+            self._now.hooks.append((name, args))
+        else:
+            self.module.hook(name, *args)
+
+    # ---- rehearsal and capture -------------------------------------------------------------------------------------------
+
+    def _rehearse(self, batch: RolloutBatch) -> dict[str, Tensor | float]:
+        self._now.rehearsals += 1
+        self._now.draws, self._now.drawn, self._now.numbers = [], [], {}
+        metrics = self._recorded.update(batch)
+        self._restore_rates()
+        self._now.window = [each.clone() for each in _tensors(batch)]
+        # those of the window that is over are not to be told as the next one's
+        return {name: value.clone() if isinstance(value, Tensor) else value for name, value in metrics.items()}
+
+    def _capture(self, batch: RolloutBatch) -> None:
+        window = _with_tensors(batch, self._now.window)
+        groups = [group for optimizer in self.module.driver.optimizers() for group in optimizer.param_groups]
+        before = [group.get("capturable", False) for group in groups]
+        graph, self._now.capturing = self._new_graph(), True
+        try:
+            for group in groups:  # torch's word for an optimizer that may be captured; fused ones always may
+                group["capturable"] = True
+            self._now.metrics = graph.capture(lambda: self._recorded.update(window))
+        finally:
+            self._now.capturing = False
+            for group, capturable in zip(groups, before, strict=True):
+                group["capturable"] = capturable
+        self._now.graph = graph
+
+    def _restore_rates(self) -> None:
+        """Write numbers where optimizers have tensors: those are for the graph, these for checkpoints and who looks."""
+        for optimizer in self.module.driver.optimizers():
+            for group in optimizer.param_groups:
+                key = next((key for key, number in self._now.numbers.items() if number is group["lr"]), None)
+                if key is not None:
+                    self._now.rates.append((group, key))
+                    group["lr"] = None
+        for group, key in self._now.rates:
+            group["lr"] = self._value(key)
+
+    def _value(self, key: Key) -> float:
+        kind, initial = key
+        return self.module.progress if kind == "progress" else self.module.learning_rate(initial)
+
+    def _look_for_changes(self, batch: RolloutBatch) -> None:
+        """Forget what was recorded if the update would be another now."""
+        found = self._signature(batch)
+        if found == self._known:
+            return
+        changed = next(name for name in {**self._known, **found} if self._known.get(name) != found.get(name))
+        self._known = found
+        if self._now.graph is not None:
+            self._in_vain += 1
+            if self._in_vain == PATIENCE:
+                log.warning(f"{self.module.name}: {changed} keeps changing, so that updates are no longer captured.")
+        self._now = _Recording()
+
+    def _signature(self, batch: RolloutBatch) -> dict[str, Any]:
+        """Return what decides which operators an update launches, and where."""
+        found: dict[str, Any] = {"the window's shape": [(each.shape, each.dtype) for each in _tensors(batch)]}
+        for prefix, part in self.module.named_modules():
+            for name, value in vars(part).items():
+                plain = isinstance(value, bool | int | float | str | tuple) or value is None
+                if plain and not name.startswith("_") and name not in COUNTERS:
+                    found[f"{prefix}.{name}" if prefix else name] = value
+        tensors = [*self.module.parameters(), *self.module.buffers()]
+        for optimizer in self.module.driver.optimizers():
+            tensors += [each for state in optimizer.state.values() for each in state.values() if isinstance(each, Tensor)]
+        found["the place of a weight"] = [each.data_ptr() for each in tensors]
+        return found
+
+
+class _InGraph:
+    """What an algorithm asks of itself in `update`, answered so that it can be replayed; mixed into its class."""
+
+    tape: CapturedUpdate
+
+    @property
+    def progress(self) -> Tensor:
+        return self.tape.number(("progress", 0.0))
+
+    def learning_rate(self, initial: float) -> Tensor:
+        return self.tape.number(("rate", initial))
+
+    def generator(self, batch: RolloutBatch) -> CapturedUpdate:
+        return self.tape.begin_draws(self.tape.module.generator(batch))
+
+    def hook(self, name: str, *args: Any) -> None:
+        self.tape.hook(name, args)
+
+
+def _tensors(batch: RolloutBatch) -> list[Tensor]:
+    """Return the tensors of a window that an update may read."""
+    return [value for each in fields(batch) if isinstance(value := getattr(batch, each.name), Tensor)]
+
+
+def _with_tensors(batch: RolloutBatch, tensors: list[Tensor]) -> RolloutBatch:
+    names = [each.name for each in fields(batch) if isinstance(getattr(batch, each.name), Tensor)]
+    changes: dict[str, Any] = dict(zip(names, tensors, strict=True))
+    return replace(batch, **changes)
