@@ -4,7 +4,8 @@ Other work on the machine only adds time, so the fastest iteration counts.
 
     python scripts/benchmark_training.py --env ant --threads 2 --output results/benchmark_training.json
 
-`--env synthetic` has Ant's dimensions and next to no physics: what is left of the rollout is torch's share.
+`--env synthetic` has Ant's dimensions and next to no physics: what is left of the rollout is torch's share. "products" are
+the matrix products of the critics' passes alone, of the same shapes: what is left of "critic" if all else took no time.
 """
 
 from __future__ import annotations
@@ -137,6 +138,32 @@ def bare(options: argparse.Namespace) -> dict[str, float]:
     return min(rows[WARM_UP:], key=lambda row: row["total"])
 
 
+def products(options: argparse.Namespace) -> float:
+    """Return the seconds of the matrix products that the critics' regression cannot do without, and nothing else."""
+    data = make_data(options)
+    module = RPO(data.obs_dim, data.action_dim, total_env_steps=10_000_000)
+    dtype = torch.bfloat16 if options.critic_precision == "bf16" else torch.float32
+    rows = options.num_envs * options.horizon // module.critics.minibatches
+    made = []
+    for critic in module.critics.ensemble.children():
+        layers = [layer for layer in critic.children() if isinstance(layer, torch.nn.Linear)]
+        for i, layer in enumerate(layers):
+            one = torch.float32 if layer is layers[-1] else dtype  # the output layer keeps its precision
+            x, y = (torch.randn(rows, size, dtype=one) for size in (layer.in_features, layer.out_features))
+            made.append((i, x, layer.weight.detach().to(one), y))
+    fastest = float("inf")
+    for _ in range(options.iterations):
+        started = perf_counter()
+        for _ in range(module.critics.epochs * module.critics.minibatches):
+            for i, x, weight, y in made:
+                x @ weight.T
+                y.T @ x
+                if i > 0:  # nobody asks for the gradient of what is observed
+                    y @ weight
+        fastest = min(fastest, perf_counter() - started)
+    return fastest
+
+
 def under_fabric(options: argparse.Namespace) -> float:
     """Return the seconds of the fastest iteration of a Fabric loop without a logger."""
     data, clock = make_data(options), Clock()
@@ -184,7 +211,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     warnings.filterwarnings("ignore")
 
-    phases = bare(options)
+    phases = {**bare(options), "products": products(options)}
     loops = {"bare": phases.pop("total")}
     if not options.bare_only:
         loops["fabric"] = under_fabric(options)

@@ -25,12 +25,13 @@ FILMS = {
 }
 """Task -> options of its film."""
 SMALL = "--size=[176,132] --fps=10 --azimuth 120 --distance 2.4"
-SECONDS = {"quadrotor": 2.0, "quadruped_rough": 1.6, "dmc/pendulum_swingup": 10.0}
+SECONDS = {"quadrotor": 2.0, "quadruped_rough": 1.6, "dmc/pendulum_swingup": 10.0, "dmc/acrobot_swingup": 10.0}
 """How long a small film is, if not 2.5 s: none has more than 150 kB."""
 OPTIONS = {
     "quadruped_rough": "--data.env.init_args.difficulty 0.7 --data.env.init_args.terrain stairs "
     "--data.env.init_args.commands [[0.6,1],[0,0],[-0.3,0.3]]",
     "dmc/pendulum_swingup": "--distance 5.5 --fps=8",
+    "dmc/acrobot_swingup": "--distance 6 --fps=8",
     **{f"dmc/cartpole_{kind}": "--distance 4" for kind in ("balance", "balance_sparse", "swingup", "swingup_sparse")},
 }
 """Of small films."""

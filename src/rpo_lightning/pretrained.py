@@ -15,6 +15,7 @@ FILES = {
     "biped": "biped/rpo/seed_0",
     "cartpole": "cartpole/rpo/seed_0",
     "cheetah": "cheetah/rpo/seed_0",
+    "dmc/acrobot_swingup": "dmc/acrobot_swingup/ppo/seed_0",
     "dmc/ball_in_cup_catch": "dmc/ball_in_cup_catch/sac/seed_0",
     "dmc/cartpole_balance": "dmc/cartpole_balance/sac/seed_0",
     "dmc/cartpole_balance_sparse": "dmc/cartpole_balance_sparse/sac/seed_0",

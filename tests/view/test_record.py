@@ -187,7 +187,7 @@ def test_a_policy_that_comes_with_the_package_is_taken_if_there_is_one():
     assert f"--ckpt_path={POLICY}" in arguments.split("record", ["--ckpt_path=ant"]).options
     assert "--ckpt_path=ant" in watching.with_task("record", ["ant", "--actions", "policy"])
     assert not any("ckpt_path" in option for option in watching.with_task("record", ["ant", "--actions=zero"]))
-    assert "--data.env=dmc/acrobot_swingup" in watching.with_task("record", ["dmc/acrobot_swingup"])
+    assert "--data.env=dmc/acrobot_swingup_sparse" in watching.with_task("record", ["dmc/acrobot_swingup_sparse"])
 
 
 def test_what_is_given_beside_a_policy_goes_before_what_its_file_tells(folder, capsys):
