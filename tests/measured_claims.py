@@ -200,6 +200,14 @@ def control_suite() -> Claims:
             yield "docs/control.md", f"{folder.name} {final(plain)} ({steps(plain)})"
 
 
+def gymnasium() -> Claims:
+    """What PPO learns of gymnasium's tasks."""
+    for folder in sorted((RESULTS / "gymnasium").iterdir()):
+        run = f"gymnasium/{folder.name}/ppo"
+        returns = f"{spread(run, 'sampled')} | {spread(run, 'deterministic')}"
+        yield "docs/adapters.md", f"| {folder.name} | {steps(run)} | {returns} | {minutes(run, 1, 'cpu_s')} |"
+
+
 def legged() -> Claims:
     """How policies walk as commanded; what is of MuJoCo is in no file."""
     page, go1 = "docs/tasks.md", of("go1_walk/rpo/seed_0")
@@ -490,6 +498,7 @@ CLAIMS = (
     speed,
     exact_physics,
     control_suite,
+    gymnasium,
     legged,
     few_robots,
     tracking,
