@@ -118,6 +118,16 @@ def physics() -> Claims:
 def results_page() -> Claims:
     page = "docs/results.md"
     kinds = ("sampled", "deterministic")
+    alone, rounded = record("benchmarks/training_products.json")
+    times = {}
+    for name, found in (("32", alone), ("bf16", rounded)):
+        phases, whole = found["phase_seconds"], found["loop_seconds"]["bare"]
+        rest = phases["rollout"] + phases["actor"]
+        times[name] = [fixed(each, 2) for each in (phases["products"], whole, rest, phases["products"] + rest)]
+    (one, all_32, rest_32, floor_32), (two, all_16, rest_16, floor_16) = times["32"], times["bf16"]
+    yield "docs/rpo.md", f"take {one} of an iteration's {all_32} s, with bf16 {two} of {all_16} ("
+    yield "docs/rpo.md", f"rollout and actor take {rest_32} and {rest_16})"
+    yield "docs/rpo.md", f"an iteration would take {floor_32} s and {floor_16} s, two thirds and half of {all_32}"
     young = "ant/rpo-first_million"
     ant = [", ".join(final(f"{young}/seed_{seed}", kind) for seed in (1, 2)) for kind in kinds]
     cost = minutes(f"{young}/seed_1", 1)
