@@ -7,10 +7,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "equal")
+WAITS = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "allclose", "bincount", "histc", "repeat_interleave"}
+WAITS |= {"_unique2", "unique_dim", "unique_consecutive"}
 """Operators whose result the host needs, which CUDA refuses to capture."""
 
 
@@ -27,7 +29,7 @@ class RecordedGraph:
             RuntimeError: if it looks at a tensor's value, or makes a tensor of numbers of the host.
         """
         recorder = _Recorder(self.steps)
-        with recorder:
+        with recorder, _Calls():
             result = call()
         recorder.undo()
         return result
@@ -71,6 +73,17 @@ class _Recorder(TorchDispatchMode):
             now.copy_(before)
 
 
+class _Calls(TorchFunctionMode):
+    """Refuses what a dispatcher does not see: tensors made of numbers for a device, and numbers of a tensor."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs, name = kwargs or {}, getattr(func, "__name__", "")
+        made = func in (torch.tensor, torch.as_tensor) and kwargs.get("device") is not None
+        if made or func is Tensor.new_tensor or (name in ("cpu", "numpy", "tolist") and isinstance(args[0], Tensor)):
+            raise RuntimeError(f"{name}: numbers would be copied between the host and the device during a capture")
+        return func(*args, **kwargs)
+
+
 def _place(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
 
@@ -84,4 +97,4 @@ def _made(func: Any, result: Any) -> list[Tensor]:
 
 def _by_mask(args: Any) -> bool:
     given = args[1] if len(args) > 1 and isinstance(args[1], list | tuple) else ()
-    return any(each is not None and each.dtype == torch.bool for each in given)
+    return any(each is not None and each.dtype in (torch.bool, torch.uint8) for each in given)

@@ -129,6 +129,18 @@ def test_what_changes_is_recorded_anew(caplog: pytest.LogCaptureFixture) -> None
     assert not replays(taped)
 
 
+def test_a_change_now_and_then_is_followed_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rpo_lightning.algorithms.captured.WORTH", 2)
+    module = made("SAPO")
+    batches = windows(module, (PATIENCE + 1) * (REHEARSALS + 2))
+    learned(module, [], True)
+    for i, batch in enumerate(batches):
+        if i % (REHEARSALS + 2) == 0:
+            module.discount -= 0.01
+        module.training_step(batch, 0)
+    assert replays(module)
+
+
 def test_a_weight_that_moves_is_noticed() -> None:
     plain, taped = made("RPO"), made("RPO")
     batches = windows(plain, REHEARSALS + 5)
@@ -149,6 +161,7 @@ def test_a_weight_that_moves_is_noticed() -> None:
         ("SAC", {"hidden": (8,)}, "its update asks the device for numbers on its way"),
         ("GIPPO", {}, "its update asks the device for numbers on its way"),
         ("NAPG", {"fisher_stride": 2}, "fisher_stride takes other steps of every window"),
+        ("REPPO", {"action_grad_coef": 1.0}, "action_grad_coef asks the device which gradients are finite"),
     ],
 )
 def test_what_cannot_be_captured_is_refused(name: str, options: dict[str, Any], why: str) -> None:
@@ -163,3 +176,59 @@ def test_on_a_cpu_there_is_nothing_to_capture() -> None:
     assert asked._captured is None
     for key, value in everything(plain).items():
         torch.testing.assert_close(everything(asked)[key], value, rtol=0.0, atol=0.0)
+
+
+def test_it_is_captured_after_the_rehearsals() -> None:
+    module = made("SAPO")
+    batches = windows(module, REHEARSALS + 1)
+    learned(module, batches[:-1], True)
+    assert not replays(module)
+    module.training_step(batches[-1], 0)
+    assert replays(module)
+
+
+def test_what_optimizers_are_told_is_followed() -> None:
+    plain, taped = made("SAPO"), made("SAPO")
+    batches = windows(plain, 2 * REHEARSALS + 4)
+    for module in (plain, taped):
+        learned(module, batches[: REHEARSALS + 2], module is taped)
+        _, critics, temperature = (optimizer.param_groups[0] for optimizer in module.driver.optimizers())
+        critics["weight_decay"], temperature["lr"] = 5.0, 0.1
+        for batch in batches[REHEARSALS + 2 :]:
+            module.training_step(batch, 0)
+    assert replays(taped)
+    for key, value in everything(plain).items():
+        torch.testing.assert_close(everything(taped)[key], value, rtol=1e-4, atol=1e-6)
+
+
+class Counting(algorithms.RPO):
+    """Reads what is no option."""
+
+    def update(self, batch: RolloutBatch) -> dict[str, Tensor | float]:
+        """Tell the iteration besides."""
+        return {**super().update(batch), "count": float(self.iteration)}
+
+
+class Looking(algorithms.RPO):
+    """Waits for the device."""
+
+    def update(self, batch: RolloutBatch) -> dict[str, Tensor | float]:
+        """Look at a reward besides."""
+        metrics = super().update(batch)
+        return {**metrics, "first": batch.reward[0, 0].item()}
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [
+        (Counting, "it reads `iteration`, which would be the same in every replay"),
+        (Looking, r"rpo: the update cannot be captured \(_local_scalar_dense: .*\); train with capture: false."),
+    ],
+)
+def test_what_a_replay_could_not_follow_ends_in_a_sentence(kind: type[RLModule], why: str) -> None:
+    env = rpo_lightning.make("cartpole", 1)
+    module = kind(env.obs_dim, env.action_dim, BUDGET, **FIRST_ORDER)
+    with pytest.raises(RuntimeError, match=why):
+        learned(module, windows(module, REHEARSALS + 1), True)
+    for optimizer in module.driver.optimizers():
+        assert all(type(group["lr"]) is float and not group["capturable"] for group in optimizer.param_groups)

@@ -68,7 +68,8 @@ class RLModule(LightningModule):
         weight_decay: AdamW's, for the networks.
         privileged_dim: dimension P of what the critics see beside the observation.
         label: names the run's folder, checkpoints and results in place of the algorithm; for a variant of it.
-        capture: whether, on CUDA and in one process, an update is recorded as one graph and launched as a whole.
+        capture: whether on CUDA an update is recorded as one graph and launched as a whole, where one module learns alone:
+            in one process, not beside others (`--seeds`).
 
     Raises:
         ValueError: for an option out of its range or choices. TypeError: for one that does not exist.

@@ -132,6 +132,8 @@ class REPPO(RLModule):
         **options: Any,
     ) -> None:
         super().__init__(obs_dim, action_dim, total_env_steps, actor_lr=actor_lr, **options)
+        if self.capture and action_grad_coef > 0.0:
+            raise ValueError("REPPO: capture is not possible: action_grad_coef asks the device which gradients are finite.")
         self.td_lambda = td_lambda
         self.epochs = epochs
         self.minibatch_size = minibatch_size
