@@ -269,7 +269,14 @@ def legged() -> Claims:
 
 def few_robots() -> Claims:
     """What is learned in few steps with the preset's robots, and with fewer."""
-    few = ("ant/rpo-few", "anymal/rpo-few_short", "anymal/rpo-few", "hopper/rpo-few", "humanoid/rpo-few", "hand_reorient/rpo-few")
+    few = (
+        "ant/rpo-few",
+        "anymal/rpo-few_short",
+        "anymal/rpo-few",
+        "hopper/rpo-few",
+        "humanoid/rpo-few",
+        "hand_reorient/rpo-few",
+    )
     for page, runs in {
         "README.md": (*few, "ant/napg", "anymal/napg"),
         "docs/few_robots.md": few,
