@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import functools
 import json
+from collections.abc import Iterator
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from study.studies import PAPER
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results"
 STUDY = "studies/budget_0.2"
+Claims = Iterator[tuple[str, str]]
+"""Pages, and what stands there."""
 
 
 def fixed(value, digits=0):

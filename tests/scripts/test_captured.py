@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from gpu.capture import everything
 from gpu.recorded_graph import RecordedGraph
 from torch import Tensor
 
@@ -64,19 +65,14 @@ def replays(module: RLModule) -> bool:
     return module._captured is not None and module._captured.replaying
 
 
-def everything(module: RLModule) -> dict[str, Tensor]:
-    """Return weights, statistics and the state of the optimizers."""
-    found = dict(module.state_dict())
-    for i, optimizer in enumerate(module.driver.optimizers()):
-        for j, state in enumerate(optimizer.state.values()):
-            found |= {f"optimizer {i}, parameter {j}, {name}": value for name, value in state.items()}
-    return found
+def weights(module: RLModule) -> dict[str, Tensor]:
+    return {name: value for name, value in everything(module).items() if name in dict(module.named_parameters())}
 
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_replays_learn_what_launches_do(name: str) -> None:
     plain, taped = made(name), made(name)
-    batches, first = windows(plain, REHEARSALS + 4), copy.deepcopy(dict(plain.named_parameters()))
+    batches, first = windows(plain, REHEARSALS + 4), weights(plain)
     expected, found = learned(plain, batches, False), learned(taped, batches, True)
     assert replays(taped)
     for one, other in zip(expected, found, strict=True):

@@ -73,7 +73,7 @@ class _Recording:
     rehearsals: int = 0
     replays: int = 0
     capturing: bool = False
-    window: list[Tensor] = field(default_factory=list)
+    window: dict[str, Tensor] = field(default_factory=dict)
     """Where windows are copied to."""
     numbers: dict[Key, Tensor] = field(default_factory=dict)
     draws: list[Callable[[torch.Generator], Tensor]] = field(default_factory=list)
@@ -122,9 +122,9 @@ class CapturedUpdate:
         if self._now.graph is None and self._now.rehearsals < REHEARSALS:
             return self._rehearse(batch)
         if not self._now.window:
-            self._now.window = [each.clone() for each in _tensors(batch)]
-        for own, given in zip(self._now.window, _tensors(batch), strict=True):
-            own.copy_(given)
+            self._now.window = {name: torch.empty_like(given) for name, given in _tensors(batch).items()}
+        for name, given in _tensors(batch).items():
+            self._now.window[name].copy_(given)
         for key, number in self._now.numbers.items():
             number.fill_(self._value(key))
         generator = self.module.generator(batch)
@@ -191,7 +191,9 @@ class CapturedUpdate:
         return {name: value.clone() if isinstance(value, Tensor) else value for name, value in metrics.items()}
 
     def _capture(self, batch: RolloutBatch) -> None:
-        window = _with_tensors(batch, self._now.window)
+        # what no update reads is left out, so that one that does fails here
+        rest: dict[str, Any] = {"reward_terms": {}, "episode_terms": {}, "start_state": (), "start_context": {}}
+        window = replace(batch, **{**rest, **self._now.window})
         groups = [group for optimizer in self.module.driver.optimizers() for group in optimizer.param_groups]
         before = [group.get("capturable", False) for group in groups]
         graph, self._now.capturing = self._new_graph(), True
@@ -241,7 +243,7 @@ class CapturedUpdate:
 
     def _signature(self, batch: RolloutBatch) -> dict[str, Any]:
         """Return what decides which operators an update launches, and where."""
-        found: dict[str, Any] = {"the window's shape": [(each.shape, each.dtype) for each in _tensors(batch)]}
+        found: dict[str, Any] = {"the window's shape": [(each.shape, each.dtype) for each in _tensors(batch).values()]}
         tensors = [*self.module.parameters(), *self.module.buffers()]
         for prefix, part in self.module.named_modules():
             for name, value in vars(part).items():
@@ -292,14 +294,6 @@ def _plain(value: Any) -> bool:
     return value is None or isinstance(value, bool | int | float | str) or (type(value) is tuple and all(map(_plain, value)))
 
 
-def _tensors(batch: RolloutBatch) -> list[Tensor]:
+def _tensors(batch: RolloutBatch) -> dict[str, Tensor]:
     """Return the tensors of a window that an update may read: none of its dictionaries, nor where it began."""
-    return [value for each in fields(batch) if isinstance(value := getattr(batch, each.name), Tensor)]
-
-
-def _with_tensors(batch: RolloutBatch, tensors: list[Tensor]) -> RolloutBatch:
-    names = [each.name for each in fields(batch) if isinstance(getattr(batch, each.name), Tensor)]
-    changes: dict[str, Any] = dict(zip(names, tensors, strict=True))
-    # what no update reads is left out, so that one that does fails here
-    changes |= {"reward_terms": {}, "episode_terms": {}, "start_state": (), "start_context": {}}
-    return replace(batch, **changes)
+    return {each.name: value for each in fields(batch) if isinstance(value := getattr(batch, each.name), Tensor)}
